@@ -1,0 +1,108 @@
+"""What a run is made of: frozen dataclasses, and presets as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A timm network with a linear head."""
+
+    architecture: str = "vit_tiny_patch16_224"  # any timm name; the options below reshape it
+    image_size: int | None = None  # pixels; None takes the size of the data set
+    pretrained: bool = False  # ImageNet weights, from timm's hub or `weights`
+    weights: str | None = None  # a local .safetensors file, for machines without a network
+    options: Mapping[str, int | float] = field(default_factory=dict)  # passed on to timm
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The recipe of the original and of the retrained model."""
+
+    optimizer: str = "adamw"  # adamw | sgd
+    epochs: int = 30  # passes over the training images
+    batch: int = 64
+    lr: float = 1e-3  # peak, after warm-up
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 0.05
+    warmup_epochs: int = 2  # linear, per step; cosine afterwards
+    cosine_per: str = "step"  # step | epoch (as the authors' code)
+    crop: float = 0.6  # smallest share of the area that a random crop keeps
+    keep: str = "last"  # last | best (on validation, as the authors' code)
+    bf16: bool = False  # autocast; slower than float32 for small networks on a CPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Shares of the images, in train / val / test order, and of the tuning pool."""
+
+    shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    pool: float = 0.15  # share of the images whose identities settings are chosen on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """One size of experiment. `methods` holds each method's default settings."""
+
+    model: ModelConfig
+    train: TrainConfig
+    split: SplitConfig = SplitConfig()
+    methods: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+
+_SMALL_VIT = {"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 4}
+
+PRESETS: dict[str, Preset] = {
+    # Seconds: shows that everything runs, teaches nothing.
+    "smoke": Preset(
+        model=ModelConfig(options={**_SMALL_VIT, "embed_dim": 32, "depth": 2, "num_heads": 2}),
+        train=TrainConfig(epochs=2),
+        methods={"meta_unlearn": {"epochs": 1}},
+    ),
+    # A minute a model on two cores, trained from scratch.
+    "cpu": Preset(
+        model=ModelConfig(options=_SMALL_VIT),
+        train=TrainConfig(),
+    ),
+    # The paper's appendix A (and the authors' code where it is silent).
+    "paper": Preset(
+        model=ModelConfig(architecture="vit_base_patch16_224", image_size=224, pretrained=True),
+        train=TrainConfig(
+            optimizer="sgd", batch=32, weight_decay=1e-3, cosine_per="epoch", crop=0.08, keep="best", bf16=True
+        ),
+        methods={"meta_unlearn": {"eta": 0.1, "alpha": 1e-4, "epochs": 3}},
+    ),
+}
+
+
+def preset_named(name: str) -> Preset:
+    """Look a preset up.
+
+    Raises:
+        ValueError: no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r} is unknown: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+@cache
+def _selected() -> dict[str, dict[str, dict[str, object]]]:
+    return json.loads((files("shui_lib") / "selected.json").read_text())
+
+
+def settings_for(method: str, *, preset: str, dataset: str, n_ids: int) -> dict[str, object]:
+    """Settings of a method: the preset's, then those selected on the tuning pool for this setting.
+
+    `selected.json` is written by `make tune` and maps "preset/dataset/n_ids" to settings per method;
+    a setting that was never tuned falls back to the nearest n_ids of the same data set, then to faces/10.
+    """
+    table = _selected()
+    same = [key for key in table if key.startswith(f"{preset}/{dataset}/")]
+    nearest = min(same, key=lambda key: abs(int(key.split("/")[2]) - n_ids), default=f"{preset}/faces/10")
+    return {**preset_named(preset).methods.get(method, {}), **table.get(nearest, {}).get(method, {})}

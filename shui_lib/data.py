@@ -1,0 +1,131 @@
+"""Faces: images, identities and targets of a prepared data set, and batches made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """A view of a data set: `rows` of one shared image array, with their identities and targets.
+
+    Indexing gives a smaller view and copies no image.
+    """
+
+    images: np.ndarray  # (M, H, W, 3) uint8, memory-mapped, shared by all views
+    rows: np.ndarray  # (N,) positions in `images`
+    identity: np.ndarray  # (N,) int
+    targets: Tensor  # (N, K) float 0/1 for attributes, (N,) long for classes
+    classes: tuple[str, ...]
+    name: str = "faces"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: np.ndarray | Tensor | slice) -> Faces:
+        index = index.numpy() if isinstance(index, Tensor) else index
+        return replace(
+            self,
+            rows=self.rows[index],
+            identity=self.identity[index],
+            targets=self.targets[torch.as_tensor(np.arange(len(self))[index])],
+        )
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels."""
+        return self.images.shape[1]
+
+    @property
+    def multilabel(self) -> bool:
+        """True for attributes (BCE, mAP), False for classes (cross-entropy, accuracy)."""
+        return self.targets.ndim == 2
+
+    def of(self, identities: np.ndarray) -> Faces:
+        """The view of all images of the given identities."""
+        return self[np.flatnonzero(np.isin(self.identity, identities))]
+
+    def in_memory(self) -> Faces:
+        """A copy that stands alone: only its own images, nothing of the data set's files."""
+        return replace(self, images=np.ascontiguousarray(self.images[self.rows]), rows=np.arange(len(self)))
+
+    def pixels(self, *, device: torch.device | str = "cpu", size: int | None = None) -> Tensor:
+        """All images of the view as (N, 3, size, size) float32, normalised with mean = std = 0.5."""
+        x = torch.from_numpy(np.ascontiguousarray(self.images[self.rows])).to(device)  # (N, H, W, 3)
+        x = x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        if size is not None and size != x.shape[-1]:
+            x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+        return x
+
+    def batches(self, batch: int) -> Iterator[Faces]:
+        """Views of at most `batch` images, in order."""
+        for start in range(0, len(self), batch):
+            yield self[slice(start, start + batch)]
+
+
+def load_faces(folder: Path | str) -> Faces:
+    """Open a prepared data set (images.npy, index.csv, dataset.json) without reading its images.
+
+    Raises:
+        FileNotFoundError: the folder, or one of its three files, is missing.
+        ValueError: the files disagree in their number of images, or there is only one identity.
+    """
+    folder = Path(folder)
+    missing = [name for name in ("images.npy", "index.csv", "dataset.json") if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(missing)}: prepare it with `python -m data_prep NAME --raw DIR --out {folder}`"
+        )
+    about = json.loads((folder / "dataset.json").read_text())
+    index = pd.read_csv(folder / "index.csv")
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    if len(images) != len(index):
+        raise ValueError(
+            f"{folder}: images.npy holds {len(images)} images, index.csv {len(index)} rows; prepare the folder again"
+        )
+    if index["identity"].nunique() < 2:
+        raise ValueError(f"{folder}: one identity only; unlearning needs others to keep, prepare at least 10")
+    classes = tuple(about["classes"])
+    multilabel = about["task"] == "multilabel"
+    values = index[list(classes)].to_numpy(np.float32) if multilabel else index["label"].to_numpy(np.int64)
+    identity = index["identity"].to_numpy(np.int64)
+    return Faces(images, np.arange(len(index)), identity, torch.from_numpy(values), classes, about["name"])
+
+
+def fingerprint(folder: Path | str) -> str:
+    """Sixteen hexadecimal digits that change when the data set's description or index does."""
+    digest = hashlib.sha256()
+    for name in ("dataset.json", "index.csv"):
+        digest.update((Path(folder) / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def augment(x: Tensor, *, size: int, crop: float, generator: torch.Generator) -> Tensor:
+    """Random resized crop and horizontal flip of every image, by one grid_sample on the images' device.
+
+    Args:
+        x: (B, 3, H, W).
+        size: height and width of the result in pixels.
+        crop: smallest share of the area kept, in (0, 1]; aspect ratios span 3/4 to 4/3.
+    """
+    area, ratio, left, top, flip = torch.rand(5, len(x), generator=generator)
+    area = crop + (1 - crop) * area
+    ratio = torch.exp((2 * ratio - 1) * torch.log(torch.tensor(4 / 3)))
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    theta = torch.zeros(len(x), 2, 3)  # maps output coordinates in [-1, 1] to input coordinates
+    theta[:, 0, 0] = width * torch.where(flip < 0.5, -1.0, 1.0)
+    theta[:, 1, 1] = height
+    theta[:, 0, 2] = (2 * left - 1) * (1 - width)
+    theta[:, 1, 2] = (2 * top - 1) * (1 - height)
+    grid = F.affine_grid(theta.to(x.device, non_blocking=True), [*x.shape[:2], size, size], align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

@@ -1,0 +1,149 @@
+"""The gradient through one unlearning step, exactly, without a second-order graph.
+
+One step on the Support Set S is θ_u = θ − η ∇_θ h_φ(f_θ(S)). Meta-training asks how an objective A(θ_u) changes with
+φ. Write z = f_θ(S) for what the model says about S, g_z(φ) = ∂h_φ/∂z, and J for the Jacobian of z in θ. Then
+∇_θ h = Jᵀ g_z(φ), and φ appears in g_z only:
+
+    ∇_φ A = −η ∇_φ ⟨∇A(θ_u), Jᵀ g_z(φ)⟩ = −η ∇_φ ⟨u, g_z(φ)⟩    with u = J ∇A(θ_u).
+
+u is one Jacobian-vector product (forward mode, no saved activations). Every other gradient is first order, so images
+pass in micro-batches and memory grows neither with S nor with the images to be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from shui_lib.data import Faces
+from shui_lib.meta_loss import LearnedLoss
+from shui_lib.models import FaceModel, Output
+from shui_lib.predict import task_loss
+
+Theta = dict[str, Tensor]  # parameters by name
+
+
+class Step(NamedTuple):
+    """One unlearning step, and what the meta-gradient needs of it."""
+
+    theta: Theta  # θ_u
+    cotangent: Output  # g_z(φ), differentiable in φ when the step was asked to be
+    loss: Tensor  # h_φ(f_θ(S))
+
+
+def parameters(model: FaceModel) -> Theta:
+    """θ: the model's trainable parameters by name, detached."""
+    return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def _forward(model: FaceModel, theta: Theta, faces: Faces) -> Output:
+    device = next(iter(theta.values())).device
+    return functional_call(model, theta, (faces.pixels(device=device, size=model.image_size),))
+
+
+def _add_gradient(total: Theta, value: Tensor, theta: Theta) -> None:
+    gradients = torch.autograd.grad(value, list(theta.values()), allow_unused=True)
+    for name, gradient in zip(theta, gradients, strict=True):
+        if gradient is not None:
+            total[name] += gradient
+
+
+def unlearning_step(
+    model: FaceModel,
+    theta: Theta,
+    loss: LearnedLoss,
+    support: Faces,
+    ids: Tensor,
+    *,
+    eta: float,
+    micro_batch: int = 64,
+    differentiable: bool = False,
+) -> Step:
+    """θ_u = θ − η ∇_θ h_φ(f_θ(S)), with the model in eval mode (paper, eq. 4).
+
+    Args:
+        support: S, one image per identity asking.
+        ids: (N_S,) rows of the loss's identity embedding.
+        differentiable: keep the graph from φ to the cotangent, for `meta_gradient`.
+    """
+    device = next(iter(theta.values())).device
+    with torch.no_grad():
+        said = [_forward(model, theta, part) for part in support.batches(micro_batch)]
+    z = Output(*(torch.cat(column).requires_grad_() for column in zip(*said, strict=True)))
+    value = loss(*z, ids.to(device), support.targets.to(device))
+    cotangent = torch.autograd.grad(value, z, create_graph=differentiable, allow_unused=True)
+    cotangent = Output(*(torch.zeros_like(t) if g is None else g for t, g in zip(z, cotangent, strict=True)))
+
+    gradient = {name: torch.zeros_like(value) for name, value in theta.items()}
+    leaves = {name: value.clone().requires_grad_() for name, value in theta.items()}
+    for start, part in zip(range(0, len(support), micro_batch), support.batches(micro_batch), strict=True):
+        output = _forward(model, leaves, part)
+        rows = slice(start, start + micro_batch)
+        inner = sum((t * g[rows].detach()).sum() for t, g in zip(output, cotangent, strict=True))
+        _add_gradient(gradient, inner, leaves)
+    stepped = {name: value - eta * gradient[name] for name, value in theta.items()}
+    return Step(stepped, cotangent, value.detach())
+
+
+def loss_gradient(
+    model: FaceModel, theta: Theta, faces: Faces, *, micro_batch: int = 64, bf16: bool = False
+) -> tuple[Tensor, Tensor, Theta]:
+    """The mean task loss over all images, their logits, and the loss's gradient in θ.
+
+    Returns:
+        loss (scalar), logits (N, K), gradient by name; memory is that of one micro-batch.
+    """
+    device = next(iter(theta.values())).device
+    gradient = {name: torch.zeros_like(value) for name, value in theta.items()}
+    leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
+    logits, total = [], torch.zeros((), device=device)
+    for part in faces.batches(micro_batch):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            said = _forward(model, leaves, part).logits
+        said = said.to(next(iter(theta.values())).dtype)
+        share = task_loss(said, part.targets.to(device), reduction="sum") / len(faces)
+        _add_gradient(gradient, share, leaves)
+        total += share.detach()
+        logits.append(said.detach())
+    return total, torch.cat(logits), gradient
+
+
+def meta_gradient(
+    model: FaceModel,
+    theta: Theta,
+    loss: LearnedLoss,
+    support: Faces,
+    step: Step,
+    outer: Theta,
+    *,
+    eta: float,
+    micro_batch: int = 64,
+) -> dict[str, Tensor]:
+    """∇_φ A from ∇A(θ_u), by one forward-mode product on S.
+
+    Args:
+        step: a differentiable step from the same θ, φ and S; the dropout mask is the step's own.
+        outer: g_A = ∇A(θ_u), by parameter name.
+    Returns:
+        Gradient by name of φ, zero where φ has no influence.
+    """
+    directions = []
+    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward-mode derivative
+        for part in support.batches(micro_batch):
+            device = next(iter(theta.values())).device
+            x = part.pixels(device=device, size=model.image_size)
+            forward: Callable[[Theta], Output] = lambda th, x=x: tuple(functional_call(model, th, (x,)))  # noqa: E731
+            directions.append(jvp(forward, (theta,), (outer,))[1])
+    u = Output(*(torch.cat(column).detach() for column in zip(*directions, strict=True)))
+    product = -eta * sum((t * g).sum() for t, g in zip(u, step.cotangent, strict=True))
+    phi = dict(loss.named_parameters())
+    gradients = torch.autograd.grad(product, list(phi.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(value) if g is None else g
+        for (name, value), g in zip(phi.items(), gradients, strict=True)
+    }

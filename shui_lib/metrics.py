@@ -1,0 +1,82 @@
+"""Scores: mean average precision, accuracy, Tug-of-War."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Scores(NamedTuple):
+    """Scores of one model on the three splits that Tug-of-War looks at, as fractions in [0, 1]."""
+
+    retain: float
+    forget: float
+    test: float
+
+
+@torch.no_grad()
+def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
+    """Average precision of every attribute; equal scores count as one threshold.
+
+    Args:
+        logits: (N, K) scores, any increasing function of the probability.
+        targets: (N, K) of 0 and 1.
+    Returns:
+        (K,) in [0, 1], nan where an attribute has no positive.
+    """
+    order = logits.argsort(dim=0, descending=True, stable=True)
+    score = logits.gather(0, order)
+    positives = targets.gather(0, order).double().cumsum(0)  # (N, K) true positives down to each rank
+    ranks = torch.arange(1, len(logits) + 1, dtype=torch.float64, device=logits.device)[:, None]
+    last = torch.ones_like(score, dtype=torch.bool)  # does a threshold end here?
+    last[:-1] = score[:-1] != score[1:]
+    at_end = torch.where(last, positives, 0).cummax(0).values
+    before = torch.cat([torch.zeros_like(at_end[:1]), at_end[:-1]])
+    gained = torch.where(last, positives - before, 0)
+    return (gained * positives / ranks).sum(0) / positives[-1]
+
+
+def mean_average_precision(logits: Tensor, targets: Tensor) -> float:
+    """Macro mAP as a fraction; attributes without a positive are left out (paper, section 5.1).
+
+    Raises:
+        ValueError: no attribute has a positive.
+    """
+    per_attribute = average_precision(logits, targets)
+    known = ~per_attribute.isnan()
+    if not known.any():
+        raise ValueError("no attribute has a positive among these images: mAP is not defined for them")
+    return per_attribute[known].mean().item()
+
+
+def accuracy(logits: Tensor, targets: Tensor) -> float:
+    """Share of images whose highest logit is their class."""
+    return (logits.argmax(1) == targets).double().mean().item()
+
+
+def score(logits: Tensor, targets: Tensor) -> float:
+    """The score of the task: mAP for attributes (N, K), accuracy for classes (N,); a fraction."""
+    return mean_average_precision(logits, targets) if targets.ndim == 2 else accuracy(logits, targets)
+
+
+def score_name(targets: Tensor) -> str:
+    """`map` or `accuracy`, the word used in result rows."""
+    return "map" if targets.ndim == 2 else "accuracy"
+
+
+def tug_of_war(unlearned: Scores, retrained: Scores) -> float:
+    """Closeness to the retrained model on three splits, in percent (Zhao et al., 2024; paper eq. 7).
+
+    Args:
+        unlearned, retrained: retain, forget and test score as fractions in [0, 1].
+    Raises:
+        ValueError: a score outside [0, 1], percent passed by mistake for instance.
+    """
+    product = 100.0
+    for name, ours, theirs in zip(Scores._fields, unlearned, retrained, strict=True):
+        if not (0 <= ours <= 1 and 0 <= theirs <= 1):
+            raise ValueError(f"{name} scores {ours} and {theirs}: Tug-of-War takes fractions in [0, 1], not percent")
+        product *= 1 - abs(ours - theirs)
+    return product

@@ -1,0 +1,74 @@
+"""Networks: a timm backbone and a linear head, that give logits and the CLS feature in one call."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from shui_lib.config import ModelConfig
+
+
+class Output(NamedTuple):
+    """What a model says about a batch."""
+
+    logits: Tensor  # (B, K)
+    features: Tensor  # (B, D) final CLS token of a ViT, pooled feature of a convolutional network
+
+
+class FaceModel(nn.Module):
+    """Any timm network, with its feature beside its logits."""
+
+    def __init__(self, network: nn.Module, image_size: int):
+        super().__init__()
+        self.network = network
+        self.image_size = image_size
+
+    def forward(self, x: Tensor) -> Output:
+        """Images (B, 3, S, S), normalised with mean = std = 0.5, to logits (B, K) and features (B, D)."""
+        features = self.network.forward_head(self.network.forward_features(x), pre_logits=True)
+        return Output(self.network.get_classifier()(features), features)
+
+
+def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: int) -> FaceModel:
+    """A network with weights drawn from `seed`, or pretrained ones under a new head.
+
+    Args:
+        image_size: pixels of the data set, used unless the configuration fixes another size.
+    Raises:
+        FileNotFoundError: pretrained weights that are neither on the hub's reach nor in a local file.
+    """
+    size = config.image_size or image_size
+    reshape = {"img_size": size} if config.architecture.startswith("vit_") else {}
+    source = {"pretrained_cfg_overlay": {"file": _local(config.weights)}} if config.weights else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            network = timm.create_model(
+                config.architecture,
+                pretrained=config.pretrained,
+                num_classes=n_outputs,
+                **reshape,
+                **source,
+                **config.options,
+            )
+        except (OSError, RuntimeError) as error:
+            if not config.pretrained:
+                raise
+            raise FileNotFoundError(
+                f"ImageNet weights of {config.architecture} could not be loaded ({type(error).__name__}). Without a "
+                f"network, fetch them elsewhere from timm's hub and name the local .safetensors file: "
+                f"ModelConfig(weights=...), or the environment variable SHUI_WEIGHTS for a preset. "
+                f"Configuration: {asdict(config)}"
+            ) from error
+    return FaceModel(network, size)
+
+
+def _local(path: str) -> str:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}: give the path of a .safetensors file of the architecture")
+    return path

@@ -1,0 +1,49 @@
+"""One forward pass per model and image: logits and features, streamed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from shui_lib.data import Faces
+from shui_lib.models import FaceModel
+
+
+class Predictions(NamedTuple):
+    """Everything later stages need of a model."""
+
+    logits: Tensor  # (N, K) float32 on the CPU
+    features: Tensor  # (N, D) float32 on the CPU
+
+
+@torch.inference_mode()
+def predict(model: FaceModel, faces: Faces, *, batch: int = 256, bf16: bool = False) -> Predictions:
+    """Run the model in eval mode over all images of the view, in order, on the device it lies on."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    outputs = []
+    bar = tqdm(total=len(faces), desc="predict", unit="image", leave=False, mininterval=1)
+    for part in faces.batches(batch):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            output = model(part.pixels(device=device, size=model.image_size))
+        outputs.append(tuple(t.float().cpu() for t in output))
+        bar.update(len(part))
+    bar.close()
+    model.train(was_training)
+    logits, features = (torch.cat(column) for column in zip(*outputs, strict=True))
+    return Predictions(logits, features)
+
+
+def task_loss(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:
+    """BCE-with-logits for attributes (N, K), cross-entropy for classes (N,); nats.
+
+    With reduction "none", one value per image: the mean over attributes, or the cross-entropy.
+    """
+    if targets.ndim == 1:
+        return nn.functional.cross_entropy(logits, targets, reduction=reduction)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
+    return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
