@@ -12,8 +12,7 @@ Each row depends on (seed, identity, photo) alone: more people or photos never a
 Lengths are in half picture widths, x to the right, y downwards, angles in radians, ages in years.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from data_prep.faces_drawing import grey, picture
 from data_prep.prepared import Description, create_images, finish, writing
 
 VERSION = "faces 1"
@@ -34,37 +34,33 @@ AGE_FROM = (0, 7, 13, 20, 31, 46, 56, 67)  # first year of the classes a..h; the
 _PERSON = {
     "head_width": (0.41, 0.52), "head_height": (0.55, 0.65), "jaw": (0.08, 0.42), "boxy": (0.0, 0.5),
     "skin": (0, 1), "undertone": (-1, 1), "hair_tone": (0, 1), "iris_tone": (0, 1), "lip_tone": (0, 1),
-    "eye_gap": (0.165, 0.225), "eye_height": (-0.06, 0.04), "eye_width": (0.085, 0.12), "eye_round": (0.45, 0.72),
-    "eye_tilt": (-0.022, 0.028), "iris": (0.045, 0.06), "brow_height": (0.105, 0.16), "brow_thick": (0.012, 0.032),
-    "brow_tilt": (-0.03, 0.04), "brow_arch": (0.0, 0.05), "nose_length": (0.17, 0.27), "nose_width": (0.05, 0.105),
-    "mouth_drop": (0.125, 0.19), "mouth_width": (0.12, 0.2), "lip_thick": (0.018, 0.05), "ear": (0.06, 0.1),
-    "hair_length": (0, 1), "volume": (0.03, 0.13), "curl": (-0.5, 1), "forehead": (0.35, 0.72), "fringe": (0.1, 1.5),
-    "part": (-0.22, 0.22), "bun": (0, 1), "freckles": (-1.6, 1), "freckle_x": (0, 6.3), "freckle_y": (0, 6.3),
-    "mole": (0, 1), "mole_x": (-0.3, 0.3), "mole_y": (0.12, 0.42), "scar": (0, 1), "scar_x": (-0.28, 0.28),
+    "eye_gap": (0.165, 0.225), "eye_height": (-0.06, 0.04), "eye_width": (0.085, 0.12),
+    "eye_round": (0.45, 0.72), "eye_tilt": (-0.022, 0.028), "iris": (0.045, 0.06),
+    "brow_height": (0.105, 0.16), "brow_thick": (0.012, 0.032), "brow_tilt": (-0.026, 0.012),
+    "brow_arch": (0.0, 0.05), "nose_length": (0.17, 0.27), "nose_width": (0.05, 0.105),
+    "mouth_drop": (0.125, 0.19), "mouth_width": (0.12, 0.2), "lip_thick": (0.018, 0.05),
+    "ear": (0.05, 0.08), "hair_length": (0, 1), "volume": (0.03, 0.13), "curl": (-0.5, 1),
+    "forehead": (0.4, 0.72), "fringe": (0.1, 1.2), "part": (-0.17, 0.17), "bun": (0, 1),
+    "freckles": (-1.6, 1), "freckle_x": (0, 6.3), "freckle_y": (0, 6.3), "mole": (0, 1),
+    "mole_x": (-0.3, 0.3), "mole_y": (0.12, 0.42), "scar": (0, 1), "scar_x": (-0.28, 0.28),
     "scar_y": (-0.3, 0.3), "scar_tilt": (-1.5, 1.5), "glasses_rate": (0, 1), "beard_rate": (0, 1),
-    "earring_rate": (0, 1), "smile_rate": (0.15, 0.85), "hat_rate": (0.02, 0.3), "mid_age": (0, 1),
-    "ageing": (-0.22, 0.22), "balding": (0, 1), "frame": (0, 1), "frame_size": (0.125, 0.165), "frame_boxy": (0, 0.8),
+    "earrings_rate": (0, 1), "smile_rate": (0.15, 0.85), "hat_rate": (0.02, 0.3), "mid_age": (0, 1),
+    "ageing": (-0.22, 0.22), "balding": (0, 1), "frame": (0, 1), "frame_size": (0.125, 0.165),
+    "frame_boxy": (0, 0.8),
 }  # fmt: skip
 # What changes from photo to photo.
 _OCCASION = {
-    "yaw": (-1, 1), "pitch": (-0.2, 0.2), "roll": (-0.17, 0.17), "shift_x": (-0.09, 0.09), "shift_y": (-0.05, 0.09),
-    "scale": (0.9, 1.1), "light_x": (-1, 1), "light_y": (-0.9, 0.3), "light_strength": (0.03, 0.3),
-    "light_warmth": (-1, 1), "exposure": (0.82, 1.1), "smile": (0, 1), "smile_much": (0, 1), "mouth_open": (0, 1),
-    "open_much": (0.4, 1), "eye_open": (0.72, 1.08), "blink": (0, 1), "gaze": (-0.022, 0.022), "glasses": (0, 1),
-    "hat": (0, 1), "hat_tone": (0, 1), "hat_brim": (-0.6, 1), "earrings": (0, 1), "earring_tone": (0, 1),
-    "earring_drop": (0, 0.09), "beard": (0, 1), "beard_length": (0.0, 0.08), "hair_growth": (-0.12, 0.12),
-    "haircut": (0, 1), "hair_fade": (-0.04, 0.04), "age": (-5, 5), "back_tone": (0, 1), "back_other": (0, 1),
-    "back_turn": (-3.14, 3.14), "blob_x": (-1, 1), "blob_y": (-1, 0.6), "blob_tone": (0, 1), "clothes": (0, 1),
-    "neckline": (0.05, 0.2),
+    "yaw": (-1, 1), "pitch": (-0.2, 0.2), "roll": (-0.17, 0.17), "shift_x": (-0.09, 0.09),
+    "shift_y": (-0.05, 0.09), "scale": (0.9, 1.1), "light_x": (-1, 1), "light_y": (-0.9, 0.3),
+    "light_strength": (0.03, 0.24), "light_warmth": (-1, 1), "exposure": (0.8, 1.02), "smile": (0, 1),
+    "smile_much": (0, 1), "mouth_open": (0, 1), "open_much": (0.4, 1), "eye_open": (0.72, 1.08),
+    "blink": (0, 1), "gaze": (-0.022, 0.022), "glasses": (0, 1), "hat": (0, 1), "hat_tone": (0, 1),
+    "hat_brim": (-0.6, 1), "earrings": (0, 1), "earring_tone": (0, 1), "earring_drop": (0, 0.09),
+    "beard": (0, 1), "beard_length": (0.0, 0.08), "hair_growth": (-0.12, 0.12), "haircut": (0, 1),
+    "hair_fade": (-0.04, 0.04), "age": (-5, 5), "back_tone": (0, 1), "back_other": (0, 1),
+    "back_turn": (-3.14, 3.14), "blob_x": (-1, 1), "blob_y": (-1, 0.6), "blob_tone": (0, 1),
+    "clothes": (0, 1), "neckline": (0.05, 0.2),
 }  # fmt: skip
-
-_SKIN = ("fbe0cf", "f3cba9", "dfab80", "bd835c", "8f5d40", "613f2e")
-_HAIR = ("17120f", "2d2019", "4a3122", "70482b", "96542f", "bd7c43", "d2ab6b", "e8d09a")
-_IRIS = ("3b2518", "6a4526", "80793f", "4f8768", "5488b5", "86a0b1")
-_CLOTHES = ("33415c", "7d8597", "a3b18a", "e9c46a", "e07a5f", "9d4e5c", "6d6875", "5fa8d3", "f1ede4", "3d3d3d")
-_BACK = ("dbe7e4", "b8d0d9", "8fb3c4", "c9c2df", "e6c9d3", "f2dcc4", "f0e6b9", "b9cfaf", "7f9c8d", "5f6f86")
-_METAL = ("e6bb4f", "d9dce0", "d96c75", "4fa3a5")
-_FRAME = ("24211f", "5a3a26", "8c3340", "2f4a6b", "a8893c")
 
 
 def _uniforms(table: dict, keys: Sequence[tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -94,7 +90,7 @@ def people(identities: Sequence[int], *, seed: int, task: str = "attributes") ->
     p["hair_length"] = np.where(p["hair_length"] < 0.5, 0.6 * p["hair_length"], 0.3 + 0.7 * p["hair_length"])
     p["beard_rate"] = np.where(p["beard_rate"] < 0.3, 0.75, 0.04) * (p["hair_length"] < 0.45)
     p["glasses_rate"] = np.where(p["glasses_rate"] < 0.3, 0.8, 0.07)
-    p["earring_rate"] = np.where(p["earring_rate"] < 0.4, 0.65, 0.05)
+    p["earrings_rate"] = np.where(p["earrings_rate"] < 0.4, 0.65, 0.05)
     if task == "ages":  # as many people around each class, whatever its width
         p["mid_age"] = np.interp(p["mid_age"] * 8, range(9), (*AGE_FROM, 80))
     else:
@@ -105,7 +101,7 @@ def people(identities: Sequence[int], *, seed: int, task: str = "attributes") ->
 def occasions(persons: pd.DataFrame, photos: Sequence[int], *, seed: int) -> pd.DataFrame:
     """What changes from photo to photo: one row for each row of `persons` and its photo number (0 or more).
 
-    `glasses`, `hat`, `earrings` and `beard` are 0 or 1; `smile` (-0.3 to 1) and `mouth_open` (0 to 1) are
+    `glasses`, `hat`, `earrings` and `beard` are 0 or 1; `smile` (-0.12 to 1) and `mouth_open` (0 to 1) are
     amounts; `age` is the age in years on the day of the photo.
 
     Raises:
@@ -116,7 +112,8 @@ def occasions(persons: pd.DataFrame, photos: Sequence[int], *, seed: int) -> pd.
     keys = [(seed, 2, int(i), int(n)) for i, n in zip(persons["identity"], photos, strict=True)]
     o, p = _uniforms(_OCCASION, keys), {name: persons[name].to_numpy() for name in persons}
     o["yaw"] = 0.5 * o["yaw"] * np.abs(o["yaw"])  # most people look almost straight at the camera
-    o["smile"] = np.where(o["smile"] < p["smile_rate"], 0.5 + 0.5 * o["smile_much"], 0.35 * o["smile_much"] - 0.25)
+    much = o.pop("smile_much")
+    o["smile"] = np.where(o["smile"] < p["smile_rate"], 0.5 + 0.5 * much, 0.27 * much - 0.12)
     o["mouth_open"] = (o["mouth_open"] < 0.35) * o.pop("open_much")
     o["eye_open"] = np.where(o.pop("blink") < 0.03, 0.2, o["eye_open"])
     o["age"] = np.clip(p["mid_age"] + o["age"], 0, 80)
@@ -124,14 +121,15 @@ def occasions(persons: pd.DataFrame, photos: Sequence[int], *, seed: int) -> pd.
         o[name] = (o[name] < p[name + "_rate"]) * (1.0 if name != "beard" else o["age"] >= 18)
     length = np.where(o.pop("haircut") < 0.07, 0.95 - p["hair_length"], p["hair_length"])
     o["hair_length_now"] = np.clip(length + o.pop("hair_growth"), 0, 1)
-    del o["smile_much"]
     return pd.DataFrame(o)
 
 
 def attributes(persons: pd.DataFrame, occasions: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """The true attributes before label noise: one 0/1 column for each of VISIBLE and PERSONAL, one row a picture."""
-    o = occasions.reset_index(drop=True)
-    seen = [o["glasses"], o["smile"] > 0.3, o["mouth_open"] > 0.2, o["hat"], _darkness(persons, o) > 0.72,
+    """The true attributes, before label noise: 0/1 columns VISIBLE, then PERSONAL, one row a picture."""
+    p, o = persons.reset_index(drop=True), occasions.reset_index(drop=True)
+    tone = np.clip(p["hair_tone"] + o["hair_fade"], 0, 1)
+    dark = (1 - tone) * (1 - 0.85 * grey(p, o))  # black is 1, brown counts as dark until it turns grey
+    seen = [o["glasses"], o["smile"] > 0.3, o["mouth_open"] > 0.2, o["hat"], dark > 0.72,
             o["hair_length_now"] > 0.45, o["beard"], o["earrings"]]  # fmt: skip
     coins = _uniforms(dict.fromkeys(PERSONAL, (0, 1)), [(seed, 3, int(i)) for i in persons["identity"]])
     columns = dict(zip(VISIBLE, seen, strict=True)) | {name: u < 0.5 for name, u in coins.items()}
@@ -139,7 +137,7 @@ def attributes(persons: pd.DataFrame, occasions: pd.DataFrame, *, seed: int) -> 
 
 
 def noise_ceiling(prevalence: float, noise: float = LABEL_NOISE) -> float:
-    """Best average precision, as a fraction, of a model that knows the truth but not which labels were flipped.
+    """Best average precision, a fraction, of a model that knows the truth but not which labels were flipped.
 
     `prevalence` is the true share of ones. All true ones then rank above all true zeros, in random order
     within each; the precision averaged over the noted ones has the closed form below. (The best accuracy is
@@ -157,7 +155,7 @@ def noise_ceiling(prevalence: float, noise: float = LABEL_NOISE) -> float:
 
 
 def draw(persons: pd.DataFrame, occasions: pd.DataFrame, size: int, *, chunk: int | None = None) -> np.ndarray:
-    """Pictures, uint8 (N, size, size, 3), of person i on occasion i; the index labels of the frames are ignored.
+    """Pictures, uint8 (N, size, size, 3): row i shows person i on occasion i, whatever the frames' index.
 
     `chunk` is the number of pictures drawn at a time: it bounds the memory and never changes a byte.
 
@@ -170,10 +168,10 @@ def draw(persons: pd.DataFrame, occasions: pd.DataFrame, size: int, *, chunk: in
         raise ValueError(f"{len(persons)} persons but {len(occasions)} occasions: give one occasion a picture.")
     factors = {name: frame[name].to_numpy(np.float32) for frame in (persons, occasions) for name in frame}
     pictures = np.empty((len(persons), size, size, 3), np.uint8)
-    step = chunk or max(1, 2**16 // size**2)
+    step = chunk or max(1, 2**17 // size**2)
     for start in range(0, len(persons), step):
         part = {name: value[start : start + step, None, None] for name, value in factors.items()}
-        pictures[start : start + step] = _picture(SimpleNamespace(**part), size)
+        pictures[start : start + step] = picture(SimpleNamespace(**part), size)
     return pictures
 
 
@@ -201,7 +199,8 @@ def prepare(
     described = Description(
         name="faces", task="multiclass" if task == "ages" else "multilabel", classes=classes, size=size,
         licence="rendered by data_prep/faces.py, shows no real person; MIT like this repository",
-        sources={"renderer": f"{VERSION}, task {task}, seed {seed}"},
+        sources={"renderer": VERSION},
+        options={"task": task, "seed": seed, "first_identity": first_identity, "fewest": fewest, "most": most},
     )  # fmt: skip
     with writing(out) as folder:
         images = create_images(folder, len(index), size)
@@ -233,152 +232,3 @@ def _photos(numbers: range, seed: int, task: str, fewest: int, most: int) -> tup
 def _known_task(task: str) -> None:
     if task not in ("attributes", "ages"):
         raise ValueError(f"unknown task {task!r}: use 'attributes' or 'ages'.")
-
-
-# ---- drawing: every value of a factor has shape (B, 1, 1), every plane (B, H, W) ---------------------------
-
-
-@dataclass(frozen=True)
-class _Canvas:
-    """Colours of the pixels in [0, 1], and the place of each pixel in the upright frame of the face."""
-
-    colours: np.ndarray  # (B, 3, H, W)
-    x: np.ndarray  # (B, H, W)
-    y: np.ndarray
-    f: SimpleNamespace
-
-    def near(self, x: np.ndarray, y: np.ndarray, reach: float) -> "_Canvas":
-        """The window around (x, y) that holds everything within `reach`, in all pictures; writes go through."""
-        f, size = self.f, self.x.shape[2]
-        column = f.shift_x + f.scale * (f.cos * x - f.sin * y)
-        row = f.shift_y + f.scale * (f.sin * x + f.cos * y)
-        window = []
-        for place in (row, column):
-            low, high = (place - reach * f.scale).min(), (place + reach * f.scale).max()
-            window.append(slice(max(0, int((low + 1) * size / 2) - 2), max(0, int((high + 1) * size / 2) + 3)))
-        rows, columns = window
-        cut = (slice(None), rows, columns)
-        return replace(self, colours=self.colours[:, :, rows, columns], x=self.x[cut], y=self.y[cut])
-
-    def paint(self, distance: np.ndarray, colour: np.ndarray, opacity=1.0, soft=0.0) -> np.ndarray:
-        """Cover where `distance` < 0, edges one pixel (or `soft`) wide; returns the cover, (B, H, W) in [0, 1]."""
-        cover = distance * (-1 / np.maximum(self.f.pixel, soft))
-        cover += np.float32(0.5)
-        np.clip(cover, 0, 1, out=cover)
-        cover *= opacity
-        self.colours[...] += cover[:, None] * (colour - self.colours)
-        return cover
-
-
-def _ramp(palette: Sequence[str], tone: np.ndarray) -> np.ndarray:
-    """The colours at `tone` (B, 1, 1), 0 to 1 along the palette, as (B, 3, 1, 1)."""
-    stops = np.array([[int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)] for code in palette])
-    where = np.clip(tone[:, 0, 0], 0, 1) * (len(palette) - 1)
-    mixed = np.stack([np.interp(where, range(len(palette)), stops[:, c]) for c in range(3)], axis=1)
-    return mixed.astype(np.float32)[:, :, None, None]
-
-
-def _mix(a: np.ndarray, b, share) -> np.ndarray:
-    """Colour (B, 3, 1, 1) on the way from a to b; `share` is a number or (B, 1, 1)."""
-    share = np.asarray(share, np.float32)
-    return a + (share[:, None] if share.ndim else share) * (b - a)
-
-
-def _rgb(code: str) -> np.ndarray:
-    return _ramp((code, code), np.zeros((1, 1, 1), np.float32))
-
-
-def _ellipse(x, y, rx, ry, boxy=0.0) -> np.ndarray:
-    """Roughly the distance to an ellipse around 0 (negative inside), made boxy by `boxy` in [0, 1)."""
-    a, b = (x / rx) ** 2, (y / ry) ** 2
-    inside = a + b
-    if boxy is not 0.0:  # noqa: F632
-        inside -= boxy * a * b * np.float32(1) / (1 + a * b)
-    return (np.sqrt(inside) - 1) * np.minimum(rx, ry)
-
-
-def _stroke(x, y, half, thick, bend=0.0, tilt=0.0) -> np.ndarray:
-    """Distance to a line of length 2 `half` around 0, its ends `bend` lower than its middle."""
-    t = x / half
-    return np.maximum(np.abs(y - bend * t * t - tilt * t) - thick * (1.15 - 0.5 * t * t), np.abs(x) - half)
-
-
-def _darkness(persons, occasions) -> np.ndarray:
-    """1 for black hair down to 0 for white or the lightest blonde."""
-    tone = np.clip(persons.hair_tone + occasions.hair_fade, 0, 1)
-    look = occasions.age * (1 + persons.ageing)
-    grey = np.clip((look - 44) / 28, 0, 1)
-    return (1 - tone) * (1 - 0.85 * grey)
-
-
-def _picture(f: SimpleNamespace, size: int) -> np.ndarray:
-    """Pictures uint8 (B, size, size, 3) of factors of shape (B, 1, 1)."""
-    f = _derived(f, size)
-    line = ((np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1)[None]
-    u, v = line[:, None, :], line[:, :, None]
-    across, down = (u - f.shift_x) / f.scale, (v - f.shift_y) / f.scale
-    canvas = _Canvas(_background(f, u, v), f.cos * across + f.sin * down, f.cos * down - f.sin * across, f)
-    figure = _behind(canvas)
-    head = _head(canvas)
-    _marks(canvas)
-    _wrinkles(canvas)
-    _beard(canvas, head)
-    for side in (-1, 1):
-        _eye(canvas, side)
-    _nose(canvas)
-    _mouth(canvas)
-    figure = np.maximum(figure, _hair(canvas, head))
-    _accessories(canvas, head)
-    return _light(canvas, figure)
-
-
-def _derived(f: SimpleNamespace, size: int) -> SimpleNamespace:
-    """Factors that follow from several others: apparent age, colours, and where the features lie."""
-    look = f.age * (1 + f.ageing)
-    child, old = np.clip((15 - look) / 14, 0, 1), np.clip((look - 40) / 35, 0, 1)
-    turn, nod = np.sin(f.yaw), np.sin(f.pitch)
-    f.cos, f.sin, f.pixel = np.cos(f.roll), np.sin(f.roll), 2 / size / f.scale
-    f.child, f.old, f.turn, f.nod = child, old, turn, nod
-    f.grey = np.clip((look - 44) / 28, 0, 1)
-    f.head_height = f.head_height * (1 - 0.1 * child)
-    f.jaw = f.jaw * (1 - 0.6 * child)
-    skin = _mix(_ramp(_SKIN, f.skin), _rgb("d98a5a"), 0.1 * np.maximum(f.undertone, 0))
-    f.skin_colour = _mix(skin, _rgb("c9787d"), 0.1 * np.maximum(-f.undertone, 0))
-    f.shadow = f.skin_colour * np.float32([0.74, 0.64, 0.6])[None, :, None, None]
-    f.hair_colour = _mix(_ramp(_HAIR, f.hair_tone + f.hair_fade), _rgb("cfcbc6"), f.grey)
-    f.brow_colour = _mix(f.hair_colour * 0.75, f.shadow, 0.25)
-    f.eye_y = f.eye_height + 0.08 * child + 0.32 * nod
-    f.nose_x, f.nose_y = 0.4 * turn, f.eye_height + 0.08 * child + f.nose_length * (1 - 0.35 * child) + 0.42 * nod
-    f.mouth_x = 0.3 * turn
-    f.mouth_y = f.nose_y - 0.12 * nod + f.mouth_drop * (1 - 0.15 * child)
-    return f
-
-
-def _background(f: SimpleNamespace, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """A gradient between two soft colours and one blurred patch, (B, 3, H, W)."""
-    share = np.clip(0.5 + 0.5 * (u * np.cos(f.back_turn) + v * np.sin(f.back_turn)), 0, 1)
-    colours = _mix(_ramp(_BACK, f.back_tone), _ramp(_BACK, f.back_other), share)
-    patch = np.clip(1 - (u - f.blob_x) ** 2 * 2 - (v - f.blob_y) ** 2 * 2, 0, 1) * np.float32(0.7)
-    return _mix(colours, _ramp(_BACK, f.blob_tone), patch).astype(np.float32)
-
-
-def _behind(canvas: _Canvas) -> np.ndarray:
-    """Ears, the hair behind the head, shoulders and neck; returns what they cover."""
-    f = canvas.f
-    for side in (-1, 1):
-        x, y = side * f.head_width * 0.99 - 0.1 * f.turn, f.eye_y + 0.09
-        part = canvas.near(x, y, 0.2)
-        part.paint(_ellipse(part.x - x, part.y - y, f.ear, f.ear * 1.5), _mix(f.skin_colour, f.shadow, 0.35))
-    top, bottom = -f.head_height - f.volume, -0.12 + 1.0 * f.hair_length_now
-    middle, x = (top + bottom) / 2, canvas.x + 0.08 * f.turn
-    wave = np.maximum(f.curl, 0) * np.float32(0.03) * (np.sin(canvas.y * 19) + np.sin(canvas.x * 23))
-    back = _ellipse(x, canvas.y - middle, f.head_width + f.volume, (bottom - top) / 2, 0.9) + wave
-    figure = canvas.paint(back, f.hair_colour * 0.8)
-    below = canvas.near(0 * f.turn, 0.95 + 0 * f.turn, 1.15)
-    rows = figure[:, -below.y.shape[1] :, :] if below.y.shape[1] else figure
-    cloth = below.paint(_ellipse(below.x, below.y - 1.3, 0.86, 0.56, 0.5), _ramp(_CLOTHES, f.clothes))
-    neck = _ellipse(below.x - 0.05 * f.turn, below.y - 0.55, f.head_width * 0.52, 0.2 + f.neckline, 0.7)
-    below.paint(neck, f.shadow)
-    if cloth.shape == rows.shape:
-        np.maximum(rows, cloth, out=rows)
-    return figure

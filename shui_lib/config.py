@@ -73,7 +73,13 @@ PRESETS: dict[str, Preset] = {
     "paper": Preset(
         model=ModelConfig(architecture="vit_base_patch16_224", image_size=224, pretrained=True),
         train=TrainConfig(
-            optimizer="sgd", batch=32, weight_decay=1e-3, cosine_per="epoch", crop=0.08, keep="best", bf16=True
+            optimizer="sgd",
+            batch=32,
+            weight_decay=1e-3,
+            cosine_per="epoch",
+            crop=0.08,
+            keep="best",
+            bf16=True,
         ),
         methods={"meta_unlearn": {"eta": 0.1, "alpha": 1e-4, "epochs": 3}},
     ),

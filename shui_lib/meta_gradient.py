@@ -41,9 +41,13 @@ def parameters(model: FaceModel) -> Theta:
     return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
 
+def _pixels(model: FaceModel, theta: Theta, faces: Faces) -> Tensor:
+    like = next(iter(theta.values()))
+    return faces.pixels(device=like.device, size=model.image_size).to(like.dtype)
+
+
 def _forward(model: FaceModel, theta: Theta, faces: Faces) -> Output:
-    device = next(iter(theta.values())).device
-    return functional_call(model, theta, (faces.pixels(device=device, size=model.image_size),))
+    return functional_call(model, theta, (_pixels(model, theta, faces),))
 
 
 def _add_gradient(total: Theta, value: Tensor, theta: Theta) -> None:
@@ -105,8 +109,7 @@ def loss_gradient(
     for part in faces.batches(micro_batch):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             said = _forward(model, leaves, part).logits
-        said = said.to(next(iter(theta.values())).dtype)
-        share = task_loss(said, part.targets.to(device), reduction="sum") / len(faces)
+        share = task_loss(said.float() if bf16 else said, part.targets.to(device), reduction="sum") / len(faces)
         _add_gradient(gradient, share, leaves)
         total += share.detach()
         logits.append(said.detach())
@@ -135,8 +138,7 @@ def meta_gradient(
     directions = []
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward-mode derivative
         for part in support.batches(micro_batch):
-            device = next(iter(theta.values())).device
-            x = part.pixels(device=device, size=model.image_size)
+            x = _pixels(model, theta, part)
             forward: Callable[[Theta], Output] = lambda th, x=x: tuple(functional_call(model, th, (x,)))  # noqa: E731
             directions.append(jvp(forward, (theta,), (outer,))[1])
     u = Output(*(torch.cat(column).detach() for column in zip(*directions, strict=True)))

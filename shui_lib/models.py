@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from shui_lib.config import ModelConfig
+from shui_lib.randomness import seeded
 
 
 class Output(NamedTuple):
@@ -44,9 +45,9 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
     """
     size = config.image_size or image_size
     reshape = {"img_size": size} if config.architecture.startswith("vit_") else {}
-    source = {"pretrained_cfg_overlay": {"file": _local(config.weights)}} if config.weights else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    weights = config.weights or os.environ.get("SHUI_WEIGHTS")
+    source = {"pretrained_cfg_overlay": {"file": _local(weights)}} if config.pretrained and weights else {}
+    with seeded(seed):
         try:
             network = timm.create_model(
                 config.architecture,

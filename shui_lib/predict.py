@@ -45,5 +45,5 @@ def task_loss(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Te
     """
     if targets.ndim == 1:
         return nn.functional.cross_entropy(logits, targets, reduction=reduction)
-    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits), reduction="none").mean(1)
     return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,7 +109,7 @@ def draw_request(
 
 def simulated_requests(
     identity: np.ndarray, candidates: np.ndarray, *, n_ids: int, generator: torch.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """One epoch of simulated requests: shuffle, cut into groups of n_ids, one support image each (Algorithm 1).
 
     The last group is filled up from the start of the list. Identities with a single image cannot be split into
@@ -119,20 +118,25 @@ def simulated_requests(
     Args:
         identity: (N,) identity of every image at hand.
         candidates: identities to draw from.
-    Yields:
-        (support, forget): positions in `identity`; n_ids supports, and all other images of the same identities.
+    Returns:
+        Pairs (support, forget): positions in `identity`; n_ids supports, and all other images of the same identities.
     Raises:
         ValueError: fewer usable candidates than n_ids.
     """
     rows_of = _rows_by_identity(identity)
-    usable = np.array([i for i in np.unique(candidates) if len(rows_of.get(i, ())) >= FEWEST_IMAGES], dtype=np.int64)
+    usable = np.array(
+        [i for i in np.unique(candidates).tolist() if len(rows_of.get(i, ())) >= FEWEST_IMAGES],
+        dtype=np.int64,
+    )
     if len(usable) < n_ids:
         raise ValueError(f"{len(usable)} identities with two images or more cannot simulate a request of {n_ids}")
     order = _permuted(usable, generator)
     order = np.concatenate([order, order[: -len(order) % n_ids]])
+    requests = []
     for group in order.reshape(-1, n_ids):
         support = np.array([_pick(rows_of[i], generator) for i in group])
-        yield support, np.setdiff1d(np.concatenate([rows_of[i] for i in group]), support)
+        requests.append((support, np.setdiff1d(np.concatenate([rows_of[i] for i in group]), support)))
+    return requests
 
 
 def _rows_by_identity(identity: np.ndarray) -> dict[int, np.ndarray]:

@@ -16,12 +16,8 @@ from shui_lib.data import Faces, augment
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
 from shui_lib.predict import predict, task_loss
+from shui_lib.randomness import epoch_generator
 from shui_lib.store import load_note, load_tensors, save_tensors
-
-
-def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """The randomness of one epoch. It depends on nothing that came before, so a resumed run draws the same."""
-    return torch.Generator().manual_seed(seed * 100_003 + epoch)
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
@@ -48,9 +44,15 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def fit(
-    model: FaceModel, train: Faces, val: Faces, config: TrainConfig, *, seed: int, checkpoint: Path | None = None
+    model: FaceModel,
+    train: Faces,
+    val: Faces,
+    config: TrainConfig,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
 ) -> tuple[FaceModel, pd.DataFrame]:
-    """Train a copy-free model in place of a fresh one and say how it went.
+    """Train a model and say how it went.
 
     Args:
         model: freshly built; it is trained in place, on the device it lies on.
@@ -112,7 +114,9 @@ def pack(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tenso
     """Weights and optimizer state as one flat dictionary of tensors."""
     packed = {f"model/{name}": value for name, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
-        packed |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items() if value is not None}
+        packed |= {
+            f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items() if value is not None
+        }
     return packed
 
 

@@ -1,0 +1,70 @@
+"""Command line: `python -m data_prep NAME --out DIR [--raw DIR] [--size N] …`, see `--help`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep import celeba, celebahq, faces, mufac
+
+LOADERS = {"celeba": celeba, "celebahq": celebahq, "mufac": mufac}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare one dataset; returns the exit code, 2 with one message on stderr if the input is bad."""
+    options = vars(_parser().parse_args(arguments))
+    name, out = options.pop("name"), options["out"]
+    try:
+        prepare = faces.prepare if name == "faces" else LOADERS[name].prepare
+        prepare(**options)
+    except (ValueError, OSError) as error:
+        print(f"data_prep {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\ndata_prep {name}: interrupted, {out} is as it was before", file=sys.stderr)
+        return 130
+    counts = json.loads((out / "dataset.json").read_text(encoding="utf-8"))["counts"]
+    print(f"{out}: {counts['images']:,} images of {counts['identities']:,} identities")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """One subcommand per dataset, so that each shows and accepts only its own options."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep", description="Write a dataset as arrays.")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    drawn = commands.add_parser("faces", help="rendered faces with identities, no download needed")
+    _common(drawn, size=48)
+    drawn.add_argument("--identities", type=_positive, default=200, metavar="N", help="how many persons")
+    drawn.add_argument("--seed", type=int, default=0, metavar="S", help="other seed, other persons")
+    drawn.add_argument("--task", choices=("attributes", "ages"), default="attributes", help="what to predict")
+    drawn.add_argument("--first-identity", type=int, default=0, metavar="K", help="number of the first person")
+    for name, module in LOADERS.items():
+        command = commands.add_parser(name, help=module.__doc__.splitlines()[0])
+        command.add_argument(
+            "--raw", type=Path, required=True, metavar="DIR", help="the official download, folder or zip"
+        )
+        _common(command, size=64)
+        command.add_argument(
+            "--min-images", type=_positive, default=1, metavar="N", help="drop identities with fewer photos"
+        )
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser, size: int) -> None:
+    """Options of every dataset."""
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--size", type=_positive, default=size, metavar="N", help="height and width (default %(default)s)"
+    )
+
+
+def _positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

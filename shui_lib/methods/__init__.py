@@ -1,0 +1,128 @@
+"""The contract of all unlearning methods, and their registry.
+
+A method is a frozen dataclass whose fields are its hyperparameters, with two functions:
+
+    prepare(model, data, *, generator, checkpoint=None) -> Artefacts      while the training data exists
+    unlearn(model, given, artefacts, *, generator) -> FaceModel           when the request comes
+
+`prepare` does not know the request. `unlearn` sees only what `needs` declares; a support-only method works on a
+machine that has never held the data set. Neither changes the model it is given.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from shui_lib.data import Faces
+from shui_lib.models import FaceModel
+
+
+class Artefacts(NamedTuple):
+    """What a method keeps of the training data: no images, no per-sample rows."""
+
+    tensors: Mapping[str, Tensor] = {}
+    history: pd.DataFrame = pd.DataFrame()  # the course of preparing, for the notebooks; unlearn never reads it
+
+
+class Method(Protocol):
+    """What every method offers; `register` adds the three class attributes."""
+
+    name: str
+    needs: tuple[str, ...]  # what unlearn may see: support, forget, retain
+    prepares_on: tuple[str, ...]  # what prepare may see: train, val
+
+    def prepare(
+        self,
+        model: FaceModel,
+        data: Mapping[str, Faces],
+        *,
+        generator: torch.Generator,
+        checkpoint: Path | None = None,
+    ) -> Artefacts:
+        """Learn from the data what the request will need; `checkpoint` is a file that a killed run goes on from."""
+        ...
+
+    def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
+        """A new model that has forgotten the identities of the request."""
+        ...
+
+
+class NotGiven(RuntimeError):
+    """A method looked at data that it did not declare, or that the request does not hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What comes with a request. Looking at a part that is absent raises."""
+
+    parts: Mapping[str, Faces]
+
+    def __getattr__(self, part: str) -> Faces:
+        if part.startswith("_") or part == "parts":
+            raise AttributeError(part)
+        if part not in self.parts:
+            raise NotGiven(f"no {part} data was given (only {', '.join(self.parts)}): declare it in `needs`")
+        return self.parts[part]
+
+    def only(self, needs: tuple[str, ...]) -> Given:
+        """The declared parts and no others.
+
+        Raises:
+            NotGiven: a declared part is absent.
+        """
+        return replace(self, parts={part: getattr(self, part) for part in needs})
+
+
+REGISTRY: dict[str, type[Method]] = {}
+
+
+def register(name: str, *, needs: tuple[str, ...], prepares_on: tuple[str, ...] = ()) -> Callable[[type], type]:
+    """Class decorator: make a method known under `name`, with what it may see."""
+
+    def add(cls: type) -> type:
+        if name in REGISTRY:
+            raise ValueError(f"a method named {name!r} is registered already ({REGISTRY[name].__name__})")
+        cls.name, cls.needs, cls.prepares_on = name, needs, prepares_on
+        REGISTRY[name] = cls
+        return cls
+
+    return add
+
+
+def make_method(name: str, settings: Mapping[str, object] | None = None) -> Method:
+    """A method with its settings.
+
+    Raises:
+        ValueError: the method, or one of the settings, is unknown.
+    """
+    if name not in REGISTRY:
+        raise ValueError(f"method {name!r} is unknown: choose one of {', '.join(sorted(REGISTRY))}")
+    cls, settings = REGISTRY[name], dict(settings or {})
+    unknown = set(settings) - {field.name for field in fields(cls)}
+    if unknown:
+        known = ", ".join(field.name for field in fields(cls))
+        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}: it takes {known}")
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+
+
+def settings_of(method: Method) -> dict[str, object]:
+    """A method's settings, ready for JSON and `make_method`."""
+    return asdict(method)
+
+
+def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
+    """A copy of the model, in eval mode, with other parameters."""
+    changed = copy.deepcopy(model).eval()
+    changed.load_state_dict({**changed.state_dict(), **theta})
+    return changed
+
+
+from shui_lib.methods import gradient_ascent, meta_unlearn  # noqa: E402,F401  (each registers itself)

@@ -1,0 +1,26 @@
+"""Randomness is an argument: generators, and a fence around the places where torch takes none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """The randomness of one epoch. It depends on nothing that came before, so a resumed run draws the same."""
+    return torch.Generator().manual_seed((seed * 100_003 + epoch) % 2**63)
+
+
+def draw_seed(generator: torch.Generator) -> int:
+    """A seed drawn from a generator."""
+    return int(torch.randint(2**31, (), generator=generator))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global randomness (initialisation, dropout) inside, and leave it as it was outside."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
