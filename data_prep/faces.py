@@ -51,7 +51,7 @@ _PERSON = {
 # What changes from photo to photo.
 _OCCASION = {
     "yaw": (-1, 1), "pitch": (-0.2, 0.2), "roll": (-0.17, 0.17), "shift_x": (-0.09, 0.09),
-    "shift_y": (-0.05, 0.09), "scale": (0.9, 1.1), "light_x": (-1, 1), "light_y": (-0.9, 0.3),
+    "shift_y": (-0.02, 0.12), "scale": (1.25, 1.5), "light_x": (-1, 1), "light_y": (-0.9, 0.3),
     "light_strength": (0.03, 0.24), "light_warmth": (-1, 1), "exposure": (0.8, 1.02), "smile": (0, 1),
     "smile_much": (0, 1), "mouth_open": (0, 1), "open_much": (0.4, 1), "eye_open": (0.72, 1.08),
     "blink": (0, 1), "gaze": (-0.022, 0.022), "glasses": (0, 1), "hat": (0, 1), "hat_tone": (0, 1),

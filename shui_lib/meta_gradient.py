@@ -105,13 +105,13 @@ def loss_gradient(
     device = next(iter(theta.values())).device
     gradient = {name: torch.zeros_like(value) for name, value in theta.items()}
     leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
-    logits, total = [], torch.zeros((), device=device)
+    logits, total = [], 0
     for part in faces.batches(micro_batch):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             said = _forward(model, leaves, part).logits
         share = task_loss(said.float() if bf16 else said, part.targets.to(device), reduction="sum") / len(faces)
         _add_gradient(gradient, share, leaves)
-        total += share.detach()
+        total = total + share.detach()
         logits.append(said.detach())
     return total, torch.cat(logits), gradient
 

@@ -1,4 +1,4 @@
-"""MetaUnlearn: a loss, learned while the data exists, whose one gradient step forgets a person (De Min et al., 2025)."""
+"""MetaUnlearn: a loss learned while the data exists; one step along it forgets a person (De Min et al., 2025)."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ class _MetaTraining:
         self.identities = torch.from_numpy(ids)
         with seeded(seed):
             self.loss = method.new_loss(self.model, len(ids))
-        # Departs from the paper (Adam): AdamW without weight decay, as in the authors' code, which is the same step.
-        self.optimizer = torch.optim.AdamW(self.loss.parameters(), method.alpha, weight_decay=0.0, amsgrad=True)
+        # Adam with amsgrad as the paper; the authors' AdamW without weight decay takes the same steps.
+        self.optimizer = torch.optim.Adam(self.loss.parameters(), method.alpha, amsgrad=True)
         self.val_logits = predict(self.model, val, bf16=method.bf16).logits  # θ is fixed: once for all requests
         self.history: list[dict[str, float]] = []
 

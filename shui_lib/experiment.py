@@ -1,0 +1,293 @@
+"""One experiment, from the data set to result rows; every stage is loaded if it is there and computed if not."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from shui_lib.config import ModelConfig, preset_named, settings_for
+from shui_lib.data import Faces, fingerprint, load_faces
+from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, settings_of
+from shui_lib.metrics import Scores, score, score_name, tug_of_war
+from shui_lib.models import FaceModel, build_model
+from shui_lib.predict import Predictions, predict, task_loss
+from shui_lib.results import make_rows
+from shui_lib.splits import Request, Split, draw_request, split_identities
+from shui_lib.stages import Stage, load_or_compute, open_stage
+from shui_lib.store import load_tensors, save_frame, save_tensors
+from shui_lib.train import fit
+
+MODELS = ("original", "retrained")
+
+
+class Experiment:
+    """A data set, a request and a preset, and everything that follows from them.
+
+    Args:
+        dataset: folder below data_root, in the prepared format.
+        n_ids: identities asking to be forgotten.
+        seed: draws the split, the request, the initial weights and the order of training.
+        preset: smoke, cpu or paper.
+        reserved: Support Samples held out from training; requests of up to this many identities share one original.
+        settings: per method, settings that replace the selected ones.
+        device: "cuda", "cpu", …; by default the GPU if there is one.
+    Raises:
+        FileNotFoundError: the data set is not prepared.
+        ValueError: an unknown preset, or more identities asked for than are eligible.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: str = "faces",
+        n_ids: int = 10,
+        seed: int = 0,
+        preset: str = "cpu",
+        data_root: str | Path = "../data",
+        runs_root: str | Path = "../runs",
+        reserved: int = 10,
+        settings: Mapping[str, Mapping[str, object]] | None = None,
+        device: str | None = None,
+    ):
+        self.dataset, self.n_ids, self.seed, self.preset = dataset, n_ids, seed, preset
+        self.folder = Path(data_root) / dataset
+        self.runs = Path(runs_root) / dataset
+        self.reserved, self.settings = reserved, settings or {}
+        self.config = preset_named(preset)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.faces: Faces = load_faces(self.folder)
+        generator = torch.Generator().manual_seed(seed)
+        self.split: Split = split_identities(self.faces.identity, generator=generator, config=self.config.split)
+        self.request: Request = draw_request(
+            self.faces.identity, self.split, n_ids=n_ids, generator=generator, reserved=reserved
+        )
+
+    @cached_property
+    def rows_of(self) -> dict[str, np.ndarray]:
+        """Rows of the data set by split name."""
+        where = self.faces.identity
+        held_out = {part: np.flatnonzero(np.isin(where, getattr(self.split, part))) for part in ("val", "test")}
+        request = {part: getattr(self.request, part) for part in ("support", "forget", "retain", "train")}
+        return request | held_out
+
+    def part(self, name: str) -> Faces:
+        """The images of a split: support, forget, retain, train (= retain and forget), val or test."""
+        return self.faces[self.rows_of[name]]
+
+    # Stages ---------------------------------------------------------------------------------------------------
+
+    def method(self, name: str) -> Method:
+        """The method with its settings for this experiment."""
+        selected = settings_for(name, preset=self.preset, dataset=self.dataset, n_ids=self.n_ids)
+        chosen = {**selected, **self.settings.get(name, {})}
+        takes = {field.name for field in fields(REGISTRY[name])} if name in REGISTRY else set()
+        if "simulated_n_ids" in takes and "simulated_n_ids" not in chosen:
+            # As the paper: the real size, and a larger one for a request of one identity.
+            chosen["simulated_n_ids"] = self.n_ids if self.n_ids > 1 else self.reserved
+        return make_method(name, chosen)
+
+    def stage(self, model: str) -> Stage:
+        """The stage that holds a model: `original`, `retrained` or a method's name."""
+        if model in MODELS:
+            return self._trained(model)
+        return self._unlearned(model)
+
+    def model(self, name: str) -> FaceModel:
+        """`original`, `retrained`, or the model that a method has made forget, in eval mode on the device."""
+        return load_model(self.stage(name)).to(self.device)
+
+    def history(self, name: str) -> pd.DataFrame:
+        """The course of training (`original`, `retrained`), or of a method's preparation."""
+        stage = self.stage(name) if name in MODELS else self._artefacts(name)
+        return pd.read_csv(stage.file("history.csv"))
+
+    def artefacts(self, method: str) -> Artefacts:
+        """What a method has prepared while the data existed."""
+        return Artefacts(load_tensors(self._artefacts(method).file("artefacts.safetensors")))
+
+    def predictions(self, model: str) -> Predictions:
+        """Logits and features of a model for every image of the data set, in the data set's order."""
+        return Predictions(**load_tensors(self._predicted(model).file("predictions.safetensors")))
+
+    def scores(self, model: str) -> Scores:
+        """The three scores that Tug-of-War looks at, as fractions."""
+        return Scores(*(self._score(model, part) for part in Scores._fields))
+
+    def tug_of_war(self, model: str) -> float:
+        """Closeness to the retrained model, in percent."""
+        return tug_of_war(self.scores(model), self.scores("retrained"))
+
+    def rows(self, *models: str) -> pd.DataFrame:
+        """Result rows (`shui_lib.results`) of the given models."""
+        return pd.concat([self._rows(model) for model in models], ignore_index=True)
+
+    # How the stages are made ----------------------------------------------------------------------------------
+
+    def _trained(self, which: str) -> Stage:
+        facts = {
+            "dataset": self.dataset,
+            "fingerprint": self._fingerprint,
+            "seed": self.seed,
+            "reserved": self.reserved,
+            "image_size": self.faces.size,
+            "classes": self.faces.classes,
+            **{part: asdict(getattr(self.config, part)) for part in ("model", "train", "split")},
+        }
+        if which == "retrained" or self.n_ids > self.reserved:
+            facts["n_ids"] = self.n_ids
+
+        def compute(folder: Path) -> dict[str, object]:
+            model = self._fresh_model()
+            train, val = self.part("train" if which == "original" else "retain"), self.part("val")
+            checkpoint = folder / "training.checkpoint"
+            model, history = fit(model, train, val, self.config.train, seed=self.seed, checkpoint=checkpoint)
+            save_tensors(folder / "model.safetensors", model.state_dict())
+            save_frame(folder / "history.csv", history)
+            return self._measured()
+
+        return load_or_compute(self.runs, which, json.loads(json.dumps(facts)), compute)
+
+    def _artefacts(self, name: str) -> Stage:
+        method, original = self.method(name), self._trained("original")
+
+        def compute(folder: Path) -> dict[str, object]:
+            data = {part: self.part(part) for part in method.prepares_on}
+            generator = torch.Generator().manual_seed(self.seed)
+            prepared = method.prepare(
+                self.model("original"), data, generator=generator, checkpoint=folder / "preparing.checkpoint"
+            )
+            save_tensors(folder / "artefacts.safetensors", prepared.tensors)
+            save_frame(folder / "history.csv", prepared.history)
+            return self._measured()
+
+        facts = {"method": name, "settings": settings_of(method), "seed": self.seed}
+        facts = json.loads(json.dumps(facts))
+        return load_or_compute(self.runs, f"{name}-artefacts", facts, compute, parents={"original": original})
+
+    def _unlearned(self, name: str) -> Stage:
+        parents = {"original": self._trained("original"), "artefacts": self._artefacts(name)}
+
+        def compute(folder: Path) -> dict[str, object]:
+            given = Given({part: self.part(part) for part in self.method(name).needs})
+            model = unlearn_from(parents["artefacts"].folder, given, seed=self.seed, device=self.device)
+            save_tensors(folder / "model.safetensors", model.state_dict())
+            return self._measured()
+
+        facts = {"n_ids": self.n_ids, "seed": self.seed}
+        return load_or_compute(self.runs, name, facts, compute, parents=parents)
+
+    def _predicted(self, name: str) -> Stage:
+        def compute(folder: Path) -> dict[str, object]:
+            said = predict(self.model(name), self.faces, bf16=self.config.train.bf16)
+            save_tensors(folder / "predictions.safetensors", said._asdict())
+            return self._measured()
+
+        return load_or_compute(self.runs, "predictions", {}, compute, parents={"model": self.stage(name)})
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self.folder)
+
+    def _fresh_model(self) -> FaceModel:
+        outputs = len(self.faces.classes)
+        model = build_model(self.config.model, n_outputs=outputs, image_size=self.faces.size, seed=self.seed)
+        return model.to(self.device)
+
+    def _measured(self) -> dict[str, object]:
+        measured = {"device": device_name(self.device), "git": git_commit(), "torch": torch.__version__}
+        if self.device.type == "cuda":
+            measured["peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+        return measured
+
+    # Rows -----------------------------------------------------------------------------------------------------
+
+    def _logits(self, model: str, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = torch.from_numpy(self.rows_of[part])
+        return self.predictions(model).logits[rows], self.faces.targets[rows]
+
+    def _score(self, model: str, part: str) -> float:
+        return score(*self._logits(model, part))
+
+    def _rows(self, model: str) -> pd.DataFrame:
+        values = {}
+        for part in ("retain", "forget", "test", "val", "support"):
+            logits, targets = self._logits(model, part)
+            values[part, "loss"] = task_loss(logits, targets).item()
+            values[part, score_name(targets)] = 100 * score(logits, targets)
+        values["all", "tow"] = self.tug_of_war(model)
+        stage = self.stage(model)
+        measured = stage.lineage["measured"]
+        key = {
+            "dataset": self.dataset,
+            "preset": self.preset,
+            "model": self.config.model.architecture,
+            "n_ids": self.n_ids,
+            "seed": self.seed,
+            "method": model,
+        }
+        about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
+        return make_rows(values, key | about | {"config": stage.key})
+
+
+def load_model(stage: Stage) -> FaceModel:
+    """The model of a stage, on the CPU, in eval mode. It needs the run folder alone, not the data set.
+
+    Raises:
+        CorruptFile: the weights are damaged.
+    """
+    facts = _original_of(stage).lineage["facts"]
+    config = ModelConfig(**{**facts["model"], "pretrained": False})
+    model = build_model(config, n_outputs=len(facts["classes"]), image_size=facts["image_size"], seed=0)
+    model.load_state_dict(load_tensors(stage.file("model.safetensors")))
+    return model.eval()
+
+
+def unlearn_from(
+    artefacts: Path | str, given: Given, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> FaceModel:
+    """Serve a request from a folder of artefacts: what a company does when the training data is long deleted.
+
+    Args:
+        artefacts: folder of a `<method>-artefacts` stage, beside the folder of its original model.
+        given: the Support Set, and whatever else the method needs.
+    Returns:
+        θ_u in eval mode, on the device.
+    """
+    stage = open_stage(Path(artefacts))
+    method = make_method(stage.lineage["facts"]["method"], stage.lineage["facts"]["settings"])
+    model = load_model(_original_of(stage)).to(device)
+    prepared = Artefacts(load_tensors(stage.file("artefacts.safetensors")))
+    generator = torch.Generator().manual_seed(seed)
+    return method.unlearn(model, given.only(method.needs), prepared, generator=generator)
+
+
+def _original_of(stage: Stage) -> Stage:
+    """The trained model at the root of a stage's lineage."""
+    parents = stage.lineage["parents"]
+    return _original_of(open_stage(stage.folder.parent / parents["original"])) if "original" in parents else stage
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's architecture and number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {platform.machine()} {torch.get_num_threads()} threads"
+
+
+def git_commit() -> str:
+    """Short hash of the checked-out commit, empty outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return found.stdout.strip()

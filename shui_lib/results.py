@@ -1,0 +1,109 @@
+"""Result rows: their schema, files that hold them, and tables made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from shui_lib.store import save_frame
+
+KEY = ["dataset", "preset", "model", "n_ids", "seed", "method", "variant", "step", "split", "metric"]
+COLUMNS = [*KEY, "value", "low", "high", "seconds", "peak_mib", "device", "git", "config", "note"]
+METHODS = (
+    "original",
+    "retrained",
+    "gradient_ascent",
+    "meta_unlearn",
+)
+SPLITS = ("retain", "forget", "test", "val", "support", "all")
+
+
+def make_rows(values: Mapping[tuple[str, str], float], about: Mapping[str, object]) -> pd.DataFrame:
+    """Tidy rows from values by (split, metric), with the same key and facts in every row."""
+    blank = {"variant": "", "step": 0, "low": np.nan, "high": np.nan, "note": ""}
+    rows = [{**blank, **about, "split": part, "metric": name, "value": v} for (part, name), v in values.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def check_rows(rows: pd.DataFrame, where: str = "these rows") -> pd.DataFrame:
+    """Rows as they came, if they follow the schema.
+
+    Raises:
+        ValueError: a column is missing, a key occurs twice, or a word is unknown; the message names the rows.
+    """
+    missing = [column for column in COLUMNS if column not in rows]
+    if missing:
+        raise ValueError(f"{where}: column {', '.join(missing)} is missing; a results file has {', '.join(COLUMNS)}")
+    unknown = rows[~rows["split"].isin(SPLITS)]
+    if len(unknown):
+        raise ValueError(f"{where}: split {unknown['split'].iloc[0]!r} is unknown; choose from {', '.join(SPLITS)}")
+    twice = rows[rows.duplicated(KEY, keep=False)]
+    if len(twice):
+        first = ", ".join(f"{name}={twice.iloc[0][name]}" for name in KEY)
+        raise ValueError(f"{where}: {len(twice)} rows share keys, the first: {first}; keep one value for each key")
+    return rows
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Rows of one file, or of all `rows_*.csv` of a folder.
+
+    Raises:
+        FileNotFoundError: nothing is there. ValueError: the rows break the schema.
+    """
+    path = Path(path)
+    files = sorted(path.glob("rows_*.csv")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise FileNotFoundError(f"{path} holds no result rows: `make results` writes them")
+    frames = [pd.read_csv(file, dtype={"variant": str, "note": str, "git": str, "config": str}) for file in files]
+    rows = pd.concat(frames, ignore_index=True)
+    return check_rows(rows.fillna({"variant": "", "note": "", "git": ""}), str(path))
+
+
+def record(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Add rows to a file; a row whose key is there already is replaced. Returns all rows of the file."""
+    path = Path(path)
+    check_rows(rows)
+    if path.is_file():
+        rows = pd.concat([read_rows(path), rows]).drop_duplicates(KEY, keep="last")
+    rows = rows.sort_values(KEY, ignore_index=True)
+    save_frame(path, rows)
+    return rows
+
+
+def table(rows: pd.DataFrame, *, digits: int = 1) -> pd.DataFrame:
+    """Methods down, splits and metrics across, "mean ± std" over seeds in each cell.
+
+    Raises:
+        ValueError: rows of more than one preset, data set or request size.
+    """
+    settings = rows[["dataset", "preset", "n_ids"]].drop_duplicates()
+    if len(settings) != 1:
+        raise ValueError(f"one table shows one setting, not {len(settings)}: {settings.to_dict('records')}")
+    shown = rows["metric"].isin(["map", "accuracy", "tow"]) & rows["split"].isin(["retain", "forget", "test", "all"])
+    rows = rows[shown]
+    columns = rows["metric"].where(rows["split"] == "all", rows["split"])
+    grouped = rows.assign(column=columns).groupby(["method", "column"])["value"]
+    cells = grouped.agg(lambda v: f"{v.mean():.{digits}f}" + (f" ± {v.std():.{digits}f}" if len(v) > 1 else ""))
+    wide = cells.unstack("column")
+    order = [m for m in METHODS if m in wide.index] + [m for m in wide.index if m not in METHODS]
+    return wide.loc[order, [c for c in ("retain", "forget", "test", "tow") if c in wide]]
+
+
+def paired_difference(
+    rows: pd.DataFrame, method: str, other: str, *, metric: str = "tow", split: str = "all"
+) -> dict[str, float]:
+    """Mean of method − other over the seeds that have both, with a 95 % interval from Student's t.
+
+    Returns:
+        mean, low, high (nan with fewer than two seeds) and seeds.
+    """
+    chosen = rows[(rows["metric"] == metric) & (rows["split"] == split)]
+    wide = chosen.pivot(index="seed", columns="method", values="value")[[method, other]].dropna()
+    difference = (wide[method] - wide[other]).to_numpy()
+    seeds, mean = len(difference), difference.mean()
+    half = t.ppf(0.975, seeds - 1) * difference.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan
+    return {"mean": mean, "low": mean - half, "high": mean + half, "seeds": seeds}

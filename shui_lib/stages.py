@@ -1,0 +1,101 @@
+"""Load or compute: each stage of an experiment is a folder, named after everything that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shui_lib.store import CorruptFile, checksum, save_json
+
+FORMAT = 1  # raise it when a change of code makes older folders wrong
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished folder and its lineage: what made it, from which parents, with which configuration."""
+
+    folder: Path
+    lineage: Mapping[str, object]
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits, the same for the same configuration and parents."""
+        return str(self.lineage["key"])
+
+    def file(self, name: str) -> Path:
+        """Path of one of the stage's files, its content checked against the lineage.
+
+        Raises:
+            CorruptFile: the file is missing or was changed after it was written.
+        """
+        path = self.folder / name
+        expected = self.lineage["files"].get(name)
+        if expected is None or not path.is_file() or checksum(path) != expected:
+            raise CorruptFile(f"{path} is missing or damaged: delete {self.folder} and run again, it will be made anew")
+        return path
+
+
+def stage_key(kind: str, facts: Mapping[str, object], parents: Mapping[str, Stage]) -> str:
+    """The key of a stage: a hash over its kind, its facts, its parents' keys and the format's number."""
+    everything = [FORMAT, kind, facts, {role: parent.key for role, parent in parents.items()}]
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def open_stage(folder: Path) -> Stage:
+    """A finished stage.
+
+    Raises:
+        FileNotFoundError: no finished stage is there.
+        CorruptFile: its lineage cannot be read.
+    """
+    path = Path(folder) / "lineage.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no finished stage (no lineage.json): run the experiment that makes it")
+    try:
+        return Stage(Path(folder), json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise CorruptFile(f"{path} cannot be read ({error}): delete {folder} and run again") from error
+
+
+def load_or_compute(
+    root: Path,
+    kind: str,
+    facts: Mapping[str, object],
+    compute: Callable[[Path], Mapping[str, object] | None],
+    *,
+    parents: Mapping[str, Stage] | None = None,
+) -> Stage:
+    """Open the stage if it is there, else compute it.
+
+    Args:
+        compute: fills the folder it is given, and may return facts measured on the way. It may find files of an
+            earlier, killed run there, named `*.checkpoint`, and go on from them; they are removed at the end.
+        parents: the stages this one is made from, by role.
+    """
+    parents = parents or {}
+    key = stage_key(kind, facts, parents)
+    folder = Path(root) / f"{kind}-{key}"
+    if folder.is_dir():
+        return open_stage(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    measured = compute(partial) or {}
+    seconds = time.perf_counter() - started
+    for leftover in partial.glob("*.checkpoint"):
+        leftover.unlink()
+    lineage = {
+        "kind": kind,
+        "key": key,
+        "facts": facts,
+        "parents": {role: parent.folder.name for role, parent in parents.items()},
+        "files": {path.name: checksum(path) for path in sorted(partial.iterdir())},
+        "measured": {"seconds": round(seconds, 3), **measured},
+    }
+    save_json(partial / "lineage.json", lineage)
+    partial.rename(folder)
+    return open_stage(folder)

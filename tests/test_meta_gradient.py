@@ -1,0 +1,109 @@
+"""The exact meta-gradient against its obvious twin: backpropagation through the gradient step."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from shui_lib.data import Faces
+from shui_lib.meta_gradient import loss_gradient, meta_gradient, parameters, unlearning_step
+from shui_lib.meta_loss import INPUTS, LearnedLoss
+from shui_lib.methods.meta_unlearn import Alignment, alignment_objective
+from shui_lib.metrics import score
+from shui_lib.models import FaceModel
+from shui_lib.predict import task_loss
+
+K, IDS = 5, 12
+ETA = 0.05
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
+
+
+def small_vit() -> FaceModel:
+    options = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": K, "img_size": 16}
+    model = FaceModel(timm.create_model("vit_tiny_patch16_224", **options), 16).eval()
+    # An untrained head says the same of every image; then A compares two equal losses and its slope is rounding error.
+    torch.nn.init.normal_(model.network.head.weight)
+    return model
+
+
+def some_faces(n: int, *, multilabel: bool, seed: int) -> Faces:
+    chance = np.random.default_rng(seed)
+    images = chance.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
+    targets = torch.from_numpy(chance.integers(0, 2, (n, K)).astype(np.float32))
+    if not multilabel:
+        targets = torch.from_numpy(chance.integers(0, K, n))
+    return Faces(images, np.arange(n), np.arange(n) % IDS, targets, tuple("abcde"))
+
+
+def naive(model, loss, support, forget, val, ids, seed, dtype, **objective):
+    """∇_φ A by double backward, everything in one graph."""
+    theta = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
+
+    def logits_at(parameters, faces):
+        return functional_call(model, parameters, (faces.pixels().to(dtype),))
+
+    with sdpa_kernel(SDPBackend.MATH):
+        torch.manual_seed(seed)
+        value = loss(*logits_at(theta, support), ids, support.targets)
+        # An input without influence on h (the head, when only features enter) has no gradient: it stays as it is.
+        gradient = torch.autograd.grad(value, list(theta.values()), create_graph=True, allow_unused=True)
+        stepped = {n: t if g is None else t - ETA * g for (n, t), g in zip(theta.items(), gradient, strict=True)}
+        forgotten, held_out = logits_at(stepped, forget).logits, logits_at(stepped, val).logits
+    objective_value = judged(forgotten, held_out, logits_at(theta, val).logits, forget, val, objective)
+    phi = list(loss.parameters())
+    found = torch.autograd.grad(objective_value, phi, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(phi, found, strict=True)]
+
+
+def judged(logits_f, logits_v, logits_v0, forget, val, objective):
+    parts = [(logits_f, forget), (logits_v, val), (logits_v0, val)]
+    losses = [task_loss(logits, faces.targets) for logits, faces in parts]
+    scores = [score(logits.detach(), faces.targets) for logits, faces in parts]
+    return alignment_objective(Alignment(*losses, *scores), **objective)
+
+
+def ours(model, loss, support, forget, val, ids, seed, dtype, **objective):
+    theta = parameters(model)
+    torch.manual_seed(seed)
+    step = unlearning_step(model, theta, loss, support, ids, eta=ETA, micro_batch=3, differentiable=True)
+    loss_f, logits_f, outer = loss_gradient(model, step.theta, forget, micro_batch=4)
+    with torch.no_grad():
+        logits_v = functional_call(model, step.theta, (val.pixels().to(dtype),)).logits
+        logits_v0 = model(val.pixels().to(dtype)).logits
+    slope_at = loss_f.clone().requires_grad_()
+    losses = (slope_at, task_loss(logits_v, val.targets), task_loss(logits_v0, val.targets))
+    parts = [(logits_f, forget), (logits_v, val), (logits_v0, val)]
+    scores = [score(logits, faces.targets) for logits, faces in parts]
+    (slope,) = torch.autograd.grad(alignment_objective(Alignment(*losses, *scores), **objective), slope_at)
+    outer = {name: slope * g for name, g in outer.items()}
+    return list(meta_gradient(model, theta, loss, support, step, outer, eta=ETA, micro_batch=3).values())
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("multilabel", [True, False], ids=["bce", "cross_entropy"])
+@pytest.mark.parametrize("inputs", [INPUTS[: k + 1] for k in range(4)], ids=lambda names: "+".join(names))
+@pytest.mark.parametrize("objective", [{}, {"accuracy_factor": False, "distance": "squared"}], ids=["eq6", "eq5"])
+def test_agrees_with_double_backward(dtype, multilabel, inputs, objective):
+    torch.manual_seed(0)
+    model = small_vit().to(dtype)
+    loss = LearnedLoss(n_outputs=K, n_features=32, n_identities=IDS, inputs=inputs).to(dtype)
+    support, forget, val = (some_faces(n, multilabel=multilabel, seed=n) for n in (7, 18, 20))
+    ids = torch.from_numpy(support.identity)
+    given = (model, loss, support, forget, val, ids, 3, dtype)
+    expected, found = (torch.cat([g.flatten() for g in way(*given, **objective)]) for way in (naive, ours))
+    assert expected.norm() > 0
+    assert (found - expected).norm() <= TOLERANCE[dtype] * expected.norm()
+
+
+def test_step_is_plain_gradient_descent_on_the_learned_loss():
+    torch.manual_seed(0)
+    model = small_vit().double()
+    loss = LearnedLoss(n_outputs=K, n_features=32, n_identities=IDS).double().eval()
+    support = some_faces(5, multilabel=True, seed=1)
+    ids = torch.from_numpy(support.identity)
+    step = unlearning_step(model, parameters(model), loss, support, ids, eta=ETA, micro_batch=2)
+    loss(*model(support.pixels().double()), ids, support.targets).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(step.theta[name], parameter.detach() - ETA * parameter.grad)
