@@ -38,6 +38,7 @@ class Experiment:
         seed: draws the split, the request, the initial weights and the order of training.
         preset: smoke, cpu or paper.
         reserved: Support Samples held out from training; requests of up to this many identities share one original.
+        from_pool: the request is made of tuning-pool identities, to choose settings; its scores are never reported.
         settings: per method, settings that replace the selected ones.
         device: "cuda", "cpu", …; by default the GPU if there is one.
     Raises:
@@ -55,20 +56,26 @@ class Experiment:
         data_root: str | Path = "../data",
         runs_root: str | Path = "../runs",
         reserved: int = 10,
+        from_pool: bool = False,
         settings: Mapping[str, Mapping[str, object]] | None = None,
         device: str | None = None,
     ):
         self.dataset, self.n_ids, self.seed, self.preset = dataset, n_ids, seed, preset
         self.folder = Path(data_root) / dataset
         self.runs = Path(runs_root) / dataset
-        self.reserved, self.settings = reserved, settings or {}
+        self.reserved, self.from_pool, self.settings = reserved, from_pool, settings or {}
         self.config = preset_named(preset)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.faces: Faces = load_faces(self.folder)
         generator = torch.Generator().manual_seed(seed)
         self.split: Split = split_identities(self.faces.identity, generator=generator, config=self.config.split)
         self.request: Request = draw_request(
-            self.faces.identity, self.split, n_ids=n_ids, generator=generator, reserved=reserved
+            self.faces.identity,
+            self.split,
+            n_ids=n_ids,
+            generator=generator,
+            reserved=reserved,
+            from_pool=from_pool,
         )
 
     @cached_property
@@ -114,13 +121,25 @@ class Experiment:
         """What a method has prepared while the data existed."""
         return Artefacts(load_tensors(self._artefacts(method).file("artefacts.safetensors")))
 
+    def artefacts_folder(self, method: str) -> Path:
+        """The folder of a method's artefacts: all that is needed, with its original's, to serve a request."""
+        return self._artefacts(method).folder
+
     def predictions(self, model: str) -> Predictions:
         """Logits and features of a model for every image of the data set, in the data set's order."""
         return Predictions(**load_tensors(self._predicted(model).file("predictions.safetensors")))
 
+    def logits(self, model: str, part: str) -> torch.Tensor:
+        """(N, K) logits of a model for the images of a split, in the order of `part(name)`."""
+        return self.predictions(model).logits[torch.from_numpy(self.rows_of[part])]
+
+    def score(self, model: str, part: str) -> float:
+        """mAP or accuracy of a model on a split, a fraction."""
+        return score(self.logits(model, part), self.part(part).targets)
+
     def scores(self, model: str) -> Scores:
         """The three scores that Tug-of-War looks at, as fractions."""
-        return Scores(*(self._score(model, part) for part in Scores._fields))
+        return Scores(*(self.score(model, part) for part in Scores._fields))
 
     def tug_of_war(self, model: str) -> float:
         """Closeness to the retrained model, in percent."""
@@ -138,6 +157,7 @@ class Experiment:
             "fingerprint": self._fingerprint,
             "seed": self.seed,
             "reserved": self.reserved,
+            "from_pool": self.from_pool,
             "image_size": self.faces.size,
             "classes": self.faces.classes,
             **{part: asdict(getattr(self.config, part)) for part in ("model", "train", "split")},
@@ -210,17 +230,10 @@ class Experiment:
 
     # Rows -----------------------------------------------------------------------------------------------------
 
-    def _logits(self, model: str, part: str) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = torch.from_numpy(self.rows_of[part])
-        return self.predictions(model).logits[rows], self.faces.targets[rows]
-
-    def _score(self, model: str, part: str) -> float:
-        return score(*self._logits(model, part))
-
     def _rows(self, model: str) -> pd.DataFrame:
         values = {}
         for part in ("retain", "forget", "test", "val", "support"):
-            logits, targets = self._logits(model, part)
+            logits, targets = self.logits(model, part), self.part(part).targets
             values[part, "loss"] = task_loss(logits, targets).item()
             values[part, score_name(targets)] = 100 * score(logits, targets)
         values["all", "tow"] = self.tug_of_war(model)

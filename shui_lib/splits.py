@@ -78,23 +78,34 @@ def split_identities(identity: np.ndarray, *, generator: torch.Generator, config
 
 
 def draw_request(
-    identity: np.ndarray, split: Split, *, n_ids: int, generator: torch.Generator, reserved: int = 10
+    identity: np.ndarray,
+    split: Split,
+    *,
+    n_ids: int,
+    generator: torch.Generator,
+    reserved: int = 10,
+    from_pool: bool = False,
 ) -> Request:
     """Draw who asks to be forgotten and the one photo that each of them hands in.
 
     Requests of different size drawn with equal generators and `reserved` are nested and share their supports, so
     that they share one original model; the first identity is eligible for a request of one.
 
+    Args:
+        identity: (N,) identity of every image.
+        reserved: identities whose support is held out of training, if more than n_ids.
+        from_pool: draw from the tuning pool (to choose settings) in place of the other training identities.
     Raises:
         ValueError: fewer eligible identities than n_ids.
     """
     sizes = {i: int(n) for i, n in zip(*np.unique(identity, return_counts=True), strict=True)}
-    candidates = np.setdiff1d(split.train, split.pool)
+    candidates = split.pool if from_pool else np.setdiff1d(split.train, split.pool)
     order = np.array([i for i in _permuted(candidates, generator) if sizes[i] >= FEWEST_IMAGES], dtype=np.int64)
     alone = next((k for k, i in enumerate(order) if sizes[i] >= FEWEST_IMAGES_ALONE), None)
     if n_ids < 1 or n_ids > len(order) or (n_ids == 1 and alone is None):
         raise ValueError(
-            f"n_ids={n_ids} identities asked for, but {len(order)} training identities outside the tuning pool have "
+            f"n_ids={n_ids} identities asked for, but {len(order)} training identities "
+            f"{'of' if from_pool else 'outside'} the tuning pool have "
             f"{FEWEST_IMAGES} images or more (a request of one needs {FEWEST_IMAGES_ALONE}): ask for 1 to {len(order)}"
         )
     if alone:

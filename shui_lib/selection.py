@@ -1,0 +1,123 @@
+"""Choosing settings honestly: on requests made of the tuning pool, of a seed that is never reported.
+
+Every method gets the same number of trials. A trial is judged, as long as there are no models that have never seen a
+pool identity, by eq. 6 on its requests plus what it costs: A + retain drop + validation drop (scores as fractions).
+Scores of the requests' own retrained model are never looked at.
+
+    python -m shui_lib.selection --dataset faces --n-ids 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from shui_lib.experiment import Experiment, unlearn_from
+from shui_lib.methods import Given
+from shui_lib.methods.meta_unlearn import Alignment, alignment_objective
+from shui_lib.metrics import score
+from shui_lib.predict import predict, task_loss
+from shui_lib.splits import FEWEST_IMAGES
+from shui_lib.store import save_frame, save_json
+
+SEED = 100  # reported seeds are 0, 1, 2, …
+TRIALS = {
+    "gradient_ascent": [{"eta": float(f"{eta:.2g}")} for eta in np.geomspace(1e-3, 1, 12)],
+    "meta_unlearn": [
+        {"eta": eta, "alpha": alpha, "epochs": epochs}
+        for eta, alpha, epochs in product((3e-3, 1e-2, 3e-2), (1e-3, 1e-2), (3, 6))
+    ],
+}
+
+
+def pool_experiment(*, n_ids: int, **where: object) -> tuple[Experiment, list[np.ndarray]]:
+    """An experiment in which all pool identities have handed in a photo, and groups of n_ids of them."""
+    probe = Experiment(seed=SEED, n_ids=n_ids, from_pool=True, **where)
+    sizes = pd.Series(probe.faces.identity).value_counts()
+    asking = int((sizes[probe.split.pool] >= FEWEST_IMAGES).sum())
+    everyone = Experiment(seed=SEED, n_ids=asking, reserved=asking, from_pool=True, **where)
+    groups = everyone.request.identities[: asking // n_ids * n_ids].reshape(-1, n_ids)
+    return everyone, list(groups)
+
+
+def judge(experiment: Experiment, method: str, group: np.ndarray) -> dict[str, float]:
+    """What one trial did to one request: A of eq. 6, and the drops of retain and validation score (fractions)."""
+    support, train, val = (experiment.part(part) for part in ("support", "train", "val"))
+    given = Given({"support": support.of(group)})
+    model = unlearn_from(experiment.artefacts_folder(method), given, device=experiment.device)
+    asked = np.isin(train.identity, group)
+    after = {"train": predict(model, train).logits, "val": predict(model, val).logits}
+    before = {part: experiment.logits("original", part) for part in ("train", "val")}
+    losses = [(after["train"][asked], train[asked]), (after["val"], val), (before["val"], val)]
+    judged = Alignment(
+        *(task_loss(logits, faces.targets) for logits, faces in losses),
+        *(score(logits, faces.targets) for logits, faces in losses),
+    )
+    kept = train.targets[~asked]
+    return {
+        "objective": alignment_objective(judged).item(),
+        "retain_drop": score(before["train"][~asked], kept) - score(after["train"][~asked], kept),
+        "val_drop": judged.score_v0 - judged.score_v,
+        "forget_drop": score(before["train"][asked], train[asked].targets) - judged.score_f,
+    }
+
+
+def trials(*, dataset: str, n_ids: int, preset: str, **where: object) -> Iterator[dict[str, object]]:
+    """Run every trial of every method; one row per trial, averaged over the requests."""
+    for method, choices in TRIALS.items():
+        for settings in tqdm(choices, desc=f"tune {method}", unit="trial"):
+            if method == "meta_unlearn":
+                settings = {**settings, "simulated_n_ids": n_ids if n_ids > 1 else 10}
+            experiment, groups = pool_experiment(
+                dataset=dataset, n_ids=n_ids, preset=preset, settings={method: settings}, **where
+            )
+            found = pd.DataFrame([judge(experiment, method, group) for group in groups]).mean()
+            cost = found["objective"] + found["retain_drop"] + found["val_drop"]
+            key = {"preset": preset, "dataset": dataset, "n_ids": n_ids, "method": method}
+            yield {**key, "settings": json.dumps(settings), "cost": cost, **found, "requests": len(groups)}
+
+
+def choose(found: pd.DataFrame) -> dict[str, dict[str, object]]:
+    """Per method, the settings of the trial that costs least."""
+    best = found.loc[found.groupby("method")["cost"].idxmin()]
+    return {row.method: json.loads(row.settings) for row in best.itertuples()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the trials, record them in results/selection.csv and what they chose in shui_lib/selected.json."""
+    here = Path(__file__).parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="faces")
+    parser.add_argument("--n-ids", type=int, default=10)
+    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--data-root", type=Path, default=here.parent / "data")
+    parser.add_argument("--runs-root", type=Path, default=here.parent / "runs")
+    parser.add_argument("--results", type=Path, default=here.parent / "results")
+    args = parser.parse_args(argv)
+    setting = {"dataset": args.dataset, "n_ids": args.n_ids, "preset": args.preset}
+    found = pd.DataFrame(trials(**setting, data_root=args.data_root, runs_root=args.runs_root))
+    record(args.results / "selection.csv", found)
+    chosen = choose(found)
+    selected = json.loads((here / "selected.json").read_text())
+    selected["{preset}/{dataset}/{n_ids}".format(**setting)] = chosen
+    save_json(here / "selected.json", selected)
+    print(json.dumps(chosen, indent=2))
+
+
+def record(path: Path, found: pd.DataFrame) -> None:
+    """Add trials to the file, in place of earlier ones of the same setting."""
+    key = ["preset", "dataset", "n_ids", "method", "settings"]
+    if path.is_file():
+        found = pd.concat([pd.read_csv(path), found]).drop_duplicates(key, keep="last")
+    save_frame(path, found.sort_values(key).round(6))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Run the notebooks headlessly with papermill, wrapped once: unknown parameters are errors, runs have a time limit.
+
+    python -m shui_lib.workbook run --parameters DATASET=faces N_IDS=10
+    python -m shui_lib.workbook results          # every committed row; resumes from what is there
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import papermill
+from papermill.inspection import inspect_notebook
+from tqdm.auto import tqdm
+
+from shui_lib.results import read_rows, record
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+CELL_LIMIT = 4 * 3600  # seconds; a cell that trains ViT-B/16 on a GPU takes an hour or two
+
+# What `make results` runs: one line per setting, with the notebook that computes its rows.
+GRID: list[dict[str, object]] = [
+    *({"dataset": "faces", "n_ids": 10, "seed": seed} for seed in range(5)),
+    *({"dataset": "celebahq", "n_ids": 20, "seed": seed, "reserved": 50} for seed in range(3)),
+]
+MINUTES = {"faces": 6, "celebahq": 25}  # measured on two cores, for the estimate that is printed first
+
+
+def typed(words: Sequence[str]) -> dict[str, object]:
+    """`["N_IDS=20", "DATASET=celebahq"]` to {"n_ids": 20, "dataset": "celebahq"}; empty values are left out.
+
+    Raises:
+        ValueError: a word without "=".
+    """
+    parameters: dict[str, object] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r} is no parameter: write NAME=VALUE, N_IDS=20 for instance")
+        if value:
+            try:
+                parameters[name.lower()] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                parameters[name.lower()] = value
+    return parameters
+
+
+def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) -> Path:
+    """Execute one notebook in its own folder, with the environment's kernel; the executed copy goes to `out`.
+
+    Raises:
+        ValueError: a parameter that the notebook does not have.
+    """
+    known = inspect_notebook(str(notebook))
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}: it takes {', '.join(known)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        str(notebook),
+        str(out),
+        parameters=dict(parameters),
+        kernel_name="python3",
+        cwd=str(notebook.parent),
+        execution_timeout=CELL_LIMIT,
+        progress_bar=True,
+        stderr_file=sys.stderr if os.environ.get("SHUI_VERBOSE") else None,
+    )
+    return out
+
+
+def run_all(out: Path, parameters: Mapping[str, object], notebooks: Sequence[Path]) -> None:
+    """Execute notebooks in order, and say where the results are."""
+    started = time.perf_counter()
+    rows = Path(str(parameters["rows_file"])) if "rows_file" in parameters else out / "rows_live.csv"
+    for notebook in tqdm(notebooks, desc="workbook", unit="notebook"):
+        known = inspect_notebook(str(notebook))
+        mine = {k: v for k, v in {**parameters, "rows_file": str(rows)}.items() if k in known or k in parameters}
+        run_notebook(notebook, out / notebook.name, mine)
+    print(f"{len(notebooks)} notebooks in {(time.perf_counter() - started) / 60:.1f} minutes: {out}")
+    if rows.is_file():
+        print(f"{len(read_rows(rows))} result rows: {rows}")
+
+
+def run_grid(out: Path, results: Path, data_root: Path, notebook: Path) -> None:
+    """Compute every row of `GRID` whose data set is prepared, and add it to the results folder."""
+    present = [setting for setting in GRID if (data_root / str(setting["dataset"])).is_dir()]
+    for name in sorted({str(s["dataset"]) for s in GRID if s not in present}):
+        print(f"skipped: {name} is not prepared below {data_root} (python -m data_prep {name} ...)")
+    minutes = sum(MINUTES[str(setting["dataset"])] for setting in present)
+    print(f"{len(present)} runs, about {minutes} minutes on two cores; stages that are there already cost nothing")
+    for setting in tqdm(present, desc="results", unit="run"):
+        name = "_".join(str(value) for value in setting.values())
+        rows = out / f"rows_{name}.csv"
+        parameters = {**setting, "data_root": str(data_root), "rows_file": str(rows)}
+        run_notebook(notebook, out / f"{name}_{notebook.name}", parameters)
+        record(results / f"rows_{setting['dataset']}_cpu.csv", read_rows(rows))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "results"])
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "notebooks")
+    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--notebooks", type=Path, nargs="*", help="all chapters by default")
+    parser.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE")
+    args = parser.parse_args(argv)
+    if args.what == "results":
+        run_grid(args.out, args.results, args.data_root.resolve(), NOTEBOOKS / "03_meta_loss_training.ipynb")
+        return
+    try:
+        parameters = {"data_root": str(args.data_root.resolve()), **typed(args.parameters)}
+        run_all(args.out.resolve(), parameters, args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb")))
+    except ValueError as error:
+        sys.exit(f"{error}")
+
+
+if __name__ == "__main__":
+    main()
