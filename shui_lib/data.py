@@ -99,7 +99,7 @@ def load_faces(folder: Path | str) -> Faces:
     multilabel = about["task"] == "multilabel"
     values = index[list(classes)].to_numpy(np.float32) if multilabel else index["label"].to_numpy(np.int64)
     identity = index["identity"].to_numpy(np.int64)
-    return Faces(images, np.arange(len(index)), identity, torch.from_numpy(values), classes, about["name"])
+    return Faces(images, np.arange(len(index)), identity, torch.tensor(values), classes, about["name"])
 
 
 def fingerprint(folder: Path | str) -> str:

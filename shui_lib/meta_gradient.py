@@ -12,6 +12,7 @@ pass in micro-batches and memory grows neither with S nor with the images to be 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -136,7 +137,8 @@ def meta_gradient(
         Gradient by name of φ, zero where φ has no influence.
     """
     directions = []
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward-mode derivative
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no forward-mode derivative
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own use of it
         for part in support.batches(micro_batch):
             x = _pixels(model, theta, part)
             forward: Callable[[Theta], Output] = lambda th, x=x: tuple(functional_call(model, th, (x,)))  # noqa: E731

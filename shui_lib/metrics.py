@@ -61,6 +61,14 @@ def score(logits: Tensor, targets: Tensor) -> float:
     return mean_average_precision(logits, targets) if targets.ndim == 2 else accuracy(logits, targets)
 
 
+def score_by_class(logits: Tensor, targets: Tensor) -> Tensor:
+    """(K,) average precision of every attribute, or share of every class's images recognised; nan where undefined."""
+    if targets.ndim == 2:
+        return average_precision(logits, targets)
+    right = (logits.argmax(1) == targets).double()
+    return torch.stack([right[targets == k].mean() for k in range(logits.shape[1])])
+
+
 def score_name(targets: Tensor) -> str:
     """`map` or `accuracy`, the word used in result rows."""
     return "map" if targets.ndim == 2 else "accuracy"

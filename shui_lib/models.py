@@ -50,7 +50,7 @@ class ConvStem(PatchEmbed):
         widths = [in_chans, *(max(32, embed_dim // 2**k) for k in reversed(range(rungs)))]
         layers: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(wide), nn.GELU()]
+            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), nn.GroupNorm(1, wide), nn.GELU()]
         self.proj = nn.Sequential(*layers, nn.Conv2d(embed_dim, embed_dim, 1))
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from shui_lib.data import Faces
 from shui_lib.models import FaceModel
+from shui_lib.progress import progress
 
 
 class Predictions(NamedTuple):
@@ -26,7 +26,7 @@ def predict(model: FaceModel, faces: Faces, *, batch: int = 256, bf16: bool = Fa
     was_training = model.training
     model.eval()
     outputs = []
-    bar = tqdm(total=len(faces), desc="predict", unit="image", leave=False, mininterval=1)
+    bar = progress(total=len(faces), desc="predict", unit="image", leave=False, mininterval=1)
     for part in faces.batches(batch):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = model(part.pixels(device=device, size=model.image_size))
@@ -47,3 +47,10 @@ def task_loss(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Te
         return nn.functional.cross_entropy(logits, targets, reduction=reduction)
     loss = nn.functional.binary_cross_entropy_with_logits(logits, targets.to(logits), reduction="none").mean(1)
     return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
+
+
+def probability_of_truth(logits: Tensor, targets: Tensor) -> Tensor:
+    """How probable a model finds what is noted: (N, K) for attributes, (N, 1) for classes; fractions."""
+    if targets.ndim == 1:
+        return logits.softmax(1).gather(1, targets[:, None])
+    return torch.where(targets > 0.5, logits, -logits).sigmoid()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -50,14 +51,16 @@ def open_stage(folder: Path) -> Stage:
 
     Raises:
         FileNotFoundError: no finished stage is there.
-        CorruptFile: its lineage cannot be read.
+        CorruptFile: its lineage is missing or cannot be read.
     """
     path = Path(folder) / "lineage.json"
+    if Path(folder).is_dir() and not path.exists():
+        raise CorruptFile(f"{path} is missing: delete {folder} and run again")
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no finished stage (no lineage.json): run the experiment that makes it")
     try:
         return Stage(Path(folder), json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise CorruptFile(f"{path} cannot be read ({error}): delete {folder} and run again") from error
 
 
@@ -97,5 +100,10 @@ def load_or_compute(
         "measured": {"seconds": round(seconds, 3), **measured},
     }
     save_json(partial / "lineage.json", lineage)
-    partial.rename(folder)
+    try:
+        partial.rename(folder)
+    except OSError:  # another process finished the same stage first; its files are as good as ours
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(partial)
     return open_stage(folder)

@@ -31,7 +31,7 @@ def _renamed(path: Path, write) -> None:
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, object] | None = None) -> None:
     """Write tensors, with a note that travels in the same file."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"note": json.dumps(note or {}, sort_keys=True)}
+    metadata = {"note": json.dumps(note or {})}
     _renamed(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
 
 

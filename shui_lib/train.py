@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from shui_lib.config import TrainConfig
 from shui_lib.data import Faces, augment
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
 from shui_lib.predict import predict, task_loss
+from shui_lib.progress import progress
 from shui_lib.randomness import epoch_generator
 from shui_lib.store import load_note, load_tensors, save_tensors
 
@@ -65,7 +65,7 @@ def fit(
     """
     optimizer = make_optimizer(model, config)
     history, kept = _resume(model, optimizer, checkpoint)
-    bar = tqdm(total=config.epochs, initial=len(history), desc="train", unit="epoch", mininterval=1)
+    bar = progress(total=config.epochs, initial=len(history), desc="train", unit="epoch", mininterval=1)
     for epoch in range(len(history), config.epochs):
         loss, rate = _one_epoch(model, optimizer, train, config, epoch, epoch_generator(seed, epoch))
         logits = predict(model, val, bf16=config.bf16).logits

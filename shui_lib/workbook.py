@@ -2,6 +2,7 @@
 
     python -m shui_lib.workbook run --parameters DATASET=faces N_IDS=10
     python -m shui_lib.workbook results          # every committed row; resumes from what is there
+    python -m shui_lib.workbook refresh          # execute in place, for committing
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import argparse
 import ast
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import nbformat
 import papermill
 from papermill.inspection import inspect_notebook
 from tqdm.auto import tqdm
@@ -22,6 +25,7 @@ from shui_lib.results import read_rows, record
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELL_LIMIT = 4 * 3600  # seconds; a cell that trains ViT-B/16 on a GPU takes an hour or two
 
 # What `make results` runs: one line per setting, with the notebook that computes its rows.
@@ -88,6 +92,23 @@ def run_all(out: Path, parameters: Mapping[str, object], notebooks: Sequence[Pat
         print(f"{len(read_rows(rows))} result rows: {rows}")
 
 
+def refresh(notebooks: Sequence[Path]) -> None:
+    """Execute notebooks in place with their defaults, and strip what changes from run to run."""
+    os.environ["SHUI_PROGRESS"] = "off"
+    for notebook in notebooks:
+        with tempfile.TemporaryDirectory() as folder:
+            executed = nbformat.read(run_notebook(notebook, Path(folder) / notebook.name, {}), as_version=4)
+        nbformat.write(stripped(executed), notebook)
+
+
+def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without timings, paths and versions of the machine it ran on."""
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for cell in notebook.cells:
+        cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags" and value}
+    return notebook
+
+
 def run_grid(out: Path, results: Path, data_root: Path, notebook: Path) -> None:
     """Compute every row of `GRID` whose data set is prepared, and add it to the results folder."""
     present = [setting for setting in GRID if (data_root / str(setting["dataset"])).is_dir()]
@@ -106,7 +127,7 @@ def run_grid(out: Path, results: Path, data_root: Path, notebook: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "results"])
+    parser.add_argument("what", choices=["run", "results", "refresh"])
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "notebooks")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
@@ -115,6 +136,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.what == "results":
         run_grid(args.out, args.results, args.data_root.resolve(), NOTEBOOKS / "03_meta_loss_training.ipynb")
+        return
+    if args.what == "refresh":
+        refresh(args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb")))
         return
     try:
         parameters = {"data_root": str(args.data_root.resolve()), **typed(args.parameters)}

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
-from tqdm.auto import tqdm
 
 from shui_lib.data import Faces
 from shui_lib.meta_gradient import Theta, loss_gradient, meta_gradient, parameters, unlearning_step
@@ -23,6 +22,7 @@ from shui_lib.methods import Artefacts, Given, register, with_parameters
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
 from shui_lib.predict import predict, task_loss
+from shui_lib.progress import progress
 from shui_lib.randomness import draw_seed, epoch_generator, seeded
 from shui_lib.splits import FEWEST_IMAGES, simulated_requests
 from shui_lib.store import load_note, load_tensors, save_tensors
@@ -151,7 +151,7 @@ class _MetaTraining:
         first = self._resume(checkpoint)
         epochs = self.method.epochs
         per_epoch = math.ceil(len(self.usable) / self.method.simulated_n_ids)
-        bar = tqdm(
+        bar = progress(
             total=epochs * per_epoch,
             initial=first * per_epoch,
             desc="meta-train",
@@ -191,7 +191,7 @@ class _MetaTraining:
             parameter.grad = gradient[name]
         self.optimizer.step()
         return {"objective": objective.item(), "h": step.loss.item()} | {
-            k: float(v) for k, v in judged._asdict().items()
+            k: float(torch.as_tensor(v).detach()) for k, v in judged._asdict().items()
         }
 
     def _judge(self, theta: Theta, forget: Faces, sample: Tensor) -> tuple[Alignment, Theta]:

@@ -1,0 +1,48 @@
+# Every command sets itself up. Parameters pass through: make workbook DATASET=celebahq N_IDS=20 SEED=0 PRESET=cpu
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DATA_ROOT ?= data
+OUT ?= runs/notebooks
+PARAMETERS := DATASET=$(DATASET) N_IDS=$(N_IDS) SEED=$(SEED) PRESET=$(PRESET) RESERVED=$(RESERVED) SHOW_FACES=$(SHOW_FACES)
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+
+.PHONY: help workbook results tune test check lab notebooks clean
+help: ## say what each command does
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[dev]"
+	touch $@
+
+data/faces/dataset.json: | $(READY)
+	$(BIN)/python -m data_prep faces --out data/faces
+
+workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly; prints where they are
+	$(BIN)/python -m shui_lib.workbook run --data-root $(DATA_ROOT) --out $(OUT) --parameters $(PARAMETERS)
+
+results: $(READY) data/faces/dataset.json ## recompute every committed result row (hours; resumes)
+	$(BIN)/python -m shui_lib.workbook results --data-root $(DATA_ROOT)
+
+tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
+	$(BIN)/python -m shui_lib.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --data-root $(DATA_ROOT)
+
+test: check data/faces/dataset.json ## lint, unit tests, and every notebook under nbval
+	SHUI_PROGRESS=off $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
+
+check: $(READY) ## lint and unit tests, for daily work
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q tests
+
+lab: $(READY) data/faces/dataset.json ## open JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place and strip what changes from run to run
+	$(BIN)/python -m shui_lib.workbook refresh
+
+clean: ## remove runs and prepared data, keep the environment
+	rm -rf runs data

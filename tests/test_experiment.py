@@ -1,0 +1,343 @@
+"""The chain of stages on disk: loaded or computed, never stale, never half-read, and free of the data itself."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import prepare_tiny, same_weights
+
+import shui_lib.experiment
+import shui_lib.train
+from shui_lib.experiment import Experiment, unlearn_from
+from shui_lib.methods import REGISTRY, Given
+from shui_lib.results import COLUMNS, KEY, SPLITS, check_rows
+from shui_lib.stages import open_stage, stage_key
+from shui_lib.store import CorruptFile, checksum, load_tensors
+
+SUPPORT_ONLY = [name for name, method in REGISTRY.items() if method.needs == ("support",)]
+
+
+def experiment(where: Path, **changed) -> Experiment:
+    options = {"dataset": "tiny", "preset": "smoke", "n_ids": 3, "reserved": 5, "device": "cpu"}
+    return Experiment(**{**options, "data_root": where / "data", "runs_root": where / "runs", **changed})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A data set and a runs folder in which everything was computed once."""
+    where = tmp_path_factory.mktemp("finished")
+    prepare_tiny(where / "data" / "tiny")
+    experiment(where).rows("original", "retrained", *REGISTRY)
+    return where
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """The same, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "copied"))
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """Whatever costs time raises."""
+
+    def refuse(*args, **options):
+        raise AssertionError("computed again what was there")
+
+    for name in ("fit", "predict", "unlearn_from"):
+        monkeypatch.setattr(shui_lib.experiment, name, refuse)
+    for method in REGISTRY.values():
+        monkeypatch.setattr(method, "prepare", refuse)
+        monkeypatch.setattr(method, "unlearn", refuse)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Training takes no time and teaches nothing."""
+    monkeypatch.setattr(
+        shui_lib.experiment, "fit", lambda model, *rest, **options: (model.eval(), pd.DataFrame({"epoch": [0]}))
+    )
+
+
+def folders(where: Path) -> set[str]:
+    return {path.name for path in (where / "runs" / "tiny").iterdir()}
+
+
+# Loaded, or computed
+
+
+def test_the_second_time_everything_is_loaded(finished, idle):
+    before = folders(finished)
+    again = experiment(finished)
+    rows = again.rows("original", "retrained", *REGISTRY)
+    assert len(rows) == 11 * (2 + len(REGISTRY))
+    for name in ("original", "retrained", *REGISTRY):
+        assert not again.model(name).training
+        assert again.predictions(name).logits.shape == (len(again.faces), 3)
+        assert isinstance(again.history(name), pd.DataFrame)
+    assert folders(finished) == before
+
+
+CHANGES = {
+    "seed": {"seed": 1},
+    "reserved": {"reserved": 4},
+    "preset": {"preset": "cpu"},
+    "pool": {"from_pool": True, "n_ids": 2},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_another_configuration_reads_no_folder_of_the_first(finished, copied, untrained, change):
+    other = experiment(copied, **change)
+    for name in ("original", "retrained", "gradient_ascent"):
+        assert other.stage(name).folder.name not in folders(finished)
+
+
+def test_another_data_set_of_the_same_name_reads_no_folder_of_the_first(finished, copied, untrained):
+    prepare_tiny(copied / "data" / "tiny", seed=1)
+    for name in ("original", "retrained", "gradient_ascent"):
+        assert experiment(copied).stage(name).folder.name not in folders(finished)
+
+
+def test_another_setting_of_a_method_changes_that_method_only(finished, copied):
+    other = experiment(copied, settings={"gradient_ascent": {"eta": 0.123}})
+    for name in ("original", "retrained", "meta_unlearn"):
+        assert other.stage(name).folder.name in folders(finished)
+    assert other.stage("gradient_ascent").folder.name not in folders(finished)
+    assert not same_weights(other.model("gradient_ascent"), experiment(finished).model("gradient_ascent"))
+
+
+def test_a_smaller_request_shares_the_original_and_no_other_model(finished, copied, untrained):
+    smaller = experiment(copied, n_ids=2)
+    assert smaller.stage("original").folder.name in folders(finished)
+    for name in ("retrained", *REGISTRY):
+        assert smaller.stage(name).folder.name not in folders(finished)
+
+
+def test_training_killed_in_the_middle_goes_on_from_its_partial_folder(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished / "data", tmp_path / "data")
+    calls, predict = [], shui_lib.train.predict
+
+    def killed(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predict(*args, **options)
+
+    monkeypatch.setattr(shui_lib.train, "predict", killed)
+    with pytest.raises(KeyboardInterrupt):
+        experiment(tmp_path).stage("original")
+    (partial,) = folders(tmp_path)
+    assert partial.startswith(".original-") and partial.endswith(".partial")
+    whole, resumed = experiment(finished), experiment(tmp_path)
+    assert same_weights(whole.model("original"), resumed.model("original"))
+    assert len(calls) == 3  # two epochs, of which the second was begun twice
+    pd.testing.assert_frame_equal(whole.history("original"), resumed.history("original"))
+    (folder,) = folders(tmp_path)
+    assert folder == partial[1:].removesuffix(".partial")
+    assert not list((tmp_path / "runs").rglob("*.checkpoint"))
+
+
+# Lineage
+
+
+def test_lineage_leads_from_predictions_back_to_the_data(finished):
+    runs = finished / "runs" / "tiny"
+    for folder in runs.iterdir():
+        stage = open_stage(folder)
+        parents = {role: open_stage(runs / name) for role, name in stage.lineage["parents"].items()}
+        assert stage.key == stage_key(stage.lineage["kind"], stage.lineage["facts"], parents)
+        assert folder.name == f"{stage.lineage['kind']}-{stage.key}"
+        files = {path.name: checksum(path) for path in folder.iterdir() if path.name != "lineage.json"}
+        assert stage.lineage["files"] == files
+        assert stage.lineage["measured"]["seconds"] >= 0
+        if not parents:
+            assert {"fingerprint", "seed", "model", "train", "split"} <= stage.lineage["facts"].keys()
+
+
+DAMAGES = {
+    "flipped": lambda content: (
+        content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+    ),
+    "truncated": lambda content: content[: len(content) // 2],
+    "emptied": lambda content: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("model", ["original", "meta_unlearn"])
+def test_damaged_weights_are_noticed(copied, idle, damage, model):
+    folder = experiment(copied).stage(model).folder
+    path = folder / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CorruptFile, match=f"delete .*{folder.name} and run again"):
+        experiment(copied).model(model)
+
+
+@pytest.mark.parametrize("name", ["artefacts.safetensors", "history.csv"])
+def test_a_damaged_or_missing_artefact_is_noticed(copied, name):
+    one = experiment(copied)
+    path = one.artefacts_folder("meta_unlearn") / name
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    for _ in range(2):
+        with pytest.raises(CorruptFile, match=f"{name} is missing or damaged: delete .*{path.parent.name}"):
+            one.artefacts("meta_unlearn") if name.startswith("art") else one.history("meta_unlearn")
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"key": ', b"\xff\xfe\x00", None])
+def test_a_broken_lineage_is_noticed(copied, content):
+    folder = experiment(copied).stage("original").folder
+    (folder / "lineage.json").unlink()
+    if content is not None:
+        (folder / "lineage.json").write_bytes(content)
+    with pytest.raises(CorruptFile, match=f"delete .*{folder.name} and run again"):
+        experiment(copied).model("original")
+
+
+def test_deleting_the_damaged_folder_mends_it(copied):
+    before = experiment(copied).model("original")
+    shutil.rmtree(experiment(copied).stage("original").folder)
+    assert same_weights(experiment(copied).model("original"), before)
+
+
+# What cannot be
+
+
+def test_an_unknown_preset_is_named(finished):
+    with pytest.raises(ValueError, match="preset 'huge' is unknown: choose one of smoke, cpu, paper"):
+        experiment(finished, preset="huge")
+
+
+def test_an_unknown_data_set_comes_with_the_command_that_prepares_it(finished):
+    with pytest.raises(FileNotFoundError, match=r"nobody lacks images.npy.*python -m data_prep"):
+        experiment(finished, dataset="nobody")
+
+
+def test_too_many_identities_are_refused(finished):
+    with pytest.raises(ValueError, match="n_ids=500 identities asked for, but"):
+        experiment(finished, n_ids=500)
+
+
+def test_one_identity_is_refused(tmp_path):
+    prepare_tiny(tmp_path / "data" / "tiny", identities=1)
+    with pytest.raises(ValueError, match="one identity only"):
+        experiment(tmp_path)
+
+
+def test_an_unknown_method_and_setting_are_named(finished):
+    with pytest.raises(ValueError, match="method 'hypnosis' is unknown"):
+        experiment(finished).model("hypnosis")
+    with pytest.raises(ValueError, match="gradient_ascent has no setting etta"):
+        experiment(finished, settings={"gradient_ascent": {"etta": 1}}).model("gradient_ascent")
+
+
+# Rows
+
+
+def test_rows_follow_the_schema(finished):
+    rows = check_rows(experiment(finished).rows("original", "retrained", *REGISTRY))
+    assert list(rows) == COLUMNS
+    assert not rows.duplicated(KEY).any()
+    assert set(rows["split"]) == set(SPLITS)
+    assert set(rows["metric"]) == {"map", "loss", "tow"}
+    assert rows["value"].notna().all()
+    assert rows.loc[rows["metric"] != "loss", "value"].between(0, 100).all()
+    assert rows.groupby("method")["config"].nunique().eq(1).all()
+
+
+def test_the_retrained_model_is_as_close_to_itself_as_can_be(finished):
+    rows = experiment(finished).rows("retrained")
+    assert rows.loc[rows["metric"] == "tow", "value"].item() == pytest.approx(100)
+
+
+def test_scores_are_those_of_the_images_of_each_split(finished):
+    one = experiment(finished)
+    for part in ("retain", "forget", "test", "val", "support"):
+        faces = one.part(part)
+        with torch.no_grad():
+            logits = one.model("original")(faces.pixels(size=16)).logits
+        torch.testing.assert_close(one.logits("original", part), logits, atol=1e-4, rtol=1e-4)
+        assert one.score("original", part) == pytest.approx(shui_lib.experiment.score(logits, faces.targets), abs=1e-4)
+
+
+# What the folders do not hold
+
+
+def test_no_photo_is_left_in_the_runs_folder(finished):
+    one = experiment(finished)
+    lines = {row.tobytes() for image in one.faces.images for row in image}  # 48 bytes of noise each
+    support = one.part("support").in_memory().images
+    assert all(row.tobytes() in lines for image in support for row in image)
+    for path in (finished / "runs").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(line in content for line in lines), path
+
+
+def test_lineage_tells_nothing_of_who_asked(finished):
+    for path in (finished / "runs").rglob("lineage.json"):
+        text = path.read_text()
+        assert not any(word in text for word in ("identit", "support", 'forget"', ".png")), path
+        facts = json.loads(text)["facts"]
+        assert not any(isinstance(value, list) and len(value) == 3 and "ids" in key for key, value in facts.items())
+
+
+# The data is gone
+
+SERVE = """
+import sys, numpy as np, torch
+from pathlib import Path
+from shui_lib.data import Faces
+from shui_lib.experiment import unlearn_from
+from shui_lib.methods import Given
+from shui_lib.store import save_tensors
+photos, out, *artefacts = map(Path, sys.argv[1:])
+images, identity, targets = (np.load(photos / f"{name}.npy") for name in ("images", "identity", "targets"))
+classes = ("bright", "red", "striped")
+support = Faces(images, np.arange(len(images)), identity, torch.from_numpy(targets), classes)
+for folder in artefacts:
+    model = unlearn_from(folder, Given({"support": support}), seed=0)
+    save_tensors(out / f"{folder.name}.safetensors", model.state_dict())
+"""
+
+
+def test_a_request_is_served_by_a_process_that_never_saw_the_data(copied, tmp_path):
+    one = experiment(copied)
+    expected = {one.artefacts_folder(name): one.model(name).state_dict() for name in SUPPORT_ONLY}
+    support = one.part("support").in_memory()
+    photos = tmp_path / "photos"  # as a person would hand them in
+    photos.mkdir()
+    for name, values in [("images", support.images), ("identity", support.identity), ("targets", support.targets)]:
+        np.save(photos / f"{name}.npy", values)
+    shutil.rmtree(copied / "data")
+    command = [sys.executable, "-W", "error", "-c", SERVE, str(photos), str(tmp_path), *map(str, expected)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert {"gradient_ascent", "meta_unlearn"} <= set(SUPPORT_ONLY)
+    for folder, weights in expected.items():
+        found = load_tensors(tmp_path / f"{folder.name}.safetensors")
+        assert found.keys() == weights.keys()
+        assert all(torch.equal(value, found[name]) for name, value in weights.items())
+
+
+@pytest.mark.parametrize("name", SUPPORT_ONLY)
+def test_serving_needs_the_support_and_says_so(finished, name):
+    with pytest.raises(RuntimeError, match="no support data was given"):
+        unlearn_from(experiment(finished).artefacts_folder(name), Given({}))
+
+
+def test_serving_shows_a_method_what_it_declared_and_no_more(finished, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        REGISTRY["gradient_ascent"], "unlearn", lambda self, model, given, *rest, **options: seen.extend(given.parts)
+    )
+    one = experiment(finished)
+    parts = {part: one.part(part) for part in ("support", "forget", "retain")}
+    unlearn_from(one.artefacts_folder("gradient_ascent"), Given(parts))
+    assert seen == ["support"]

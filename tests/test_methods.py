@@ -1,0 +1,289 @@
+"""What every method promises, then the numbers of each."""
+
+import copy
+import json
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from tiny import same_weights, small_resnet, small_vit, tiny_faces
+
+from shui_lib.data import Faces
+from shui_lib.meta_gradient import parameters, unlearning_step
+from shui_lib.methods import REGISTRY, Artefacts, Given, NotGiven, make_method, register, settings_of, with_parameters
+from shui_lib.methods.meta_unlearn import Alignment, alignment_objective, embedding_rows
+from shui_lib.models import FaceModel
+from shui_lib.predict import predict, task_loss
+
+PARTS = ("support", "forget", "retain", "train", "val")
+SMALL = {"meta_unlearn": {"epochs": 1, "simulated_n_ids": 3, "val_sample": 8}}  # settings that take no time
+NETWORKS = {"vit": partial(small_vit, size=32), "resnet18": small_resnet}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class Forbidden:
+    """Data that a method did not declare."""
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"a method looked at .{name} of data that it did not declare")
+
+
+def parts_of(faces: Faces) -> dict[str, Faces]:
+    """Identities 0 and 1 ask and hand in their first image; 7 and up are validation."""
+    who, row = faces.identity, np.arange(len(faces))
+    support = np.array([row[who == 0][0], row[who == 1][0]])
+    train = np.setdiff1d(row[who < 7], support)
+    rows = {"support": support, "train": train, "val": row[who >= 7]}
+    rows |= {"forget": train[who[train] < 2], "retain": train[who[train] >= 2]}
+    return {part: faces[rows[part]] for part in PARTS}
+
+
+def only(parts: dict[str, Faces], declared: tuple[str, ...]) -> dict[str, Faces]:
+    return {name: part if name in declared else Forbidden() for name, part in parts.items()}
+
+
+def run(name: str, network: str, multilabel: bool, *, images: int = 5) -> tuple[FaceModel, Artefacts, FaceModel]:
+    """The model given, what the method prepared, and what it returned; it saw what it declared and no more."""
+    method = make_method(name, SMALL.get(name))
+    parts = parts_of(tiny_faces(10, (images, images), size=32, multilabel=multilabel))
+    model = NETWORKS[network](3 if multilabel else 4)
+    artefacts = method.prepare(model, only(parts, method.prepares_on), generator=generator())
+    given = Given(only(parts, method.needs))
+    return model, artefacts, method.unlearn(model, given, artefacts, generator=generator())
+
+
+class Case(NamedTuple):
+    name: str
+    network: str
+    multilabel: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.network}-{'attributes' if self.multilabel else 'classes'}"
+
+
+CASES = [Case(name, network, task) for name in REGISTRY for network in NETWORKS for task in (True, False)]
+contract = pytest.mark.parametrize("case", CASES, ids=str)
+every_method = pytest.mark.parametrize("name", REGISTRY)
+once = cache(run)
+
+
+# The contract
+
+
+@contract
+def test_the_model_given_is_not_touched(case):
+    model, _, unlearned = once(*case)
+    assert same_weights(model, NETWORKS[case.network](3 if case.multilabel else 4))
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    shared = {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in unlearned.parameters()}
+    assert not shared
+
+
+@contract
+def test_another_model_of_the_same_make_comes_back(case):
+    model, _, unlearned = once(*case)
+    before, after = model.state_dict(), unlearned.state_dict()
+    assert not unlearned.training
+    assert before.keys() == after.keys()
+    assert all(after[name].shape == value.shape and after[name].dtype == value.dtype for name, value in before.items())
+    assert all(value.isfinite().all() for value in after.values())
+    assert not same_weights(model, unlearned)
+    said = predict(unlearned, tiny_faces(2, size=32, multilabel=case.multilabel))
+    assert said.logits.isfinite().all() and said.features.isfinite().all()
+
+
+@contract
+def test_the_generator_says_it_all(case):
+    torch.manual_seed(123)
+    _, artefacts, unlearned = once(*case)
+    torch.manual_seed(321)
+    _, again, unlearned_again = run(*case)
+    assert artefacts.tensors.keys() == again.tensors.keys()
+    assert all(torch.equal(value, again.tensors[name]) for name, value in artefacts.tensors.items())
+    assert same_weights(unlearned, unlearned_again)
+
+
+@contract
+def test_artefacts_hold_no_images_and_no_rows_of_samples(case):
+    _, artefacts, _ = once(*case)
+    images = len(parts_of(tiny_faces(10, (5, 5)))["train"])
+    for name, value in artefacts.tensors.items():
+        assert value.dtype != torch.uint8, name
+        assert images not in value.shape, name
+        assert value.device.type == "cpu" and not value.requires_grad, name
+
+
+@every_method
+def test_artefacts_do_not_grow_with_the_number_of_images(name):
+    sizes = [
+        {key: value.shape for key, value in run(name, "vit", True, images=images)[1].tensors.items()}
+        for images in (5, 10)
+    ]
+    assert sizes[0] == sizes[1]
+
+
+@every_method
+def test_settings_survive_json(name):
+    method = make_method(name, SMALL.get(name))
+    assert make_method(name, json.loads(json.dumps(settings_of(method)))) == method
+
+
+@every_method
+def test_needs_and_prepares_on_are_parts_of_a_request(name):
+    method = REGISTRY[name]
+    assert method.needs and set(method.needs) <= {"support", "forget", "retain"}
+    assert set(method.prepares_on) <= {"train", "val"}
+
+
+@every_method
+def test_one_setting_that_does_not_exist_is_named(name):
+    with pytest.raises(ValueError, match=f"{name} has no setting etta: it takes .*eta"):
+        make_method(name, {"etta": 1})
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(ValueError, match="'forget_me' is unknown: choose one of .*gradient_ascent, meta_unlearn"):
+        make_method("forget_me")
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="'meta_unlearn' is registered already"):
+        register("meta_unlearn", needs=("support",))(type("Other", (), {}))
+
+
+def test_given_names_the_part_that_is_absent():
+    given = Given({"support": tiny_faces()})
+    assert given.only(("support",)).support is given.support
+    with pytest.raises(NotGiven, match=r"no retain data was given \(only support\)"):
+        _ = given.retain
+    with pytest.raises(NotGiven, match="no forget data"):
+        given.only(("support", "forget"))
+
+
+def test_with_parameters_is_a_copy():
+    model = small_vit()
+    theta = {name: torch.zeros_like(value) for name, value in parameters(model).items()}
+    changed = with_parameters(model, theta)
+    assert same_weights(model, small_vit())
+    assert all(not value.any() for value in changed.parameters())
+
+
+# Gradient ascent
+
+
+def by_hand(model: FaceModel, support: Faces, eta: float) -> dict[str, torch.Tensor]:
+    """θ + η ∇L(S), by autograd on a copy."""
+    model = copy.deepcopy(model)
+    task_loss(model(support.pixels()).logits, support.targets).backward()
+    return {name: (p + eta * p.grad).detach() for name, p in model.named_parameters()}
+
+
+def assert_close(model: FaceModel, theta: dict[str, torch.Tensor]) -> None:
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(value.detach(), theta[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_gradient_ascent_by_hand(multilabel):
+    model, support = small_vit(4 - multilabel), tiny_faces(multilabel=multilabel)[slice(0, 70)]
+    method = make_method("gradient_ascent", {"eta": 0.3})
+    found = method.unlearn(model, Given({"support": support}), Artefacts(), generator=generator())
+    assert_close(found, by_hand(model, support, 0.3))
+
+
+def test_two_steps_of_gradient_ascent_are_one_after_another():
+    model, given = small_vit(), Given({"support": tiny_faces()[slice(0, 5)]})
+    both, single = (make_method("gradient_ascent", {"eta": 0.1, "steps": steps}) for steps in (2, 1))
+    found = both.unlearn(model, given, Artefacts(), generator=generator())
+    for _ in range(2):
+        model = single.unlearn(model, given, Artefacts(), generator=generator())
+    assert_close(found, dict(model.named_parameters()))
+
+
+def test_meta_unlearns_step_along_the_negated_task_loss_is_gradient_ascent():
+    model, support = small_vit(), tiny_faces()[slice(0, 5)]
+
+    def negated(logits, features, ids, targets):
+        return -task_loss(logits, targets)
+
+    step = unlearning_step(model, parameters(model), negated, support, torch.arange(5), eta=0.3, micro_batch=2)
+    method = make_method("gradient_ascent", {"eta": 0.3})
+    found = method.unlearn(model, Given({"support": support}), Artefacts(), generator=generator())
+    assert_close(found, step.theta)
+
+
+# MetaUnlearn
+
+
+def alignment(loss_f: float) -> Alignment:
+    """Weighted: 0.5 loss_f to forget, 0.6 for validation under θ_u, 0.25 under θ."""
+    losses = (torch.tensor(value, requires_grad=True) for value in (loss_f, 1.0, 1.0))
+    return Alignment(*losses, score_f=0.5, score_v=0.4, score_v0=0.75)
+
+
+def test_eq_5_is_squared_and_without_factor():
+    a = alignment(3.0)._replace(loss_v=torch.tensor(3.5), loss_v0=torch.tensor(2.8))
+    objective = alignment_objective(a, distance="squared", accuracy_factor=False)
+    assert objective.item() == pytest.approx(0.5**2 + 0.2**2)
+
+
+def test_eq_6_weighs_by_what_the_model_gets_wrong():
+    # smooth-L1 of 1.5 − 0.6 = 0.9 is 0.9²/2; of 1.5 − 0.25 = 1.25 it is 1.25 − ½.
+    a = alignment(3.0)
+    objective = alignment_objective(a)
+    assert objective.item() == pytest.approx(0.9**2 / 2 + 1.25 - 0.5)
+    objective.backward()
+    assert a.loss_f.grad.item() == pytest.approx(0.5 * (0.9 + 1))
+    assert a.loss_v.grad is None and a.loss_v0.grad is None  # constants, as in the authors' code
+
+
+def test_embedding_rows_by_hand():
+    known = torch.tensor([2, 5, 11, 12])
+    assert embedding_rows(known, np.array([11, 2, 11])).tolist() == [2, 0, 2]
+    with pytest.raises(ValueError, match=r"identities \[3, 99\] were not among the 4 training identities"):
+        embedding_rows(known, np.array([99, 3, 5, 3]))
+
+
+def test_a_stranger_cannot_be_forgotten():
+    model, artefacts, _ = once("meta_unlearn", "vit", True)
+    stranger = parts_of(tiny_faces(10, (5, 5), size=32))["val"][slice(0, 1)]
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"])
+    with pytest.raises(ValueError, match=r"identities \[7\] were not among the 7"):
+        method.unlearn(model, Given({"support": stranger}), artefacts, generator=generator())
+
+
+@pytest.mark.parametrize("inputs", [("logits",), ("logits", "features"), ("ids", "targets", "logits")])
+def test_the_learned_loss_takes_any_of_its_inputs(inputs):
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"] | {"inputs": inputs})
+    parts, model = parts_of(tiny_faces(10, (5, 5))), small_vit()
+    artefacts = method.prepare(model, parts, generator=generator())
+    unlearned = method.unlearn(model, Given(parts), artefacts, generator=generator())
+    assert not same_weights(unlearned, model)
+
+
+def test_preparing_moves_phi_and_writes_one_row_per_simulated_request():
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"] | {"epochs": 2})
+    parts, model = parts_of(tiny_faces(10, (5, 5))), small_vit()
+    found = method.prepare(model, parts, generator=generator())
+    untrained = make_method("meta_unlearn", settings_of(method) | {"alpha": 0.0}).prepare(
+        model, parts, generator=generator()
+    )
+    moved = {name for name, value in found.tensors.items() if not torch.equal(value, untrained.tensors[name])}
+    assert moved == {name for name in found.tensors if name.startswith("phi/")}
+    assert found.history["epoch"].tolist() == [1] * 3 + [2] * 3  # 7 identities in groups of 3, the last filled up
+    assert {"objective", "h", *Alignment._fields} <= set(found.history)
+
+
+def test_micro_batches_do_not_matter():
+    parts, model = parts_of(tiny_faces(10, (5, 5))), small_vit()
+    unlearned = []
+    for micro_batch in (1, 64):
+        method = make_method("meta_unlearn", SMALL["meta_unlearn"] | {"micro_batch": micro_batch})
+        artefacts = method.prepare(model, parts, generator=generator())
+        unlearned.append(method.unlearn(model, Given(parts), artefacts, generator=generator()))
+    assert_close(unlearned[0], dict(unlearned[1].named_parameters()))
