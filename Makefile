@@ -8,7 +8,7 @@ OUT ?= runs/notebooks
 PARAMETERS := DATASET=$(DATASET) N_IDS=$(N_IDS) SEED=$(SEED) PRESET=$(PRESET) RESERVED=$(RESERVED) SHOW_FACES=$(SHOW_FACES)
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help workbook results tune test check lab notebooks clean
+.PHONY: help workbook results tables tune test check lab notebooks clean
 help: ## say what each command does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -26,6 +26,9 @@ workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly;
 
 results: $(READY) data/faces/dataset.json ## recompute every committed result row (hours; resumes)
 	$(BIN)/python -m shui_lib.workbook results --data-root $(DATA_ROOT)
+
+tables: $(READY) ## rewrite the README's results from results/ alone
+	$(BIN)/python -m shui_lib.results
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
 	$(BIN)/python -m shui_lib.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --data-root $(DATA_ROOT)

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from shui_lib.experiment import Experiment, unlearn_from
+from shui_lib.meta_loss import INPUTS
 from shui_lib.methods import Given
 from shui_lib.methods.meta_unlearn import Alignment, alignment_objective
 from shui_lib.metrics import Scores, score, tug_of_war
@@ -36,8 +37,8 @@ SEED = 100  # reported seeds are 0, 1, 2, …
 TRIALS = {
     "gradient_ascent": [{"eta": float(f"{eta:.2g}")} for eta in np.geomspace(1e-2, 1, 12)],
     "meta_unlearn": [
-        {"eta": eta, "alpha": alpha, "epochs": epochs}
-        for eta, alpha, epochs in product((3e-4, 1e-3, 3e-3), (1e-4, 1e-3), (3, 10))
+        {"eta": eta, "alpha": 1e-3, "epochs": epochs, "inputs": inputs}
+        for inputs, eta, epochs in product((INPUTS, ("logits", "targets")), (1e-3, 3e-3, 1e-2), (1, 3))
     ],
 }
 

@@ -38,7 +38,8 @@ MAY_IMPORT = {
         "config", "data", "methods", "metrics", "models", "predict", "results", "splits", "stages", "store", "train",
     },
     "selection": {
-        "experiment", "methods", "methods.meta_unlearn", "metrics", "predict", "progress", "splits", "store",
+        "experiment", "meta_loss", "methods", "methods.meta_unlearn", "metrics", "predict", "progress",
+        "splits", "store",
     },
     "workbook": {"progress", "results"},
 }  # fmt: skip

@@ -29,7 +29,7 @@ class Artefacts(NamedTuple):
     """What a method keeps of the training data: no images, no per-sample rows."""
 
     tensors: Mapping[str, Tensor] = {}
-    history: pd.DataFrame = pd.DataFrame({"epoch": []})  # the course of preparing, for the notebooks; unlearn never reads it
+    history: pd.DataFrame = pd.DataFrame({"epoch": []})  # the course of preparing; unlearn never reads it
 
 
 class Method(Protocol):
