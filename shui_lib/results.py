@@ -1,6 +1,6 @@
 """Result rows: their schema, files that hold them, and tables made from them.
 
-    python -m shui_lib.results        # rewrite the results section of README.md from results/
+python -m shui_lib.results        # rewrite the results section of README.md from results/
 """
 
 from __future__ import annotations

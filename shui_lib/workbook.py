@@ -1,8 +1,8 @@
 """Run the notebooks headlessly with papermill, wrapped once: unknown parameters are errors, runs have a time limit.
 
-    python -m shui_lib.workbook run --parameters DATASET=faces N_IDS=10
-    python -m shui_lib.workbook results          # every committed row; resumes from what is there
-    python -m shui_lib.workbook refresh          # execute in place, for committing
+python -m shui_lib.workbook run --parameters DATASET=faces N_IDS=10
+python -m shui_lib.workbook results          # every committed row; resumes from what is there
+python -m shui_lib.workbook refresh          # execute in place, for committing
 """
 
 from __future__ import annotations
