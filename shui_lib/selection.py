@@ -1,4 +1,4 @@
-"""Choosing settings honestly: on requests made of the tuning pool, of a seed that is never reported.
+"""Choosing settings honestly: on requests made of the tuning pool, of seeds that are never reported.
 
 Every method gets the same number of trials. A trial is judged by a stand-in for Tug-of-War that needs no retrained
 model (as long as there are no models that have never seen a pool identity): after unlearning, the images to forget
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from shui_lib.progress import progress
 from shui_lib.splits import FEWEST_IMAGES
 from shui_lib.store import save_frame, save_json
 
-SEED = 100  # reported seeds are 0, 1, 2, …
+SEEDS = (100, 101)  # reported seeds are 0, 1, 2, …; with one seed alone, the winner was one by luck
 TRIALS = {
     "gradient_ascent": [{"eta": float(f"{eta:.2g}")} for eta in np.geomspace(1e-2, 1, 12)],
     # A third as published (all four inputs), two thirds without features and identities: see notebook 03.
@@ -50,12 +50,12 @@ TRIALS = {
 }
 
 
-def pool_experiment(*, n_ids: int, **where: object) -> tuple[Experiment, list[np.ndarray]]:
+def pool_experiment(*, n_ids: int, seed: int = SEEDS[0], **where: object) -> tuple[Experiment, list[np.ndarray]]:
     """An experiment in which all pool identities have handed in a photo, and groups of n_ids of them."""
-    probe = Experiment(seed=SEED, n_ids=n_ids, from_pool=True, **where)
+    probe = Experiment(seed=seed, n_ids=n_ids, from_pool=True, **where)
     sizes = pd.Series(probe.faces.identity).value_counts()
     asking = int((sizes[probe.split.pool] >= FEWEST_IMAGES).sum())
-    everyone = Experiment(seed=SEED, n_ids=asking, reserved=asking, from_pool=True, **where)
+    everyone = Experiment(seed=seed, n_ids=asking, reserved=asking, from_pool=True, **where)
     groups = everyone.request.identities[: asking // n_ids * n_ids].reshape(-1, n_ids)
     return everyone, list(groups)
 
@@ -87,18 +87,22 @@ def judge(experiment: Experiment, method: str, group: np.ndarray) -> dict[str, f
     }
 
 
-def trials(*, dataset: str, n_ids: int, preset: str, **where: object) -> Iterator[dict[str, object]]:
+def trials(
+    *, dataset: str, n_ids: int, preset: str, seeds: Sequence[int] = SEEDS, **where: object
+) -> Iterator[dict[str, object]]:
     """Run every trial of every method; one row per trial, averaged over the requests."""
     for method, choices in TRIALS.items():
         for settings in progress(choices, desc=f"tune {method}", unit="trial"):
             if method == "meta_unlearn":
                 settings = {**settings, "simulated_n_ids": n_ids if n_ids > 1 else 10}
-            experiment, groups = pool_experiment(
-                dataset=dataset, n_ids=n_ids, preset=preset, settings={method: settings}, **where
-            )
-            found = pd.DataFrame([judge(experiment, method, group) for group in groups]).mean()
+            setting = {"dataset": dataset, "n_ids": n_ids, "preset": preset, "settings": {method: settings}}
+            judged = []
+            for seed in seeds:
+                experiment, groups = pool_experiment(seed=seed, **setting, **where)
+                judged += [judge(experiment, method, group) for group in groups]
             key = {"preset": preset, "dataset": dataset, "n_ids": n_ids, "method": method}
-            yield {**key, "settings": json.dumps(settings), **found, "requests": len(groups)}
+            counts = {"seeds": len(seeds), "requests": len(judged)}
+            yield {**key, "settings": json.dumps(settings), **pd.DataFrame(judged).mean(), **counts}
 
 
 def choose(found: pd.DataFrame) -> dict[str, dict[str, object]]:
@@ -114,12 +118,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="faces")
     parser.add_argument("--n-ids", type=int, default=10)
     parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--data-root", type=Path, default=here.parent / "data")
     parser.add_argument("--runs-root", type=Path, default=here.parent / "runs")
     parser.add_argument("--results", type=Path, default=here.parent / "results")
     args = parser.parse_args(argv)
     setting = {"dataset": args.dataset, "n_ids": args.n_ids, "preset": args.preset}
-    found = pd.DataFrame(trials(**setting, data_root=args.data_root, runs_root=args.runs_root))
+    found = pd.DataFrame(trials(**setting, seeds=args.seeds, data_root=args.data_root, runs_root=args.runs_root))
     record(args.results / "selection.csv", found)
     chosen = choose(found)
     selected = json.loads((here / "selected.json").read_text())

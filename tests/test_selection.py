@@ -13,7 +13,7 @@ from shui_lib.config import settings_for
 from shui_lib.experiment import Experiment
 from shui_lib.methods import REGISTRY, make_method
 from shui_lib.metrics import score
-from shui_lib.selection import SEED, TRIALS, choose, judge, pool_experiment, record
+from shui_lib.selection import SEEDS, TRIALS, choose, judge, pool_experiment, record
 
 REPORTED_SEEDS = range(5)
 CHOSEN = Path(shui_lib.__file__).parent / "selected.json"
@@ -51,7 +51,7 @@ def test_nobody_of_the_pool_is_in_a_reported_request(where, seed):
     reported = Experiment(seed=seed, n_ids=10, **where)
     assert set(asking).isdisjoint(reported.request.identities)
     assert set(asking) <= set(reported.split.pool)
-    assert seed != SEED
+    assert seed not in SEEDS
 
 
 # How much effort
