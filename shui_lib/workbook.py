@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import os
 import sys
 import tempfile
@@ -19,12 +20,13 @@ from pathlib import Path
 import nbformat
 import papermill
 from papermill.inspection import inspect_notebook
-from tqdm.auto import tqdm
 
+from shui_lib.progress import progress
 from shui_lib.results import read_rows, record
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
+PICTURE = ROOT / "docs" / "request.png"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELL_LIMIT = 4 * 3600  # seconds; a cell that trains ViT-B/16 on a GPU takes an hour or two
 
@@ -66,6 +68,7 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) ->
     if unknown:
         raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}: it takes {', '.join(known)}")
     out.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("SHUI_PROGRESS", "plain")  # the kernel inherits it; its lines come out on our stderr
     papermill.execute_notebook(
         str(notebook),
         str(out),
@@ -74,7 +77,7 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) ->
         cwd=str(notebook.parent),
         execution_timeout=CELL_LIMIT,
         progress_bar=True,
-        stderr_file=sys.stderr if os.environ.get("SHUI_VERBOSE") else None,
+        stderr_file=None if os.environ["SHUI_PROGRESS"] == "off" else sys.stderr,
     )
     return out
 
@@ -83,7 +86,7 @@ def run_all(out: Path, parameters: Mapping[str, object], notebooks: Sequence[Pat
     """Execute notebooks in order, and say where the results are."""
     started = time.perf_counter()
     rows = Path(str(parameters["rows_file"])) if "rows_file" in parameters else out / "rows_live.csv"
-    for notebook in tqdm(notebooks, desc="workbook", unit="notebook"):
+    for notebook in progress(notebooks, desc="workbook", unit="notebook"):
         known = inspect_notebook(str(notebook))
         mine = {k: v for k, v in {**parameters, "rows_file": str(rows)}.items() if k in known or k in parameters}
         run_notebook(notebook, out / notebook.name, mine)
@@ -99,6 +102,16 @@ def refresh(notebooks: Sequence[Path]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             executed = nbformat.read(run_notebook(notebook, Path(folder) / notebook.name, {}), as_version=4)
         nbformat.write(stripped(executed), notebook)
+        for cell in executed.cells:
+            if "readme-picture" in cell.metadata.get("tags", []):
+                save_picture(cell, PICTURE)
+
+
+def save_picture(cell: nbformat.NotebookNode, path: Path) -> None:
+    """Write the picture that a cell shows, so that the README can show it too."""
+    shown = next(output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {}))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(base64.b64decode(shown))
 
 
 def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -116,7 +129,7 @@ def run_grid(out: Path, results: Path, data_root: Path, notebook: Path) -> None:
         print(f"skipped: {name} is not prepared below {data_root} (python -m data_prep {name} ...)")
     minutes = sum(MINUTES[str(setting["dataset"])] for setting in present)
     print(f"{len(present)} runs, about {minutes} minutes on two cores; stages that are there already cost nothing")
-    for setting in tqdm(present, desc="results", unit="run"):
+    for setting in progress(present, desc="results", unit="run"):
         name = "_".join(str(value) for value in setting.values())
         rows = out / f"rows_{name}.csv"
         parameters = {**setting, "data_root": str(data_root), "rows_file": str(rows)}
