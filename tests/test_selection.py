@@ -72,8 +72,9 @@ def test_trials_are_valid_and_differ(method):
 
 
 def some_trials(**stand_ins: list[float]) -> pd.DataFrame:
+    setting = {"preset": "cpu", "dataset": "tiny", "n_ids": 2}
     return pd.DataFrame(
-        {"preset": "cpu", "dataset": "tiny", "n_ids": 2, "method": method, "settings": f'{{"eta": {k}}}', "stand_in": v}
+        {**setting, "method": method, "settings": f'{{"eta": {k}}}', "stand_in": v, "forget_drop": 0.01 * k}
         for method, values in stand_ins.items()
         for k, v in enumerate(values)
     )
@@ -82,6 +83,11 @@ def some_trials(**stand_ins: list[float]) -> pd.DataFrame:
 def test_the_trial_closest_to_what_is_wanted_is_chosen():
     found = some_trials(gradient_ascent=[80, 95, 90], meta_unlearn=[70, 60, 50])
     assert choose(found) == {"gradient_ascent": {"eta": 1}, "meta_unlearn": {"eta": 0}}
+
+
+def test_of_trials_that_a_table_cannot_tell_apart_the_one_that_forgets_most_is_chosen():
+    found = some_trials(gradient_ascent=[78.70, 78.66, 78.61, 78.55], meta_unlearn=[78.5, 78.7, 60, 50])
+    assert choose(found) == {"gradient_ascent": {"eta": 2}, "meta_unlearn": {"eta": 1}}
 
 
 def test_doing_nothing_costs_nothing_and_forgets_nothing(where):
