@@ -103,11 +103,12 @@ def test_doing_nothing_costs_nothing_and_forgets_nothing(where):
     assert found["eq6_cost"] == pytest.approx(found["objective"], abs=1e-6)
 
 
-def test_recording_a_trial_again_replaces_it(tmp_path):
+def test_a_new_search_replaces_the_old_one_of_its_setting_and_no_other(tmp_path):
     path = tmp_path / "selection.csv"
     record(path, some_trials(gradient_ascent=[80, 95]))
+    record(path, some_trials(gradient_ascent=[70]).assign(n_ids=5))
     record(path, some_trials(gradient_ascent=[81]))
-    assert pd.read_csv(path)["stand_in"].tolist() == [81, 95]
+    assert pd.read_csv(path).groupby("n_ids")["stand_in"].agg(list).to_dict() == {2: [81], 5: [70]}
 
 
 def test_what_the_package_uses_is_what_the_recorded_trials_choose():
