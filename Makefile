@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[dev]"
 	touch $@
 
-data/faces/dataset.json: | $(READY)
+data/faces/dataset.json: data_prep/faces.py data_prep/faces_drawing.py | $(READY)
 	$(BIN)/python -m data_prep faces --out data/faces
 
 workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly; prints where they are
@@ -31,7 +31,7 @@ tables: $(READY) ## rewrite the README's results from results/ alone
 	$(BIN)/python -m shui_lib.results
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
-	$(BIN)/python -m shui_lib.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --data-root $(DATA_ROOT)
+	$(BIN)/python -m shui_lib.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --preset $(or $(PRESET),cpu) --data-root $(DATA_ROOT)
 
 test: check data/faces/dataset.json ## lint, unit tests, and every notebook under nbval
 	SHUI_PROGRESS=off $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
@@ -39,7 +39,7 @@ test: check data/faces/dataset.json ## lint, unit tests, and every notebook unde
 check: $(READY) ## lint and unit tests, for daily work
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile tests
 
 lab: $(READY) data/faces/dataset.json ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

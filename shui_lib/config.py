@@ -57,6 +57,7 @@ class Preset:
 
 
 # Initialised by Xavier's rule (timm's "jax"): the usual 0.02 is made for wide networks.
+ALL_INPUTS = ("logits", "features", "ids", "targets")  # of the learned loss, as published
 _SMALL_VIT = {"patch_size": 16, "embed_dim": 96, "depth": 4, "num_heads": 4, "weight_init": "jax"}
 
 PRESETS: dict[str, Preset] = {
@@ -71,12 +72,8 @@ PRESETS: dict[str, Preset] = {
         model=ModelConfig(stem="conv", options=_SMALL_VIT),
         train=TrainConfig(epochs=50),
     ),
-    # The same network on a few thousand real photos at 64 px: as many steps take fewer epochs.
-    "photos": Preset(
-        model=ModelConfig(stem="conv", options=_SMALL_VIT),
-        train=TrainConfig(epochs=25),
-    ),
-    # The paper's appendix A (and the authors' code where it is silent).
+    # The paper's appendix A for CelebA-HQ (and the authors' code where it is silent). MUFAC and CelebA have other
+    # weight decay, and MUFAC other η, α and epochs: pass them as `settings`.
     "paper": Preset(
         model=ModelConfig(architecture="vit_base_patch16_224", image_size=224, pretrained=True),
         train=TrainConfig(
@@ -88,7 +85,7 @@ PRESETS: dict[str, Preset] = {
             keep="best",
             bf16=True,
         ),
-        methods={"meta_unlearn": {"eta": 0.1, "alpha": 1e-4, "epochs": 3}},
+        methods={"meta_unlearn": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS}},
     ),
 }
 
@@ -109,13 +106,22 @@ def _selected() -> dict[str, dict[str, dict[str, object]]]:
     return json.loads((files("shui_lib") / "selected.json").read_text())
 
 
-def settings_for(method: str, *, preset: str, dataset: str, n_ids: int) -> dict[str, object]:
-    """Settings of a method: the preset's, then those selected on the tuning pool for this setting.
+def selected_key(preset: str, dataset: str, n_ids: int) -> str:
+    """Whose selected settings are used: "preset/dataset/n_ids" as in `selected.json`, which `make tune` writes.
 
-    `selected.json` is written by `make tune` and maps "preset/dataset/n_ids" to settings per method;
-    a setting that was never tuned falls back to the nearest n_ids of the same data set, then to faces/10.
+    A setting that was never tuned borrows from the nearest n_ids of the same data set, then from cpu/faces/10.
     """
-    table = _selected()
-    same = [key for key in table if key.startswith(f"{preset}/{dataset}/")]
-    nearest = min(same, key=lambda key: abs(int(key.split("/")[2]) - n_ids), default=f"{preset}/faces/10")
-    return {**preset_named(preset).methods.get(method, {}), **table.get(nearest, {}).get(method, {})}
+    same = [key for key in _selected() if key.startswith(f"{preset}/{dataset}/")]
+    return min(same, key=lambda key: abs(int(key.split("/")[2]) - n_ids), default="cpu/faces/10")
+
+
+def settings_for(method: str, *, preset: str, dataset: str, n_ids: int) -> dict[str, object]:
+    """Settings of a method: those selected on the tuning pool, under those that the preset states.
+
+    Borrowed settings leave out the size of the simulated requests, which belongs to the setting.
+    """
+    key = selected_key(preset, dataset, n_ids)
+    selected = dict(_selected().get(key, {}).get(method, {}))
+    if key != f"{preset}/{dataset}/{n_ids}":
+        selected.pop("simulated_n_ids", None)
+    return {**selected, **preset_named(preset).methods.get(method, {})}

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from shui_lib.config import ModelConfig, preset_named, settings_for
+from shui_lib.config import ModelConfig, preset_named, selected_key, settings_for
 from shui_lib.data import Faces, fingerprint, load_faces
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, settings_of
 from shui_lib.metrics import Scores, score, score_name, tug_of_war
@@ -174,7 +174,7 @@ class Experiment:
             save_frame(folder / "history.csv", history)
             return self._measured()
 
-        return load_or_compute(self.runs, which, json.loads(json.dumps(facts)), compute)
+        return self._load_or_compute(which, json.loads(json.dumps(facts)), compute)
 
     def _artefacts(self, name: str) -> Stage:
         method, original = self.method(name), self._trained("original")
@@ -191,7 +191,7 @@ class Experiment:
 
         facts = {"method": name, "settings": settings_of(method), "seed": self.seed}
         facts = json.loads(json.dumps(facts))
-        return load_or_compute(self.runs, f"{name}-artefacts", facts, compute, parents={"original": original})
+        return self._load_or_compute(f"{name}-artefacts", facts, compute, parents={"original": original})
 
     def _unlearned(self, name: str) -> Stage:
         parents = {"original": self._trained("original"), "artefacts": self._artefacts(name)}
@@ -203,7 +203,7 @@ class Experiment:
             return self._measured()
 
         facts = {"n_ids": self.n_ids, "seed": self.seed}
-        return load_or_compute(self.runs, name, facts, compute, parents=parents)
+        return self._load_or_compute(name, facts, compute, parents=parents)
 
     def _predicted(self, name: str) -> Stage:
         def compute(folder: Path) -> dict[str, object]:
@@ -211,7 +211,7 @@ class Experiment:
             save_tensors(folder / "predictions.safetensors", said._asdict())
             return self._measured()
 
-        return load_or_compute(self.runs, "predictions", {}, compute, parents={"model": self.stage(name)})
+        return self._load_or_compute("predictions", {}, compute, parents={"model": self.stage(name)})
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -222,10 +222,15 @@ class Experiment:
         model = build_model(self.config.model, n_outputs=outputs, image_size=self.faces.size, seed=self.seed)
         return model.to(self.device)
 
+    def _load_or_compute(self, *what: object, parents: Mapping[str, Stage] | None = None) -> Stage:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        return load_or_compute(self.runs, *what, parents=parents)
+
     def _measured(self) -> dict[str, object]:
         measured = {"device": device_name(self.device), "git": git_commit(), "torch": torch.__version__}
         if self.device.type == "cuda":
-            measured["peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+            measured["peak_mib"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
         return measured
 
     # Rows -----------------------------------------------------------------------------------------------------
@@ -247,6 +252,9 @@ class Experiment:
             "seed": self.seed,
             "method": model,
         }
+        source = selected_key(self.preset, self.dataset, self.n_ids)
+        borrowed = model not in MODELS and source != f"{self.preset}/{self.dataset}/{self.n_ids}"
+        key["note"] = f"settings selected for {source}" if borrowed else ""
         about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
         return make_rows(values, key | about | {"config": stage.key})
 
@@ -297,10 +305,12 @@ def device_name(device: torch.device) -> str:
 
 
 def git_commit() -> str:
-    """Short hash of the checked-out commit, empty outside a checkout."""
+    """Short hash of the checked-out commit, "-dirty" if files differ from it, empty outside a checkout."""
     here = Path(__file__).parent
     try:
-        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=here, capture_output=True, text=True
+        )
     except OSError:
         return ""
     return found.stdout.strip()

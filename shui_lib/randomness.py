@@ -21,6 +21,6 @@ def draw_seed(generator: torch.Generator) -> int:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global randomness (initialisation, dropout) inside, and leave it as it was outside."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

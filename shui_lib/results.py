@@ -121,6 +121,7 @@ def beside_paper(rows: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
     setting = rows.iloc[0]
     same = reported[(reported["dataset"] == setting["dataset"]) & (reported["n_ids"] == setting["n_ids"])]
     same = same[same["variant"].isna() & same["metric"].isin(["map", "accuracy", "tow"])]
+    same = same.assign(mean=pd.to_numeric(same["mean"], errors="coerce")).dropna(subset="mean")  # "out of memory"
     for row in same.itertuples():
         column = "tow" if row.metric == "tow" else row.split
         if row.method in wide.index and column in wide:
@@ -143,7 +144,7 @@ def report(folder: Path) -> str:
     for (dataset, preset, n_ids), group in rows.groupby(["dataset", "preset", "n_ids"], sort=True):
         title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({group['seed'].nunique()} seeds, mean ± std"
         known = ((reported["dataset"] == dataset) & (reported["n_ids"] == n_ids)).any()
-        title += "; [the paper's, with a pretrained ViT-B/16])" if known else ")"
+        title += "; in brackets the paper's: all identities, photos at 224 px, a pretrained ViT-B/16)" if known else ")"
         wide = beside_paper(group, reported) if known else table(group)
         parts += [title, "", markdown(wide), ""]
         for method in [m for m in wide.index if m not in ("original", "retrained")]:

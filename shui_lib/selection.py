@@ -67,7 +67,8 @@ def judge(experiment: Experiment, method: str, group: np.ndarray) -> dict[str, f
     given = Given({"support": support.of(group)})
     model = unlearn_from(experiment.artefacts_folder(method), given, device=experiment.device)
     asked = np.isin(train.identity, group)
-    after = {"train": predict(model, train).logits, "val": predict(model, val).logits}
+    bf16 = experiment.config.train.bf16
+    after = {"train": predict(model, train, bf16=bf16).logits, "val": predict(model, val, bf16=bf16).logits}
     before = {part: experiment.logits("original", part) for part in ("train", "val")}
     losses = [(after["train"][asked], train[asked]), (after["val"], val), (before["val"], val)]
     judged = Alignment(

@@ -86,9 +86,10 @@ def load_or_compute(
         return open_stage(folder)
     partial = folder.with_name(f".{folder.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
+    resumed = any(partial.glob("*.checkpoint"))
     started = time.perf_counter()
     measured = compute(partial) or {}
-    seconds = time.perf_counter() - started
+    seconds = None if resumed else round(time.perf_counter() - started, 3)  # of a resumed stage it would be a part
     for leftover in partial.glob("*.checkpoint"):
         leftover.unlink()
     lineage = {
@@ -97,7 +98,7 @@ def load_or_compute(
         "facts": facts,
         "parents": {role: parent.folder.name for role, parent in parents.items()},
         "files": {path.name: checksum(path) for path in sorted(partial.iterdir())},
-        "measured": {"seconds": round(seconds, 3), **measured},
+        "measured": {"seconds": seconds, **measured},
     }
     save_json(partial / "lineage.json", lineage)
     try:

@@ -1,10 +1,24 @@
 """Result rows: schema, files and tables."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from shui_lib.results import COLUMNS, KEY, METHODS, check_rows, make_rows, paired_difference, read_rows, record, table
+from shui_lib.results import (
+    COLUMNS,
+    KEY,
+    METHODS,
+    beside_paper,
+    check_rows,
+    make_rows,
+    paired_difference,
+    read_rows,
+    record,
+    report,
+    table,
+)
 
 ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
 
@@ -105,3 +119,18 @@ def test_paired_difference_of_one_seed_has_no_interval():
     found = paired_difference(pd.concat([some_rows(), some_rows(45.0, method="x")]), "original", "x")
     assert (found["mean"], found["seeds"]) == (5, 1)
     assert np.isnan(found["low"]) and np.isnan(found["high"])
+
+
+def test_the_readme_shows_what_the_committed_rows_say():
+    root = Path(__file__).parent.parent
+    assert report(root / "results") in (root / "README.md").read_text(), "run `make tables`"
+
+
+def test_the_paper_stands_beside_ours_where_the_setting_is_the_same():
+    ours = make_rows({("forget", "map"): 60.0, ("all", "tow"): 90.0}, ABOUT | {"dataset": "celebahq", "n_ids": 20})
+    theirs = [
+        ["celebahq", 20, "original", None, "forget", "map", 83.0],
+        ["celebahq", 50, "original", None, "all", "tow", 1.0],
+    ]
+    reported = pd.DataFrame(theirs, columns=["dataset", "n_ids", "method", "variant", "split", "metric", "mean"])
+    assert beside_paper(ours, reported).iloc[0].tolist() == ["60.0 [83.0]", "90.0"]
