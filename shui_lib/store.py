@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -51,8 +51,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def load_note(path: Path) -> dict[str, object]:
     """The note saved beside the tensors, read without loading them."""
-    from safetensors import safe_open
-
     with safe_open(path, framework="pt") as file:
         return json.loads((file.metadata() or {}).get("note", "{}"))
 
