@@ -10,8 +10,10 @@ import pytest
 import torch
 from tiny import same_weights, small_resnet, small_vit, tiny_faces
 
+from shui_lib.config import ALL_INPUTS, settings_for
 from shui_lib.data import Faces
 from shui_lib.meta_gradient import parameters, unlearning_step
+from shui_lib.meta_loss import INPUTS
 from shui_lib.methods import REGISTRY, Artefacts, Given, NotGiven, make_method, register, settings_of, with_parameters
 from shui_lib.methods.meta_unlearn import Alignment, alignment_objective, embedding_rows
 from shui_lib.models import FaceModel
@@ -287,3 +289,9 @@ def test_micro_batches_do_not_matter():
         artefacts = method.prepare(model, parts, generator=generator())
         unlearned.append(method.unlearn(model, Given(parts), artefacts, generator=generator()))
     assert_close(unlearned[0], dict(unlearned[1].named_parameters()))
+
+
+def test_the_paper_preset_reads_all_inputs_whatever_was_selected_for_small_models():
+    assert ALL_INPUTS == INPUTS
+    for dataset, n_ids in (("celebahq", 20), ("faces", 10)):
+        assert settings_for("meta_unlearn", preset="paper", dataset=dataset, n_ids=n_ids)["inputs"] == INPUTS
