@@ -11,14 +11,17 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, logsigmoid
 from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
 
 from shui_lib.data import Faces, augment
 from shui_lib.models import FaceModel
+from shui_lib.randomness import draw_seed, seeded
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # (student, teacher) logits (B, K) to nats
 
@@ -96,6 +99,28 @@ def answers(
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         said, taught = student(x).logits, teacher(x).logits
     return said.to(x.dtype), taught.to(x.dtype)
+
+
+class Course(Protocol):
+    """A student on its way."""
+
+    student: FaceModel
+    optimizer: torch.optim.Optimizer
+    bar: tqdm
+
+    def one_epoch(self, epoch: int) -> None:
+        """Every step of an epoch, counted from 0."""
+        ...
+
+
+def taught(course: Course, *, epochs: int, generator: torch.Generator) -> FaceModel:
+    """The student after all epochs, in eval mode."""
+    with seeded(draw_seed(generator)):  # dropout
+        for epoch in range(epochs):
+            course.one_epoch(epoch)
+    course.bar.close()
+    course.optimizer.zero_grad()
+    return course.student.eval()
 
 
 def cosine(lr: float, epoch: int, epochs: int) -> float:

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "predict": {"data", "models", "progress"},
     "train": {"config", "data", "metrics", "models", "predict", "progress", "randomness", "store"},
     "meta_gradient": {"data", "meta_loss", "models", "predict"},
-    "distillation": {"data", "models"},
+    "distillation": {"data", "models", "randomness"},
     "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
     "machine": set(),
     "rmia": set(),  # arrays only

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from shui_lib.data import Faces
-from shui_lib.distillation import answers, cosine, descend, divergence_for, fill, student_of, teacher_of
+from shui_lib.distillation import answers, cosine, descend, divergence_for, fill, student_of, taught, teacher_of
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register
 from shui_lib.models import FaceModel
 from shui_lib.progress import progress
@@ -61,13 +61,7 @@ class BadTeacher(PreparesNothing):
         Raises:
             ValueError: a Bernoulli divergence is asked of classes.
         """
-        course = _Teaching(self, model, given, generator)
-        with seeded(draw_seed(generator)):  # dropout
-            for epoch in range(self.epochs):
-                course.one_epoch(epoch)
-        course.bar.close()
-        course.optimizer.zero_grad()
-        return course.student.eval()
+        return taught(_Teaching(self, model, given, generator), epochs=self.epochs, generator=generator)
 
     def learning_rate(self, epoch: int) -> float:
         """The rate of an epoch, counted from 0."""
