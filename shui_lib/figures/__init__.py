@@ -1,0 +1,35 @@
+"""Figures: every plot takes data and an axes, and returns the axes."""
+
+from shui_lib.figures.attack import (
+    plot_identity_scores,
+    plot_laboratory,
+    plot_ratios,
+    plot_rmia_scores,
+    plot_roc,
+)
+from shui_lib.figures.photos import (
+    plot_faces,
+    plot_images_per_identity,
+    plot_recognition,
+    plot_request,
+    thumbnails,
+)
+from shui_lib.figures.scores import (
+    plot_differences,
+    plot_gaps,
+    plot_identity_losses,
+    plot_scores,
+    plot_tradeoff,
+    plot_trials,
+)
+from shui_lib.figures.style import METHODS, PARTS, SCORE_NAMES, STYLE, canvas, use_style
+from shui_lib.figures.training import (
+    plot_alignment,
+    plot_by_row,
+    plot_loss_inputs,
+    plot_losses,
+    plot_objective,
+    plot_push,
+    plot_validation,
+)
+from shui_lib.figures.weights import plot_by_layer, plot_importance_ratio, plot_weight_changes
