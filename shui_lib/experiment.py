@@ -14,17 +14,19 @@ import pandas as pd
 import torch
 
 from shui_lib.attack import attack
-from shui_lib.config import PUBLISHED, ModelConfig, preset_named, published_for, selected_key, settings_for
+from shui_lib.config import preset_named
 from shui_lib.data import Faces, fingerprint, load_faces
 from shui_lib.machine import device_name, git_commit
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, settings_of
 from shui_lib.metrics import Scores, score, score_name, tug_of_war
 from shui_lib.models import FaceModel, build_model, weights_checksum
-from shui_lib.names import Form, is_trained, parse, reference_of
+from shui_lib.names import Form, is_trained, reference_of
 from shui_lib.predict import Predictions, predict, query_losses, task_loss
 from shui_lib.results import Measured, make_rows
+from shui_lib.serve import load_model, unlearn_from
+from shui_lib.settings import form_named, published_for, selected_key, settings_for
 from shui_lib.splits import Request, Split, cross_folds, draw_request, split_identities
-from shui_lib.stages import Stage, load_or_compute, open_stage
+from shui_lib.stages import Stage, load_or_compute
 from shui_lib.store import load_tensors, save_frame, save_tensors
 from shui_lib.train import fit
 
@@ -348,59 +350,5 @@ class Experiment:
         return "" if source == mine else f"settings selected for {source}" if source else "settings not selected"
 
 
-def form_named(name: str) -> Form:
-    """A name taken apart (`shui_lib.names`), a missing variant filled in: `ssd` is `ssd:one-shui`."""
-    form = parse(name)
-    if form.variant or not getattr(REGISTRY.get(form.method), "variants", ()):
-        return form
-    (default,) = (field.default for field in fields(REGISTRY[form.method]) if field.name == "variant")
-    return form._replace(variant=default)
-
-
 def _by_form(settings: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
     return {form_named(name).name: chosen for name, chosen in settings.items()}
-
-
-def every_form(*, published: bool = True) -> list[str]:
-    """Names of all methods in all their forms; with `published`, also those with the constants of the literature."""
-    tuned = [Form(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
-    known = [f._replace(published=True) for f in tuned if PUBLISHED.get(f.method, {}).get(f.variant)]
-    return [form.name for form in sorted(tuned + published * known)]
-
-
-def load_model(stage: Stage) -> FaceModel:
-    """The model of a stage, on the CPU, in eval mode. It needs the run folder alone, not the data set.
-
-    Raises:
-        CorruptFile: the weights are damaged.
-    """
-    facts = _original_of(stage).lineage["facts"]
-    config = ModelConfig(**{**facts["model"], "pretrained": False})
-    model = build_model(config, n_outputs=len(facts["classes"]), image_size=facts["image_size"], seed=0)
-    model.load_state_dict(load_tensors(stage.file("model.safetensors")))
-    return model.eval()
-
-
-def unlearn_from(
-    artefacts: Path | str, given: Given, *, seed: int = 0, device: torch.device | str = "cpu"
-) -> FaceModel:
-    """Serve a request from a folder of artefacts: what a company does when the training data is long deleted.
-
-    Args:
-        artefacts: folder of a `<method>-artefacts` stage, beside the folder of its original model.
-        given: the Support Set, and whatever else the method needs.
-    Returns:
-        θ_u in eval mode, on the device.
-    """
-    stage = open_stage(Path(artefacts))
-    method = make_method(stage.lineage["facts"]["method"], stage.lineage["facts"]["settings"])
-    model = load_model(_original_of(stage)).to(device)
-    prepared = Artefacts(load_tensors(stage.file("artefacts.safetensors")))
-    generator = torch.Generator().manual_seed(seed)
-    return method.unlearn(model, given.only(method.needs), prepared, generator=generator)
-
-
-def _original_of(stage: Stage) -> Stage:
-    """The trained model at the root of a stage's lineage."""
-    parents = stage.lineage["parents"]
-    return _original_of(open_stage(stage.folder.parent / parents["original"])) if "original" in parents else stage

@@ -12,14 +12,14 @@ import pytest
 import torch
 from tiny import prepare_tiny, same_weights
 
-import shui_lib.config
 import shui_lib.experiment
 import shui_lib.train
-from shui_lib.experiment import QUERIES, Experiment, unlearn_from
+from shui_lib.experiment import QUERIES, Experiment
 from shui_lib.methods import REGISTRY, Given, make_method
 from shui_lib.names import parse
 from shui_lib.predict import query_losses
 from shui_lib.results import COLUMNS, KEY, SPLITS, check_rows
+from shui_lib.serve import unlearn_from
 from shui_lib.stages import open_stage, stage_key
 from shui_lib.store import CorruptFile, checksum, load_tensors
 
@@ -183,7 +183,7 @@ def test_rows_say_where_settings_were_selected(finished, monkeypatch):
     assert notes["original"].tolist() == [""] and notes["meta_unlearn"].tolist() == [
         "settings selected for cpu/faces/10"
     ]
-    monkeypatch.setattr(shui_lib.config, "_selected", lambda: {})
+    monkeypatch.setattr("shui_lib.settings._selected", lambda: {})
     assert one.rows("gradient_ascent")["note"].unique().tolist() == ["settings not selected"]
 
 
@@ -426,7 +426,7 @@ SERVE = """
 import sys, numpy as np, torch
 from pathlib import Path
 from shui_lib.data import Faces
-from shui_lib.experiment import unlearn_from
+from shui_lib.serve import unlearn_from
 from shui_lib.methods import Given
 from shui_lib.store import save_tensors
 photos, out, *artefacts = map(Path, sys.argv[1:])

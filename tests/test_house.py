@@ -28,6 +28,8 @@ MAY_IMPORT = {
     "meta_loss": set(),
     "names": set(),
     "splits": {"config"},
+    "settings": {"config", "methods", "names"},
+    "serve": {"config", "methods", "models", "stages", "store"},
     "stages": {"store"},
     "models": {"config", "randomness", "store"},
     "predict": {"data", "models", "progress"},
@@ -41,13 +43,13 @@ MAY_IMPORT = {
     "results": {"store"},
     "tables": {"methods", "results"},  # methods: for the access column
     "experiment": {
-        "attack", "config", "data", "machine", "methods", "metrics", "models", "names", "predict", "results", "splits",
-        "stages", "store", "train",
+        "attack", "config", "data", "machine", "methods", "metrics", "models", "names", "predict", "results", "serve",
+        "settings", "splits", "stages", "store", "train",
     },
     "laboratory": {"figures", "progress", "rmia"},
     "selection": {
         "experiment", "meta_loss", "methods", "methods.meta_unlearn", "metrics", "predict", "progress",
-        "splits", "store",
+        "serve", "splits", "store",
     },
     "workbook": {"progress", "results"},
 }  # fmt: skip

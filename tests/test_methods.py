@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import same_weights, small_resnet, small_vit, tiny_faces
 
-from shui_lib.config import ALL_INPUTS, settings_for
+from shui_lib.config import ALL_INPUTS
 from shui_lib.data import Faces
 from shui_lib.meta_gradient import parameters, unlearning_step
 from shui_lib.meta_loss import INPUTS
@@ -29,6 +29,7 @@ from shui_lib.methods import (
 from shui_lib.methods.meta_unlearn import Alignment, alignment_objective, embedding_rows
 from shui_lib.models import FaceModel
 from shui_lib.predict import predict, task_loss
+from shui_lib.settings import settings_for
 from shui_lib.store import load_tensors, save_tensors
 
 PARTS = ("support", "forget", "retain", "train", "val")

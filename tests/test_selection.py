@@ -10,8 +10,6 @@ import torch
 from tiny import prepare_tiny
 
 import shui_lib
-from shui_lib import config
-from shui_lib.config import PUBLISHED, published_for, selected_key, settings_for
 from shui_lib.experiment import Experiment
 from shui_lib.methods import REGISTRY, make_method
 from shui_lib.metrics import Scores, score, tug_of_war
@@ -30,6 +28,7 @@ from shui_lib.selection import (
     record,
     search,
 )
+from shui_lib.settings import PUBLISHED, published_for, selected_key, settings_for
 
 REPORTED_SEEDS = range(5)
 CHOSEN = Path(shui_lib.__file__).parent / "selected.json"
@@ -107,7 +106,7 @@ def test_each_form_borrows_from_where_it_was_tuned(monkeypatch):
         "cpu/photos/20": {"ssd:original": {"alpha": 2}, "meta_unlearn": {"simulated_n_ids": 20}},
         "cpu/photos/50": {"ssd:original": {"alpha": 3}},
     }
-    monkeypatch.setattr(config, "_selected", lambda: found)
+    monkeypatch.setattr("shui_lib.settings._selected", lambda: found)
     photos = {"preset": "cpu", "dataset": "photos"}
     assert [settings_for("ssd:original", **photos, n_ids=n) for n in (20, 25, 50)] == [{"alpha": v} for v in (2, 2, 3)]
     assert settings_for("pgu:original", **photos, n_ids=20) == {"lr": 1}

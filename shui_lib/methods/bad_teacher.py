@@ -29,7 +29,7 @@ from shui_lib.models import FaceModel
 from shui_lib.progress import progress
 from shui_lib.randomness import draw_seed, seeded
 
-FORMS = {  # what the published forms set differently; for other data sets see `config.PUBLISHED`
+FORMS = {  # what the published forms set differently; for other data sets see `settings.PUBLISHED`
     "original": {"epochs": 1, "lr": 1e-4, "retain_share": 0.3, "weight_decay": 0.0},
     "one-shui": {"epochs": 5, "lr": 1e-4, "retain_share": 1.0, "weight_decay": 5e-4},
 }

@@ -36,7 +36,7 @@ from shui_lib.progress import progress
 
 ALPHA, GAMMA = 0.001, 0.99  # of the divergence and of the task loss in min steps
 DECAYS_AFTER = (3, 5, 9)  # epochs, in the original form
-FORMS = {  # what the published forms set differently; for other data sets see `config.PUBLISHED`
+FORMS = {  # what the published forms set differently; for other data sets see `settings.PUBLISHED`
     "original": {"epochs": 3, "max_epochs": 2, "lr": 5e-4, "clip": 0.0},
     "one-shui": {"epochs": 10, "max_epochs": 5, "lr": 1e-2, "clip": 1.0},
 }
