@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from shui_lib.rmia import Estimate, Signals, evaluate, loss_scores, one_shui, scores
+from shui_lib.rmia import Estimate, Signals, evaluate, likelihood, loss_scores, one_shui, scores
 
 
 def attack(
@@ -47,6 +47,5 @@ def attack_scores(
 
 
 def likelihoods(target: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Signals]:
-    """What both models say about each part as likelihoods exp(−loss), in (0, 1]; (Q, N) each."""
-    models = [{part: np.exp(-np.asarray(loss, np.float64)) for part, loss in m.items()} for m in (target, reference)]
-    return {part: Signals(*(model[part] for model in models)) for part in target}
+    """What both models say about each part as likelihoods; (Q, N) each."""
+    return {part: Signals(likelihood(target[part]), likelihood(reference[part])) for part in target}

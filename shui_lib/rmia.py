@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 # ratios seldom differ by a factor of 2, and γ = 2 sends most scores to a tie at zero (chapter 05).
 GAMMA, A = 1.0, 0.3
 ONE_SHUI_GAMMAS, ONE_SHUI_AS = (1.0, 2.0, 4.0, 8.0), (0.2, 0.3, 0.5, 1.0)  # what `one_shui` picks from
-TINY = float(np.finfo(np.float64).tiny)  # keeps logarithms and quotients finite
+TINY = float(np.finfo(np.float64).tiny)  # keeps quotients finite
 LEAST_LOSS = 1e-12  # nats; a loss of exactly 0 has no ratio
 FPRS = (1e-2, 1e-3, 1e-4)
 
@@ -31,13 +31,13 @@ class Signals(NamedTuple):
 # Scores ---------------------------------------------------------------------------------------------------------------
 
 
-def likelihood(probability_of_truth: ArrayLike) -> np.ndarray:
-    """p_θ(x): geometric mean over K attributes of the Bernoulli likelihoods, by logarithms; (..., K) to (...).
+def likelihood(loss: ArrayLike) -> np.ndarray:
+    """p_θ(x) = exp(−loss), in (0, 1]; any shape.
 
-    For classes K is 1 and it is the softmax probability of the label.
+    For classes the softmax probability of the label; for attributes, whose loss is a mean, the geometric mean of the
+    Bernoulli likelihoods.
     """
-    log_p = np.log(np.maximum(np.asarray(probability_of_truth, np.float64), TINY))
-    return np.exp(log_p.mean(-1))
+    return np.exp(-np.asarray(loss, np.float64))
 
 
 def ratio(signals: Signals, *, a: float = A) -> np.ndarray:

@@ -76,7 +76,7 @@ def test_the_nearest_to_the_retrained_model_is_best_among_those_who_see_the_supp
         "retrained": "", "gradient_ascent": "second", "meta_unlearn": "", "ssd one-shui": "best", "scrub one-shui": "",
     }  # fmt: skip
     assert marked.loc["meta_unlearn", "ToW"] == "best"  # nearest to 100
-    assert "seconds" not in marked or not marked["seconds"].any()
+    assert not marked["seconds"].any(), "cheaper is not nearer to the retrained model"
 
 
 def test_markdown_marks_best_and_second():
