@@ -115,3 +115,9 @@ def every_form(*, published: bool = True) -> list[str]:
     tuned = [Form(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
     known = [f._replace(published=True) for f in tuned if PUBLISHED.get(f.method, {}).get(f.variant)]
     return [form.name for form in sorted(tuned + published * known)]
+
+
+def forms_named(words: str) -> list[str]:
+    """What a notebook's parameter `forms` names: "tuned" is every form, "all" the published ones too, or one by one."""
+    several = {"tuned": every_form(published=False), "all": every_form()}
+    return several.get(words, words.split())

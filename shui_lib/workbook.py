@@ -30,10 +30,18 @@ PICTURE = ROOT / "docs" / "request.png"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELL_LIMIT = 4 * 3600  # seconds; a cell that trains ViT-B/16 on a GPU takes an hour or two
 
-# What `make results` runs: one line per setting, through the notebooks that compute its rows.
-GRID: list[dict[str, object]] = [
-    *({"dataset": "faces", "n_ids": 10, "seed": seed} for seed in range(10)),
-    *({"dataset": "celebahq", "n_ids": 20, "seed": seed, "preset": "cpu", "reserved": 50} for seed in range(3)),
+
+def settings(dataset: str, sizes: Sequence[int], seeds: int, **more: object) -> list[dict[str, object]]:
+    """Every request size with every seed."""
+    return [{"dataset": dataset, "n_ids": n, "seed": seed, **more} for seed in range(seeds) for n in sizes]
+
+
+# What `make results` runs, through the notebooks that compute rows; published constants where `forms` is all.
+GRID = [
+    *settings("faces", (10,), 10, forms="all"),
+    *settings("faces", (5, 1), 10, forms="tuned"),
+    *settings("ages", (10, 5), 10, forms="tuned"),
+    *settings("celebahq", (20, 50), 3, forms="tuned", preset="cpu", reserved=50),
 ]
 WITH_ROWS = ("03_meta_loss_training", "04_baselines", "05_membership_inference")
 MINUTES = {"faces": 12, "ages": 12, "celebahq": 60}  # of one setting, for the estimate that is printed first
@@ -136,7 +144,7 @@ def run_grid(out: Path, results: Path, data_root: Path, datasets: Sequence[str] 
         rows = out / f"rows_{name}.csv"
         for chapter in WITH_ROWS:
             notebook = NOTEBOOKS / f"{chapter}.ipynb"
-            parameters = {**setting, "forms": "all", "data_root": str(data_root), "rows_file": str(rows)}
+            parameters = {**setting, "data_root": str(data_root), "rows_file": str(rows)}
             known = inspect_notebook(str(notebook))
             mine = {name: value for name, value in parameters.items() if name in known}
             run_notebook(notebook, out / f"{rows.stem}_{notebook.name}", mine)

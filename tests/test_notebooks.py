@@ -127,5 +127,6 @@ def test_make_results_runs_chapters_that_take_its_parameters():
     for chapter in WITH_ROWS:
         book = json.loads((NOTEBOOKS[0].parent / f"{chapter}.ipynb").read_text())
         cell = next(cell for cell in code_cells(book) if "parameters" in tags(cell))
-        assert wanted <= {statement.target.id for statement in ast.parse(source(cell)).body}, chapter
+        takes = {statement.target.id for statement in ast.parse(source(cell)).body}
+        assert wanted - takes == ({"forms"} if chapter.startswith("03") else set()), chapter  # 03 always runs two
     assert {str(setting["dataset"]) for setting in GRID} <= MINUTES.keys()
