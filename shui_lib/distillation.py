@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from shui_lib.data import Faces, augment
 from shui_lib.models import FaceModel
+from shui_lib.predict import pixels_for
 from shui_lib.randomness import draw_seed, seeded
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # (student, teacher) logits (B, K) to nats
@@ -79,10 +80,11 @@ def teacher_of(model: FaceModel) -> FaceModel:
 
 def view(faces: Faces, model: FaceModel, *, crop: float | None, generator: torch.Generator) -> Tensor:
     """The images (B, 3, S, S), cropped and flipped at random as in training, or as they are if crop is None."""
-    like, size = next(model.parameters()), model.image_size
     if crop is None:
-        return faces.pixels(device=like.device, size=size).to(like.dtype)
-    return augment(faces.pixels(device=like.device), size=size, crop=crop, generator=generator).to(like.dtype)
+        return pixels_for(model, faces)
+    like = next(model.parameters())
+    x = faces.pixels(device=like.device)
+    return augment(x, size=model.image_size, crop=crop, generator=generator).to(like.dtype)
 
 
 def answers(

@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from shui_lib.data import Faces
 from shui_lib.meta_loss import LearnedLoss
 from shui_lib.models import FaceModel, Output
-from shui_lib.predict import task_loss
+from shui_lib.predict import pixels_for, task_loss
 
 Theta = dict[str, Tensor]  # parameters by name
 
@@ -42,13 +42,8 @@ def parameters(model: FaceModel) -> Theta:
     return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
 
-def _pixels(model: FaceModel, theta: Theta, faces: Faces) -> Tensor:
-    like = next(iter(theta.values()))
-    return faces.pixels(device=like.device, size=model.image_size).to(like.dtype)
-
-
 def _forward(model: FaceModel, theta: Theta, faces: Faces) -> Output:
-    return functional_call(model, theta, (_pixels(model, theta, faces),))
+    return functional_call(model, theta, (pixels_for(model, faces),))
 
 
 def _add_gradient(total: Theta, value: Tensor, theta: Theta) -> None:
@@ -140,7 +135,7 @@ def meta_gradient(
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no forward-mode derivative
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own use of it
         for part in support.batches(micro_batch):
-            x = _pixels(model, theta, part)
+            x = pixels_for(model, part)
             forward: Callable[[Theta], Output] = lambda th, x=x: tuple(functional_call(model, th, (x,)))  # noqa: E731
             directions.append(jvp(forward, (theta,), (outer,))[1])
     u = Output(*(torch.cat(column).detach() for column in zip(*directions, strict=True)))

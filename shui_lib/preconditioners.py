@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from shui_lib.data import Faces
 from shui_lib.models import FaceModel
+from shui_lib.predict import pixels_for
 from shui_lib.progress import progress
 from shui_lib.randomness import draw_seed, seeded
 
@@ -121,12 +122,6 @@ def input_grams(
             bar.update(len(part))
     bar.close()
     return grams
-
-
-def pixels_for(model: FaceModel, faces: Faces) -> Tensor:
-    """The images as the model takes them: (N, 3, S, S) of its size, on its device, in its dtype."""
-    like = next(model.parameters())
-    return faces.pixels(device=like.device, size=model.image_size).to(like.dtype)
 
 
 def spectrum(gram: Tensor, *, magnitudes: bool = False) -> Spectrum:

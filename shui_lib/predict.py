@@ -19,6 +19,12 @@ class Predictions(NamedTuple):
     features: Tensor  # (N, D) float32 on the CPU
 
 
+def pixels_for(model: FaceModel, faces: Faces) -> Tensor:
+    """The images as the model takes them: (N, 3, S, S) of its size, on its device, in its dtype."""
+    like = next(model.parameters())
+    return faces.pixels(device=like.device, size=model.image_size).to(like.dtype)
+
+
 @torch.inference_mode()
 def predict(model: FaceModel, faces: Faces, *, batch: int = 256, bf16: bool = False) -> Predictions:
     """Run the model in eval mode over all images of the view, in order, on the device it lies on."""
@@ -29,7 +35,7 @@ def predict(model: FaceModel, faces: Faces, *, batch: int = 256, bf16: bool = Fa
     bar = progress(total=len(faces), desc="predict", unit="image", leave=False, mininterval=1)
     for part in faces.batches(batch):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            output = model(part.pixels(device=device, size=model.image_size))
+            output = model(pixels_for(model, part))
         outputs.append(tuple(t.float().cpu() for t in output))
         bar.update(len(part))
     bar.close()

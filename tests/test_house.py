@@ -35,10 +35,11 @@ MAY_IMPORT = {
     "predict": {"data", "models", "progress"},
     "train": {"config", "data", "metrics", "models", "predict", "progress", "randomness", "store"},
     "meta_gradient": {"data", "meta_loss", "models", "predict"},
-    "distillation": {"data", "models", "randomness"},
+    "distillation": {"data", "models", "predict", "randomness"},
     "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
     "machine": set(),
     "rmia": set(),  # arrays only
+    "analyses": {"metrics", "predict"},
     "attack": {"rmia"},
     "results": {"store"},
     "tables": {"methods", "results"},  # methods: for the access column

@@ -1,5 +1,6 @@
 """Figures: every plot takes data and an axes, and returns the axes."""
 
+from shui_lib.figures.analyses import plot_by_distance, plot_doses, plot_influence, plot_trends
 from shui_lib.figures.attack import (
     plot_identity_scores,
     plot_laboratory,
@@ -7,6 +8,7 @@ from shui_lib.figures.attack import (
     plot_rmia_scores,
     plot_roc,
 )
+from shui_lib.figures.explorer import plot_answers, plot_explorer, plot_moves, plot_people, plot_photo
 from shui_lib.figures.photos import (
     plot_faces,
     plot_images_per_identity,

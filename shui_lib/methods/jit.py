@@ -23,6 +23,7 @@ from torch.func import functional_call
 from shui_lib.meta_gradient import Theta, parameters
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register, with_parameters
 from shui_lib.models import FaceModel
+from shui_lib.predict import pixels_for
 
 
 @register("jit", needs={"original": ("forget",), "one-shui": ("support",)})
@@ -50,9 +51,7 @@ class JiT(PreparesNothing):
         asked = asked[torch.randperm(len(asked), generator=generator)]
         model, theta = copy.deepcopy(model).eval(), parameters(model)
         for part in asked.batches(self.batch):
-            like = next(iter(theta.values()))
-            x = part.pixels(device=like.device, size=model.image_size).to(like)  # (B, 3, S, S)
-            theta = self.step(model, theta, x, generator=generator)
+            theta = self.step(model, theta, pixels_for(model, part), generator=generator)
         return with_parameters(model, theta)
 
     def step(self, model: FaceModel, theta: Theta, x: Tensor, *, generator: torch.Generator) -> Theta:

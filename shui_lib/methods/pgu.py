@@ -27,8 +27,8 @@ from shui_lib.data import Faces
 from shui_lib.methods import Artefacts, Given, register
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
-from shui_lib.preconditioners import input_grams, layers_of, leading, pixels_for, spectrum, stochastic, without
-from shui_lib.predict import predict, probability_of_truth
+from shui_lib.preconditioners import input_grams, layers_of, leading, spectrum, stochastic, without
+from shui_lib.predict import pixels_for, predict, probability_of_truth
 from shui_lib.randomness import draw_seed, seeded
 
 SLACK = 0.05  # keeps the logarithm finite where p_y = 1

@@ -25,7 +25,7 @@ from shui_lib.data import Faces
 from shui_lib.meta_gradient import Theta, loss_gradient, parameters
 from shui_lib.methods import Artefacts, Given, register, with_parameters
 from shui_lib.models import FaceModel
-from shui_lib.predict import task_loss
+from shui_lib.predict import pixels_for, task_loss
 from shui_lib.progress import progress
 
 CHUNK = 8  # gradients of single images held at a time; each is as large as the model
@@ -103,14 +103,13 @@ def _square_of_mean(model: FaceModel, theta: Theta, part: Faces) -> Theta:
 
 def _squares_of_singles(model: FaceModel, theta: Theta, part: Faces) -> Theta:
     """The squared gradients of single images, summed over the part."""
-    like = next(iter(theta.values()))
-    x = part.pixels(device=like.device, size=model.image_size).to(like)  # (B, 3, S, S)
 
     def loss(theta: Theta, image: Tensor, target: Tensor) -> Tensor:
         return task_loss(functional_call(model, theta, (image[None],)).logits, target[None])
 
+    x = pixels_for(model, part)  # (B, 3, S, S)
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no batching rule on a CPU
-        gradients = vmap(grad(loss), in_dims=(None, 0, 0))(theta, x, part.targets.to(like.device))  # (B, *shape) each
+        gradients = vmap(grad(loss), in_dims=(None, 0, 0))(theta, x, part.targets.to(x.device))  # (B, *shape) each
     return {name: g.square().sum(0) for name, g in gradients.items()}
 
 
