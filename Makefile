@@ -21,13 +21,15 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[dev]"
 	touch $@
 
-data/faces/dataset.json: data_prep/faces.py data_prep/faces_drawing.py | $(READY)
-	$(BIN)/python -m data_prep faces --out data/faces
+data/%/dataset.json: data_prep/faces.py data_prep/faces_drawing.py | $(READY)
+	$(BIN)/python -m data_prep faces --out data/$* $(RENDERED_$*)
+RENDERED_ages := --task ages
+RENDERED_strangers := --first-identity 200 --identities 760  # with validation people over 10,000 images
 
 workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly; prints where they are
 	$(BIN)/python -m shui_lib.workbook run --data-root $(DATA_ROOT) --out $(OUT) --parameters $(PARAMETERS)
 
-results: $(READY) data/faces/dataset.json ## recompute every committed result row (hours; resumes)
+results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json) ## recompute every committed result row (hours; resumes)
 	$(BIN)/python -m shui_lib.workbook results --data-root $(DATA_ROOT)
 
 tables: $(READY) ## rewrite the README's results from results/ alone

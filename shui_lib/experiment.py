@@ -172,9 +172,18 @@ class Experiment:
         return tug_of_war(self.scores(model), self.scores("retrained"))
 
     def queries(self, model: str) -> dict[str, np.ndarray]:
-        """What the attack asks: losses (QUERIES, N) of a model for `attack_parts`, in nats."""
+        """What the attack asks: losses (QUERIES, N) of a model for `attack_parts`, in nats; strangers at the end of
+        the non-members."""
         losses = load_tensors(self._queried(model).file("queries.safetensors"))
-        return {part: loss.numpy() for part, loss in losses.items()}
+        return _strangers_last({part: loss.numpy() for part, loss in losses.items()})
+
+    @cached_property
+    def attack_identity(self) -> dict[str, np.ndarray]:
+        """Whose image each column of `queries` is: (N,) by part."""
+        identity = {part: faces.identity for part, faces in self.attack_parts.items()}
+        if "strangers" in identity:  # another data set counts its people anew
+            identity["strangers"] = identity["strangers"] + identity["non_members"].max() + 1
+        return _strangers_last(identity)
 
     @cached_property
     def attack_parts(self) -> dict[str, Faces]:
@@ -193,13 +202,7 @@ class Experiment:
     def attack(self, model: str) -> dict[str, Measured]:
         """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""
         target, reference = self.queries(model), self.queries(reference_of(model))
-        identity = {part: faces.identity for part, faces in self.attack_parts.items()}
-        if self.strangers:  # identities of another data set: shifted, so that nobody is taken for somebody else
-            stranger = identity.pop("strangers") + identity["non_members"].max() + 1
-            identity["non_members"] = np.concatenate([identity["non_members"], stranger])
-            for losses in (target, reference):
-                losses["non_members"] = np.concatenate([losses["non_members"], losses.pop("strangers")], axis=1)
-        found = attack(target, reference, identity, seed=self.seed)
+        found = attack(target, reference, self.attack_identity, seed=self.seed)
         return {name: Measured(100 * e.value, 100 * e.low, 100 * e.high, e.reason) for name, e in found.items()}
 
     def rows(self, *models: str, attacked: bool = False) -> pd.DataFrame:
@@ -331,7 +334,7 @@ class Experiment:
         measured = stage.lineage["measured"]
         form = form_named(model)
         key = {
-            "dataset": self.dataset,
+            "dataset": f"{self.dataset}+{self.strangers}".removesuffix("+"),
             "preset": self.preset,
             "model": self.config.model.architecture,
             "n_ids": self.n_ids,
@@ -348,6 +351,14 @@ class Experiment:
         mine = f"{self.preset}/{self.dataset}/{self.n_ids}"
         source = selected_key(form.name, preset=self.preset, dataset=self.dataset, n_ids=self.n_ids)
         return "" if source == mine else f"settings selected for {source}" if source else "settings not selected"
+
+
+def _strangers_last(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Strangers (..., M), where there are some, joined to the non-members (..., N)."""
+    if "strangers" not in parts:
+        return parts
+    joined = np.concatenate([parts["non_members"], parts["strangers"]], axis=-1)
+    return {part: joined if part == "non_members" else v for part, v in parts.items() if part != "strangers"}
 
 
 def _by_form(settings: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:

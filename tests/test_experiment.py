@@ -391,11 +391,15 @@ def test_an_attack_compares_a_method_with_itself_on_the_retrained_model(copied, 
 def test_strangers_of_another_data_set_are_non_members(copied):
     prepare_tiny(copied / "data" / "others", seed=7)
     one = experiment(copied, strangers="others")
-    found = one.queries("original")
-    assert found["strangers"].shape[1] == len(one.attack_parts["strangers"]) > 0
-    assert found["non_members"].shape[1] == len(one.part("val"))
+    alone, together = experiment(copied).queries("original"), one.queries("original")
+    known = len(one.part("val"))
+    assert np.array_equal(together["non_members"][:, :known], alone["non_members"])
+    assert together["non_members"].shape[1] == known + len(one.attack_parts["strangers"]) > known
+    who = one.attack_identity["non_members"]
+    assert len(who) == together["non_members"].shape[1] and not set(who[:known]) & set(who[known:])
     assert one.stage("original").folder.name in folders(copied)
     assert one.attack("original")["loss_auc"] != experiment(copied).attack("original")["loss_auc"]
+    assert set(one.rows("original", attacked=True)["dataset"]) == {f"{one.dataset}+others"}
 
 
 # What the folders do not hold
