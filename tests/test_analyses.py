@@ -126,6 +126,7 @@ def test_nearest_distance_against_loops():
         assert found.loc[one, "euclid"] == pytest.approx(min(euclid.values()), rel=1e-5)
         assert found.loc[one, "cosine"] == pytest.approx(min(cosine), rel=1e-5)
         assert found.loc[one, "nearest"] == min(euclid, key=euclid.get)
+        assert found.loc[one, "crowd"] == pytest.approx(np.mean([*euclid.values()]), rel=1e-5)
 
 
 # Trends
@@ -183,6 +184,30 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(planted):
 def test_no_trend_where_there_is_nothing_to_rank(x, y):
     found = analyses.trend(x, y, identity=np.arange(len(x)), seed=np.zeros(len(x)), generator=chance())
     assert np.isnan(found[:3]).all()
+
+
+def test_trends_are_those_of_every_form_and_pair():
+    people = pd.DataFrame(
+        {"form": ["a"] * 5 + ["b"] * 5, "identity": [*range(5)] * 2, "seed": 0, "near": [*range(5)] * 2}
+    )
+    people = people.assign(far=-people["near"], gap=[0.0, 1, 2, 3, 4, 4, 3, 2, 1, 0])
+    found = analyses.trends(people, ("near", "far"), ("gap",), chance()).set_index(["form", "distance", "measure"])
+    assert found["rho"].to_dict() == pytest.approx(
+        {("a", "near", "gap"): 1, ("b", "near", "gap"): -1, ("a", "far", "gap"): -1, ("b", "far", "gap"): 1}
+    )
+
+
+def test_recorded_trends_replace_those_of_the_same_setting(tmp_path):
+    found = pd.DataFrame([{"form": "a", "distance": "near", "measure": "gap", "rho": 0.5}])
+    path = tmp_path / "trends.csv"
+    analyses.record_trends(path, found, dataset="ages", n_ids=5, seeds="0")
+    analyses.record_trends(path, found, dataset="ages", n_ids=5, seeds="0 1")
+    every = analyses.record_trends(path, found.assign(rho=0.7), dataset="ages", n_ids=5, seeds="0")
+    assert every[["dataset", "n_ids", "seeds", "rho"]].astype(str).to_numpy().tolist() == [
+        ["ages", "5", "0", "0.7"],
+        ["ages", "5", "0 1", "0.5"],
+    ]
+    assert pd.read_csv(path)["rho"].tolist() == [0.7, 0.5]
 
 
 def test_bins_hold_everyone_once_in_order():

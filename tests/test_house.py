@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
     "machine": set(),
     "rmia": set(),  # arrays only
-    "analyses": {"metrics", "predict"},
+    "analyses": {"metrics", "predict", "store"},
     "attack": {"rmia"},
     "results": {"store"},
     "tables": {"methods", "results"},  # methods: for the access column
