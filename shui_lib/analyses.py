@@ -164,22 +164,24 @@ def _unit(x: Tensor) -> Tensor:
 # Trends ---------------------------------------------------------------------------------------------------------------
 
 
-def trend(x: ArrayLike, y: ArrayLike, *, identity: ArrayLike, seed: ArrayLike, generator: np.random.Generator) -> Trend:
-    """Does y grow with x? Spearman's ρ within seeds, pooled over them.
+def trend(
+    x: ArrayLike, y: ArrayLike, *, identity: ArrayLike, within: ArrayLike, generator: np.random.Generator
+) -> Trend:
+    """Does y grow with x? Spearman's ρ within groups of lines, pooled over them.
 
-    A model of another seed has other features and other losses, so ranks are taken within each seed and scaled to
-    [0, 1]; with one seed this is Spearman's ρ. The bootstrap draws identities, each with all of its lines: its x
-    and y stay paired, and so do the seeds in which it occurs. Lines where y is nan are left out.
+    Groups are seeds as a rule: a model of another seed has other features and other losses, so ranks are taken within
+    each group and scaled to [0, 1]; with one group this is Spearman's ρ. The bootstrap draws identities, each with all
+    of its lines: x and y stay paired, and so do the seeds in which a person occurs. Lines where y is nan are left out.
 
     Args:
-        x, y, identity, seed: (N,) one entry for each identity of each seed.
+        x, y: (N,) one entry a line. identity: (N,) whose line it is. within: (N,) its group.
     Returns:
         ρ with its interval; nan with fewer than three identities, and where x or y is the same for all.
     """
-    lines = {"x": np.asarray(x), "y": np.asarray(y), "identity": np.asarray(identity), "seed": np.asarray(seed)}
+    lines = {"x": np.asarray(x), "y": np.asarray(y), "identity": np.asarray(identity), "within": np.asarray(within)}
     frame = pd.DataFrame(lines).dropna()
     people = frame["identity"].nunique()
-    ranks = [frame.groupby("seed")[name].transform(_ranks).to_numpy() for name in ("x", "y")]
+    ranks = [frame.groupby("within")[name].transform(_ranks).to_numpy() for name in ("x", "y")]
     if people < 3 or min(map(np.ptp, ranks)) == 0:
         return Trend(np.nan, np.nan, np.nan, people)
     (rho,) = _correlation(*ranks, np.ones((1, len(frame))))
@@ -200,17 +202,17 @@ def trends(
     lines = []
     for measure, distance in product(measures, distances):
         for form, mine in people.groupby("form", sort=False):
-            who = {"identity": mine["identity"], "seed": mine["seed"]}
+            who = {"identity": mine["identity"], "within": mine["seed"]}
             found = trend(mine[distance], mine[measure], **who, generator=generator)
             lines.append({"form": form, "distance": distance, "measure": measure, **found._asdict()})
     return pd.DataFrame(lines)
 
 
-def record_trends(path: Path | str, found: pd.DataFrame, **setting: object) -> pd.DataFrame:
-    """Write trends to a file, in place of what it holds of the same setting; returns all of the file.
+def record_findings(path: Path | str, found: pd.DataFrame, **setting: object) -> pd.DataFrame:
+    """Write findings to a file, in place of what it holds of the same setting; returns all of the file.
 
     Args:
-        found: `trends`. setting: analysis, dataset, preset, n_ids and seeds ("0 1 2").
+        found: `trends`, for instance. setting: analysis, dataset, preset, n_ids and seeds ("0 1 2").
     """
     path, found = Path(path), found.assign(**setting)[[*setting, *found.columns]]
     if path.is_file():
@@ -220,6 +222,16 @@ def record_trends(path: Path | str, found: pd.DataFrame, **setting: object) -> p
     found = found.sort_values([*setting], kind="stable", ignore_index=True)
     save_frame(path, found)
     return found
+
+
+def recall_findings(path: Path | str, **setting: object) -> pd.DataFrame:
+    """Recorded findings of a setting, of the run with the most seeds; no lines if there are none."""
+    if not Path(path).is_file():
+        return pd.DataFrame(columns=[*setting, "seeds"])
+    found = pd.read_csv(path, dtype={"seeds": str})
+    found = found[(found[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)]
+    seeds = found["seeds"].str.split().str.len()
+    return found[seeds == seeds.max()].reset_index(drop=True)
 
 
 def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, generator: np.random.Generator) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def test_nearest_distance_against_loops():
 
 def test_with_one_seed_it_is_spearmans_rho():
     x, y = chance(1).integers(0, 9, 25), chance(2).normal(size=25)  # x has ties
-    found = analyses.trend(x, y, identity=np.arange(25), seed=np.zeros(25), generator=chance())
+    found = analyses.trend(x, y, identity=np.arange(25), within=np.zeros(25), generator=chance())
     assert found.rho == pytest.approx(spearmanr(x, y).statistic)
     assert found.low < found.rho < found.high and found.people == 25
 
@@ -143,15 +143,15 @@ def test_what_differs_between_seeds_is_no_trend():
     seed = np.repeat([0, 1], 20)
     x, y = chance(3).normal(size=40) + 50 * seed, chance(4).normal(size=40) + 50 * seed
     options = {"identity": np.arange(40), "generator": chance()}
-    assert abs(analyses.trend(x, y, seed=seed, **options).rho) < 0.4
-    assert analyses.trend(x, y, seed=0 * seed, **options).rho > 0.7
+    assert abs(analyses.trend(x, y, within=seed, **options).rho) < 0.4
+    assert analyses.trend(x, y, within=0 * seed, **options).rho > 0.7
 
 
 def test_the_interval_is_that_of_drawn_lines():
     x, y = chance(5).normal(size=30), chance(6).normal(size=30)
     y += x
     identity = np.arange(30) // 2  # each person in two seeds
-    found = analyses.trend(x, y, identity=identity, seed=np.zeros(30), generator=chance(7))
+    found = analyses.trend(x, y, identity=identity, within=np.zeros(30), generator=chance(7))
     rank, drawn = [rankdata(v) for v in (x, y)], []
     for counts in chance(7).multinomial(15, np.full(15, 1 / 15), size=analyses.RESAMPLES):
         lines = np.repeat(np.arange(30), np.repeat(counts, 2))
@@ -164,7 +164,7 @@ def test_lines_of_one_person_are_not_independent():
     y = np.repeat(chance(9).normal(size=12), 6) + 0.01 * chance(10).normal(size=72)
     widths = []
     for identity in (np.repeat(np.arange(12), 6), np.arange(72)):
-        found = analyses.trend(x, y, identity=identity, seed=np.tile(np.arange(6), 12), generator=chance())
+        found = analyses.trend(x, y, identity=identity, within=np.tile(np.arange(6), 12), generator=chance())
         widths.append(found.high - found.low)
     assert widths[0] > 1.5 * widths[1]
 
@@ -175,14 +175,14 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(planted):
     for seed in range(100):
         x, noise = chance(seed).normal(size=(2, 40))
         y = planted * x + (1 - planted**2) ** 0.5 * noise
-        found = analyses.trend(x, y, identity=np.arange(40), seed=np.zeros(40), generator=chance())
+        found = analyses.trend(x, y, identity=np.arange(40), within=np.zeros(40), generator=chance())
         inside.append(found.low <= 6 / np.pi * np.arcsin(planted / 2) <= found.high)
     assert 0.85 <= np.mean(inside) <= 1
 
 
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [5, 5, 5]), ([1, 2, 3], [1, 2, np.nan])])
 def test_no_trend_where_there_is_nothing_to_rank(x, y):
-    found = analyses.trend(x, y, identity=np.arange(len(x)), seed=np.zeros(len(x)), generator=chance())
+    found = analyses.trend(x, y, identity=np.arange(len(x)), within=np.zeros(len(x)), generator=chance())
     assert np.isnan(found[:3]).all()
 
 
@@ -197,17 +197,21 @@ def test_trends_are_those_of_every_form_and_pair():
     )
 
 
-def test_recorded_trends_replace_those_of_the_same_setting(tmp_path):
+def test_findings_replace_those_of_the_same_setting(tmp_path):
     found = pd.DataFrame([{"form": "a", "distance": "near", "measure": "gap", "rho": 0.5}])
     path = tmp_path / "trends.csv"
-    analyses.record_trends(path, found, dataset="ages", n_ids=5, seeds="0")
-    analyses.record_trends(path, found, dataset="ages", n_ids=5, seeds="0 1")
-    every = analyses.record_trends(path, found.assign(rho=0.7), dataset="ages", n_ids=5, seeds="0")
+    analyses.record_findings(path, found, dataset="ages", n_ids=5, seeds="0")
+    analyses.record_findings(path, found, dataset="ages", n_ids=5, seeds="0 1")
+    every = analyses.record_findings(path, found.assign(rho=0.7), dataset="ages", n_ids=5, seeds="0")
     assert every[["dataset", "n_ids", "seeds", "rho"]].astype(str).to_numpy().tolist() == [
         ["ages", "5", "0", "0.7"],
         ["ages", "5", "0 1", "0.5"],
     ]
     assert pd.read_csv(path)["rho"].tolist() == [0.7, 0.5]
+    widest = analyses.recall_findings(path, dataset="ages", n_ids=5)
+    assert widest[["seeds", "rho"]].to_numpy().tolist() == [["0 1", 0.5]]
+    assert not len(analyses.recall_findings(path, dataset="faces", n_ids=5))
+    assert not len(analyses.recall_findings(tmp_path / "none.csv", dataset="ages"))
 
 
 def test_bins_hold_everyone_once_in_order():

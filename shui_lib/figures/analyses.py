@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shui_lib.figures.style import PARTS, canvas, look
+from shui_lib.figures.style import METHODS, PARTS, canvas, look
 
 OWN, OTHERS, MARK = PARTS["support"], PARTS["val"], "#a11d33"
 
@@ -51,17 +51,18 @@ def plot_trends(found: pd.DataFrame, axes: Sequence[Axes], titles: Sequence[str]
     """Spearman's ρ of every form with its interval, one axes a measure; filled where zero lies outside.
 
     Args:
-        found: columns form, measure, rho, low, high; forms from top to bottom, measures from left to right.
+        found: columns form (or "mean of three"), measure, rho, low, high; forms from top to bottom, measures from
+            left to right.
     """
     for ax, title, (_, mine) in zip(axes, titles, found.groupby("measure", sort=False), strict=True):
         for y, row in enumerate(mine.itertuples()):
-            _, colour, marker = look(row.form)
+            _, colour, marker = _look(row.form)
             clear = row.low > 0 or row.high < 0
             ax.hlines(y, row.low, row.high, color=colour, linewidth=2)
             ax.scatter(row.rho, y, marker=marker, s=45, color=colour if clear else "white", edgecolor=colour, zorder=3)
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set(xlim=(-1, 1), ylim=(len(mine) - 0.5, -0.5), yticks=range(len(mine)), xlabel="Spearman's ρ")
-        ax.set_yticklabels([look(form)[0] for form in mine["form"]] if ax is axes[0] else [])
+        ax.set_yticklabels([_look(form)[0] for form in mine["form"]] if ax is axes[0] else [])
         ax.set_title(title)
         ax.grid(axis="y", visible=False)
     return axes
@@ -80,7 +81,7 @@ def plot_doses(doses: pd.DataFrame, axes: Sequence[Axes], ylabel: str) -> Sequen
             ax.errorbar(x, line["mean"], (line["mean"] - line["low"], line["high"] - line["mean"]), color=colour,
                         marker=marker, markersize=6, capsize=0, linewidth=1.6, label=label)  # fmt: skip
         ax.axhline(0, color="black", linewidth=0.8)
-        ax.set(xticks=range(len(line)), xticklabels=line["dose"], xlabel=factor)
+        ax.set(xticks=range(len(line)), xticklabels=line["dose"], xlabel=factor, xlim=(-0.3, len(line) - 0.5))
         ax.set_ylabel(ylabel if ax is axes[0] else "")
     if axes[-1].get_legend_handles_labels()[0]:
         axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -103,3 +104,8 @@ def plot_influence(influence: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set(yticks=[], ylabel="identities", xlabel="first-order change of an identity's loss (nats)")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
+
+
+def _look(form: str) -> tuple[str, str, str]:
+    """As `look`; what is no form, a mean of several for instance, is black."""
+    return look(form) if form.partition(" ")[0] in METHODS else (form, "black", "o")
