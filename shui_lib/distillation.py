@@ -19,7 +19,7 @@ from torch.nn.functional import kl_div, logsigmoid
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from shui_lib.data import Faces, augment
+from shui_lib.data import Faces
 from shui_lib.models import FaceModel
 from shui_lib.predict import pixels_for
 from shui_lib.randomness import draw_seed, seeded
@@ -78,15 +78,6 @@ def teacher_of(model: FaceModel) -> FaceModel:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
-def view(faces: Faces, model: FaceModel, *, crop: float | None, generator: torch.Generator) -> Tensor:
-    """The images (B, 3, S, S), cropped and flipped at random as in training, or as they are if crop is None."""
-    if crop is None:
-        return pixels_for(model, faces)
-    like = next(model.parameters())
-    x = faces.pixels(device=like.device)
-    return augment(x, size=model.image_size, crop=crop, generator=generator).to(like.dtype)
-
-
 def answers(
     student: FaceModel,
     teacher: FaceModel,
@@ -97,7 +88,7 @@ def answers(
     bf16: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Logits (B, K) of student and teacher on the same view of the images; only the student's carry a gradient."""
-    x = view(faces, student, crop=crop, generator=generator)
+    x = pixels_for(student, faces, crop=crop, generator=generator)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         said, taught = student(x).logits, teacher(x).logits
     return said.to(x.dtype), taught.to(x.dtype)

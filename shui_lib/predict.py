@@ -19,10 +19,18 @@ class Predictions(NamedTuple):
     features: Tensor  # (N, D) float32 on the CPU
 
 
-def pixels_for(model: FaceModel, faces: Faces) -> Tensor:
-    """The images as the model takes them: (N, 3, S, S) of its size, on its device, in its dtype."""
+def pixels_for(
+    model: FaceModel, faces: Faces, *, crop: float | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    """The images as the model takes them: (N, 3, S, S) of its size, on its device, in its dtype.
+
+    With `crop` cropped and flipped at random as in training, which takes a generator.
+    """
     like = next(model.parameters())
-    return faces.pixels(device=like.device, size=model.image_size).to(like.dtype)
+    if crop is None:
+        return faces.pixels(device=like.device, size=model.image_size).to(like.dtype)
+    x = faces.pixels(device=like.device)
+    return augment(x, size=model.image_size, crop=crop, generator=generator).to(like.dtype)
 
 
 @torch.inference_mode()

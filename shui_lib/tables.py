@@ -19,7 +19,7 @@ from shui_lib.results import form_of, paired_difference, read_rows
 
 ORDER = (
     "original", "retrained", "retrained_again",
-    "gradient_ascent", "meta_unlearn", "ssd", "jit", "pgu", "scrub", "bad_teacher",
+    "gradient_ascent", "meta_unlearn", "curvature", "ssd", "jit", "pgu", "scrub", "bad_teacher",
 )  # fmt: skip
 SCORES = ("retain", "forget", "test")
 COLUMNS = {  # metric of split "all": heading

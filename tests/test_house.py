@@ -15,8 +15,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What each module of shui_lib may import from shui_lib. Arrows point one way:
 # selection, workbook -> experiment -> methods -> meta_gradient, train -> models, data, splits -> config.
 METHOD = {
-    "data", "distillation", "meta_gradient", "meta_loss", "methods", "metrics", "models", "preconditioners", "predict",
-    "progress", "randomness", "splits", "store", "train",
+    "data", "distillation", "kfac", "meta_gradient", "meta_loss", "methods", "metrics", "models", "preconditioners",
+    "predict", "progress", "randomness", "splits", "store", "train",
 }  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "meta_gradient": {"data", "meta_loss", "models", "predict"},
     "distillation": {"data", "models", "predict", "randomness"},
     "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
+    "kfac": {"data", "models", "predict", "preconditioners", "progress"},
     "machine": set(),
     "rmia": set(),  # arrays only
     "analyses": {"metrics", "predict", "store"},

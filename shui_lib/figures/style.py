@@ -12,6 +12,7 @@ METHODS: dict[str, tuple[str, str, str]] = {  # label, colour, marker
     "retrained_again": ("Retrained, other seed", "#029e73", "d"),
     "gradient_ascent": ("Gradient ascent", "#cc78bc", "^"),
     "meta_unlearn": ("MetaUnlearn", "#d55e00", "s"),
+    "curvature": ("Curvature", "#000000", "*"),
     "ssd": ("SSD", "#de8f05", "v"),
     "jit": ("JiT", "#56b4e9", "<"),
     "pgu": ("PGU", "#ca9161", ">"),

@@ -154,4 +154,4 @@ def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
     return changed
 
 
-from shui_lib.methods import bad_teacher, gradient_ascent, jit, meta_unlearn, pgu, scrub, ssd  # noqa: E402,F401  (each registers itself)
+from shui_lib.methods import bad_teacher, curvature, gradient_ascent, jit, meta_unlearn, pgu, scrub, ssd  # noqa: E402,F401  (each registers itself)

@@ -1,0 +1,103 @@
+"""Curvature of the task loss by layer, as Kronecker factors found in one pass over the data (K-FAC).
+
+A layer multiplies its weight, with the bias as a last column, W (out, d) with rows a of length d and passes the
+result on; δ is the gradient of an image's loss with respect to one row of that result, so ∇W = Σ δ aᵀ over the rows.
+Were rows independent, and a of δ, the Fisher information of W would be a Kronecker product,
+
+    F ≈ A ⊗ G,   A = E[a aᵀ],  G = E[δ δᵀ]    (Martens and Grosse, 2015)
+
+with the mean over images of the sum over an image's rows: tokens of a linear layer, patches of a convolution
+("expand" of Eschenhagen et al., 2023). Targets are drawn from the model's own answers, so that it is the Fisher
+information and not the empirical one, which vanishes where the model is sure of what is noted.
+
+Written here and not taken from a library (curvlinops has it): it needs no more than the rows that gradient subspaces
+look at already, reads a `FaceModel`'s answers as they are, and keeps memory at the factors plus one batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shui_lib.data import Faces
+from shui_lib.models import FaceModel
+from shui_lib.preconditioners import input_rows, layers_of
+from shui_lib.predict import pixels_for, task_loss
+from shui_lib.progress import progress
+
+
+class Factors(NamedTuple):
+    """Both Kronecker factors of a layer's Fisher information, per image."""
+
+    inputs: Tensor  # (d, d) mean of a aᵀ over rows; the last of d is the bias's constant 1
+    outputs: Tensor  # (out, out) mean over images of Σ δ δᵀ over rows
+
+
+def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: int = 64) -> dict[str, Factors]:
+    """The factors of every linear and convolutional layer over all images, on the model's device, in its dtype.
+
+    One forward and one backward pass in eval mode; a layer that no image passes has no entry.
+    """
+    model, sums, rows_per_image = copy.deepcopy(model).eval(), {}, {}
+
+    def forward(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        rows = input_rows(layer, inputs[0].detach())  # (R, d)
+        if layer.bias is not None:
+            rows = F.pad(rows, (0, 1), value=1.0)
+        rows_per_image[name] = len(rows) / len(output)
+        _add(sums, (name, "inputs"), rows)
+        output.register_hook(partial(backward, name, layer))
+
+    def backward(name: str, layer: nn.Module, gradient: Tensor) -> None:
+        channels_last = gradient if isinstance(layer, nn.Linear) else gradient.movedim(1, -1)
+        _add(sums, (name, "outputs"), channels_last.flatten(0, -2))  # (R, out)
+
+    for name, layer in layers_of(model).items():
+        layer.register_forward_hook(partial(forward, name))
+    bar = progress(total=len(faces), desc="curvature", unit="image", leave=False, mininterval=1)
+    for part in faces.batches(batch):
+        logits = model(pixels_for(model, part)).logits
+        drawn = sampled_targets(logits.detach(), multilabel=part.multilabel, generator=generator)
+        task_loss(logits, drawn, reduction="none").sum().backward()
+        model.zero_grad(set_to_none=True)
+        bar.update(len(part))
+    bar.close()
+    scale = {name: (1 / (len(faces) * rows), 1 / len(faces)) for name, rows in rows_per_image.items()}
+    return {n: Factors(sums[n, "inputs"] * a, sums[n, "outputs"] * g) for n, (a, g) in scale.items()}
+
+
+def sampled_targets(logits: Tensor, *, multilabel: bool, generator: torch.Generator) -> Tensor:
+    """Targets drawn from what the model finds probable: (N, K) of attributes, (N,) of classes."""
+    if multilabel:
+        probable = logits.sigmoid()
+        return torch.bernoulli(probable.cpu(), generator=generator).to(probable)
+    return torch.multinomial(logits.softmax(1).cpu(), 1, generator=generator).flatten().to(logits.device)
+
+
+def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Tensor:
+    """F⁻¹ ∇ for a layer's gradient (out, d), with either factor damped: (G + √δ ḡ)⁻¹ ∇ (A + √δ ā)⁻¹.
+
+    Args:
+        damping: δ, in units of the layer's mean curvature ā ḡ (means of the factors' eigenvalues).
+    Returns:
+        (out, d); zero where no image of the data depends on the layer.
+    """
+    if not (factors.inputs.any() and factors.outputs.any()):
+        return torch.zeros_like(gradient)
+    inputs, outputs = (torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors)
+    return torch.cholesky_solve(torch.cholesky_solve(gradient, outputs).mT, inputs).mT
+
+
+def _damped(factor: Tensor, share: float) -> Tensor:
+    return factor + share * factor.diagonal().mean() * torch.eye(len(factor)).to(factor)
+
+
+def _add(sums: dict[tuple[str, str], Tensor], key: tuple[str, str], rows: Tensor) -> None:
+    if key not in sums:
+        sums[key] = rows.new_zeros(rows.shape[1], rows.shape[1])
+    sums[key].addmm_(rows.T, rows)

@@ -1,0 +1,101 @@
+"""Curvature: one step of gradient ascent, held back where the training data is sensitive.
+
+The gradient of one photo moves directions of the weights that everybody uses. How much the answers to the training
+data depend on a direction is its curvature, which is known while the data exists (`shui_lib.kfac`). When the request
+comes, the step divides by it, layer by layer:
+
+    θ_u = θ + η (G + √δ ḡ)⁻¹ ∇L(S) (A + √δ ā)⁻¹
+
+With the images to forget in place of S, η = n_forget / N and δ → 0 this is θ + H⁻¹ Σ ∇L / N, the influence-function
+estimate of the model trained without them (Koh and Liang, 2017). The Support Sample was not trained on: its gradient
+is a proxy of theirs, good as far as the person looks alike on all photos, so η does not come from the theory but is
+chosen on the tuning pool like every other setting. Copies of the photo, cropped and mirrored as in training, make the
+proxy better. With much damping every layer moves along its plain gradient.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shui_lib.data import Faces
+from shui_lib.kfac import Factors, kfac, undo_curvature
+from shui_lib.meta_gradient import Theta, parameters
+from shui_lib.methods import Artefacts, Given, register, with_parameters
+from shui_lib.models import FaceModel
+from shui_lib.predict import pixels_for, task_loss
+
+
+@register("curvature", needs=("support",), prepares_on=("train",))
+@dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """A preconditioned step on the Support Set.
+
+    Norms' weights and biases, class token and position embeddings have no factors here and stay as they are.
+    """
+
+    eta: float = 3e-4  # η
+    damping: float = 1.0  # δ, in units of a layer's mean curvature
+    copies: int = 16  # augmented copies of every Support Sample; 0: the photos as they are
+    crop: float = 0.9  # smallest share of the area that a copy keeps
+    batch: int = 64  # images per backward pass
+
+    def prepare(
+        self,
+        model: FaceModel,
+        data: Mapping[str, Faces],
+        *,
+        generator: torch.Generator,
+        checkpoint: Path | None = None,
+    ) -> Artefacts:
+        """Both factors of every layer ("LAYER/inputs", "LAYER/outputs"). One pass: a killed run starts again."""
+        found = kfac(model, data["train"], generator=generator)
+        return Artefacts(
+            {f"{layer}/{s}": v.cpu() for layer, known in found.items() for s, v in known._asdict().items()}
+        )
+
+    def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
+        """One step in eval mode."""
+        model, theta = copy.deepcopy(model).eval(), parameters(model)
+        ascent = self.gradient(model, given.support, generator=generator)
+        for layer, known in factors_of(artefacts, like=ascent).items():
+            for name, step in held_back(layer, ascent, known, damping=self.damping).items():
+                theta[name] = theta[name] + self.eta * step
+        return with_parameters(model, theta)
+
+    def gradient(self, model: FaceModel, support: Faces, *, generator: torch.Generator) -> Theta:
+        """∇L(S) by parameter, the mean over photos and their copies."""
+        images = support[np.tile(np.arange(len(support)), max(self.copies, 1))]
+        leaves = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        total = {name: torch.zeros_like(value) for name, value in leaves.items()}
+        crop = self.crop if self.copies else None
+        for part in images.batches(self.batch):
+            logits = model(pixels_for(model, part, crop=crop, generator=generator)).logits
+            loss = task_loss(logits, part.targets.to(logits.device), reduction="sum") / len(images)
+            for sum_, g in zip(total.values(), torch.autograd.grad(loss, list(leaves.values())), strict=True):
+                sum_ += g
+        return total
+
+
+def factors_of(artefacts: Artefacts, *, like: Theta) -> dict[str, Factors]:
+    """What `prepare` found, by layer, on the device and in the dtype of the weights."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, value in artefacts.tensors.items():
+        layer, _, side = key.rpartition("/")
+        found.setdefault(layer, {})[side] = value.to(like[f"{layer}.weight"])
+    return {layer: Factors(**sides) for layer, sides in found.items()}
+
+
+def held_back(layer: str, gradient: Theta, known: Factors, *, damping: float) -> Theta:
+    """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
+    weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
+    matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)  # (out, d)
+    step = undo_curvature(matrix, known, damping=damping)
+    held = {f"{layer}.weight": step[:, : weight[0].numel()].reshape(weight.shape)}
+    return held if bias is None else held | {f"{layer}.bias": step[:, -1]}

@@ -1,0 +1,172 @@
+"""Curvature: the factors against a slow twin, and the step where the answer is known in closed form."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from teaching import by_formula, exact, two_layers
+from tiny import small_resnet, small_vit, tiny_faces
+from torch import Tensor
+
+from shui_lib.kfac import Factors, kfac, sampled_targets, undo_curvature
+from shui_lib.methods import Given, make_method
+from shui_lib.methods.curvature import held_back
+from shui_lib.predict import predict, task_loss
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# Factors
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_factors_are_what_a_loop_over_images_finds(multilabel):
+    faces, model = tiny_faces(multilabel=multilabel), two_layers(3 if multilabel else 4)
+    found = kfac(model, faces, generator=generator(), batch=len(faces))
+    theta = {name: value.detach() for name, value in model.named_parameters()}
+    x, _ = exact(faces)
+    drawn = sampled_targets(by_formula(theta, x), multilabel=multilabel, generator=generator())
+    sums = {name: [0.0, 0.0] for name in ("network.hidden", "network.head")}
+    for image, target in zip(x, drawn, strict=True):
+        a = torch.cat([image.flatten(), torch.ones(1)]).double()
+        z = (theta["network.hidden.weight"] @ a[:-1] + theta["network.hidden.bias"]).requires_grad_()
+        h = torch.cat([z.tanh(), torch.ones(1)])
+        y = theta["network.head.weight"] @ h[:-1] + theta["network.head.bias"]
+        loss = task_loss(y[None], target[None])
+        for name, row, delta in zip(sums, (a, h), torch.autograd.grad(loss, (z, y)), strict=True):
+            for k, v in enumerate((row.detach(), delta)):
+                sums[name][k] = sums[name][k] + torch.outer(v, v) / len(x)
+    for name, (inputs, outputs) in sums.items():
+        torch.testing.assert_close(found[name].inputs, inputs)
+        torch.testing.assert_close(found[name].outputs, outputs)
+
+
+@pytest.mark.parametrize("make", [small_vit, small_resnet])
+def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
+    model = make().double()
+    faces = tiny_faces(4, size=model.image_size)
+    one, other = (kfac(model, faces, generator=generator(), batch=batch) for batch in (3, 64))
+    for name, layer in model.named_modules():
+        if name in one:
+            out, d = len(layer.weight), layer.weight[0].numel() + (layer.bias is not None)
+            assert (one[name].inputs.shape, one[name].outputs.shape) == ((d, d), (out, out))
+            torch.testing.assert_close(one[name].inputs, other[name].inputs)
+    assert {name.rpartition(".")[0] for name, p in model.named_parameters() if p.ndim in (2, 4)} <= one.keys()
+
+
+def test_targets_are_drawn_as_often_as_the_model_says():
+    logits = torch.tensor([0.2, 0.7, 0.1]).log().expand(20_000, 3)
+    classes = sampled_targets(logits, multilabel=False, generator=generator())
+    assert (classes.bincount() / 20_000).tolist() == pytest.approx([0.2, 0.7, 0.1], abs=0.01)
+    noted = sampled_targets(torch.tensor([0.2, 0.7]).logit().expand(20_000, 2), multilabel=True, generator=generator())
+    assert noted.mean(0).tolist() == pytest.approx([0.2, 0.7], abs=0.01)
+
+
+# Linear regression, where K-FAC is exact: the loss ½ Σ‖Wa − y‖² / N has the curvature E[a aᵀ] ⊗ 1
+
+
+def regression() -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs (60, 5), the last being 1; targets (60, 3); W (3, 5) fitted to all."""
+    x = torch.cat([torch.randn(60, 4, generator=generator()), torch.ones(60, 1)], dim=1).double()
+    y = torch.randn(60, 3, generator=generator(1)).double()
+    return x, y, fitted(x, y)
+
+
+def fitted(x: Tensor, y: Tensor) -> Tensor:
+    return torch.linalg.lstsq(x, y).solution.T
+
+
+def removed(w: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
+    """W + H⁻¹ ∇ by the method's step, weight and bias apart, with hardly any damping."""
+    parts = {"layer.weight": gradient[:, :-1], "layer.bias": gradient[:, -1]}
+    held = held_back("layer", parts, Factors(curvature, torch.eye(len(w)).double()), damping=1e-18)
+    return w + torch.cat([held["layer.weight"], held["layer.bias"][:, None]], dim=1)
+
+
+def test_with_the_curvature_of_those_who_stay_a_linear_model_is_retrained_exactly():
+    x, y, w = regression()
+    asked, stay = slice(0, 10), slice(10, None)
+    gradient = (x[asked] @ w.T - y[asked]).T @ x[asked]  # of the sum over the forget set
+    exactly = removed(w, gradient, x[stay].T @ x[stay])
+    torch.testing.assert_close(exactly, fitted(x[stay], y[stay]), atol=1e-6, rtol=1e-6)
+
+
+def test_with_the_curvature_of_all_data_it_is_the_influence_function():
+    x, y, w = regression()
+    gradient = (x[:3] @ w.T - y[:3]).T @ x[:3]
+    influence = w + gradient @ torch.linalg.inv(x.T @ x)
+    torch.testing.assert_close(removed(w, gradient, x.T @ x), influence, atol=1e-6, rtol=1e-6)
+    nearer = (influence - fitted(x[3:], y[3:])).norm() / (w - fitted(x[3:], y[3:])).norm()
+    assert nearer < 0.25
+
+
+# The step
+
+
+@pytest.mark.parametrize("damping", [1e-3, 1e-1, 10.0])
+def test_it_solves_with_damped_factors(damping):
+    one, other = (m @ m.T for m in torch.randn(2, 6, 6, generator=generator()).double())
+    factors = Factors(one, other[:4, :4])
+    gradient = torch.randn(4, 6, generator=generator(1)).double()
+    root = damping**0.5
+    a = one + root * one.trace() / 6 * torch.eye(6)
+    g = other[:4, :4] + root * other[:4, :4].trace() / 4 * torch.eye(4)
+    step = undo_curvature(gradient, factors, damping=damping)
+    torch.testing.assert_close(torch.kron(g, a.T.contiguous()) @ step.flatten(), gradient.flatten())
+
+
+def test_much_damping_is_gradient_ascent_in_every_layer():
+    model, faces = small_vit().double(), tiny_faces(6)
+    support = faces[[0, 9]]
+    method = make_method("curvature", {"damping": 1e12, "eta": 1e12, "copies": 0})
+    known = method.prepare(model, {"train": faces}, generator=generator())
+    after = dict(method.unlearn(model, Given({"support": support}), known, generator=generator()).named_parameters())
+    ascent = method.gradient(model, support, generator=generator())
+    layers = {key.rpartition("/")[0] for key in known.tensors}
+    for name, before in model.named_parameters():
+        step = after[name] - before
+        if name.rpartition(".")[0] in layers:
+            assert torch.cosine_similarity(step.flatten(), ascent[name].flatten(), dim=0) > 1 - 1e-6, name
+        else:
+            assert not step.any(), "norms and embeddings stay"
+
+
+def test_damping_counts_in_mean_curvatures():
+    one, other = (m @ m.T for m in torch.randn(2, 6, 6, generator=generator()).double())
+    gradient = torch.randn(6, 6, generator=generator(1)).double()
+    step = undo_curvature(gradient, Factors(one, other), damping=0.1)
+    scaled = undo_curvature(gradient, Factors(1000 * one, other), damping=0.1)
+    torch.testing.assert_close(1000 * scaled, step)
+
+
+def test_a_layer_that_nobody_depends_on_stays():
+    gradient = torch.ones(4, 6)
+    assert not undo_curvature(gradient, Factors(torch.eye(6), torch.zeros(4, 4)), damping=0.1).any()
+
+
+def test_copies_are_mirrored_and_averaged():
+    model, faces = small_vit().double(), tiny_faces(6)
+    support, mirrored = faces[[0, 9]], replace(faces, images=faces.images[:, :, ::-1])[[0, 9]]
+    many = make_method("curvature", {"copies": 8, "crop": 1.0, "batch": 3})
+    as_it_is = make_method("curvature", {"copies": 0})
+    straight, other = (as_it_is.gradient(model, part, generator=generator()) for part in (support, mirrored))
+    mean = flat(many.gradient(model, support, generator=generator()))
+    way = flat(straight) - flat(other)
+    share = (mean - flat(other)) @ way / way.square().sum()
+    assert 0 < share < 1, "some copies are mirrored, some are not"
+
+
+def flat(gradient: dict[str, Tensor]) -> Tensor:
+    return torch.cat([g.flatten() for g in gradient.values()])
+
+
+def test_the_step_forgets_the_support():
+    model, faces = small_vit(), tiny_faces(6)
+    support = faces[[0, 9]]
+    method = make_method("curvature", {"eta": 1e-3})
+    known = method.prepare(model, {"train": faces}, generator=generator())
+    after = method.unlearn(model, Given({"support": support}), known, generator=generator())
+    before, now = (task_loss(predict(m, support).logits, support.targets) for m in (model, after))
+    assert now > before
