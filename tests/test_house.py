@@ -48,11 +48,17 @@ MAY_IMPORT = {
         "attack", "config", "data", "machine", "methods", "metrics", "models", "names", "predict", "results", "serve",
         "settings", "splits", "stages", "store", "train",
     },
+    "explorer": {
+        "analyses", "data", "experiment", "figures", "methods", "metrics", "models", "names", "predict",
+    },
+    "panel": {"explorer", "figures"},
+    "app": {"workbook"},
     "laboratory": {"figures", "progress", "rmia"},
     "selection": {
         "experiment", "meta_loss", "methods", "methods.meta_unlearn", "metrics", "predict", "progress",
         "serve", "splits", "store",
     },
+    "tradeoff": {"experiment", "methods", "metrics", "models", "predict", "progress", "store"},
     "workbook": {"progress", "results"},
 }  # fmt: skip
 CODE = sorted([*(ROOT / "shui_lib").rglob("*.py"), *(ROOT / "data_prep").rglob("*.py")])

@@ -8,7 +8,7 @@ from shui_lib.figures.attack import (
     plot_rmia_scores,
     plot_roc,
 )
-from shui_lib.figures.explorer import plot_answers, plot_explorer, plot_moves, plot_people, plot_photo
+from shui_lib.figures.explorer import plot_answers, plot_explorer, plot_moves, plot_paths, plot_people, plot_photo
 from shui_lib.figures.photos import (
     plot_faces,
     plot_images_per_identity,
@@ -24,7 +24,8 @@ from shui_lib.figures.scores import (
     plot_tradeoff,
     plot_trials,
 )
-from shui_lib.figures.style import METHODS, PARTS, SCORE_NAMES, STYLE, canvas, use_style
+from shui_lib.figures.style import METHODS, PARTS, SCORE_NAMES, STYLE, canvas, look, use_style
+from shui_lib.figures.tradeoff import plot_tradeoff_curves, plot_valley, plot_where_the_step_goes
 from shui_lib.figures.training import (
     plot_alignment,
     plot_by_row,

@@ -1,0 +1,118 @@
+"""What forgetting costs at every strength of a method, from hardly a step to one that forgets as retraining does.
+
+python -m shui_lib.tradeoff --dataset faces --n-ids 10 --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from shui_lib.experiment import Experiment
+from shui_lib.methods import Given
+from shui_lib.metrics import Scores, score, tug_of_war
+from shui_lib.models import FaceModel
+from shui_lib.predict import predict, task_loss
+from shui_lib.progress import progress
+from shui_lib.store import save_frame
+
+STRENGTH = {"gradient_ascent": "eta", "meta_unlearn": "eta", "curvature": "eta", "pgu:one-shui": "lr"}  # by form
+FIRST, GROWTH, MOST = 1 / 8, 1.5, 18  # of the selected strength; from one step to the next; steps at most
+KEY = ["dataset", "preset", "n_ids", "seed", "form"]
+COLUMNS = ["strength", *Scores._fields, "tow", "support_loss", "val_loss"]
+
+
+def curve(experiment: Experiment, form: str) -> pd.DataFrame:
+    """The method with its selected settings at growing strength, until it forgets as much as the retrained model.
+
+    MetaUnlearn's loss stays the one that was learned for the selected strength.
+
+    Returns:
+        A line a strength, from 0: strength; how many points the retain, forget and test scores fell; ToW (%); the task
+        loss of the Support Samples and of validation images (nats).
+    """
+    method, given = experiment.method(form), Given({"support": experiment.part("support")})
+    original, artefacts = experiment.model("original"), experiment.artefacts(form)
+    goal, lines = experiment.scores("retrained"), []
+
+    def judge(strength: float, model: FaceModel) -> None:
+        said = {part: predict(model, experiment.part(part)).logits for part in (*Scores._fields, "support", "val")}
+        reached = Scores(*(score(said[part], experiment.part(part).targets) for part in Scores._fields))
+        losses = {f"{p}_loss": task_loss(said[p], experiment.part(p).targets).item() for p in ("support", "val")}
+        lines.append({"strength": strength, **reached._asdict(), "tow": tug_of_war(reached, goal), **losses})
+
+    judge(0.0, original)
+    strength = FIRST * getattr(method, STRENGTH[form])
+    while len(lines) <= MOST and lines[-1]["forget"] > goal.forget:
+        step = replace(method, **{STRENGTH[form]: strength})
+        generator = torch.Generator().manual_seed(experiment.seed)  # the same copies of the photos at every strength
+        judge(strength, step.unlearn(original, given.only(method.needs), artefacts, generator=generator))
+        strength *= GROWTH
+    found = pd.DataFrame(lines)
+    found[[*Scores._fields]] = 100 * (found.loc[0, [*Scores._fields]] - found[[*Scores._fields]]).astype(float)
+    return found
+
+
+def price(curve: pd.DataFrame, goal: float) -> float:
+    """The area under a curve, per point forgotten: retain points lost for a forget point, on the way to `goal` points.
+
+    Returns:
+        nan if the method never forgets as much.
+    """
+    if curve["forget"].max() < goal:
+        return np.nan
+    forget, retain = curve["forget"].to_numpy(), curve["retain"].to_numpy()
+    to = int((forget >= goal).argmax())  # the first line there
+    share = (goal - forget[to - 1]) / (forget[to] - forget[to - 1])
+    last = retain[to - 1] + share * (retain[to] - retain[to - 1])
+    return float(np.trapezoid(np.append(retain[:to], last), np.append(forget[:to], goal)) / goal)
+
+
+def prices(curves: pd.DataFrame) -> pd.DataFrame:
+    """The price of every method in every seed, for forgetting as much as the method that gets least far.
+
+    Args:
+        curves: columns `KEY`, forget, retain.
+    Returns:
+        A line a setting and seed, a column a form, and `up to`, the points forgotten.
+    """
+    found = {}
+    for key, seed in curves.groupby(KEY[:-1]):
+        goal = seed.groupby("form")["forget"].max().min()
+        found[key] = {str(form): price(one, goal) for form, one in seed.groupby("form")} | {"up to": goal}
+    return pd.DataFrame(found).T.rename_axis(KEY[:-1])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Record the curves of the given seeds in results/tradeoff.csv."""
+    here = Path(__file__).parent.parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="faces")
+    parser.add_argument("--n-ids", type=int, default=10)
+    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--reserved", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data-root", type=Path, default=here / "data")
+    parser.add_argument("--runs-root", type=Path, default=here / "runs")
+    parser.add_argument("--results", type=Path, default=here / "results" / "tradeoff.csv")
+    args = vars(parser.parse_args(argv))
+    path, seeds = args.pop("results"), args.pop("seeds")
+    for seed in progress(seeds, desc="trade-off", unit="seed"):
+        experiment = Experiment(seed=seed, **args)
+        key = {name: getattr(experiment, name) for name in KEY[:-1]}
+        for form in STRENGTH:
+            found = curve(experiment, form).assign(**key, form=form)
+            if path.is_file():
+                earlier = pd.read_csv(path)
+                found = pd.concat([earlier[(earlier[KEY] != found[KEY].iloc[0]).any(axis=1)], found])
+            save_frame(path, found[[*KEY, *COLUMNS]].sort_values([*KEY, "strength"]).round(6))
+
+
+if __name__ == "__main__":
+    main()
