@@ -25,7 +25,7 @@ from shui_lib.store import save_frame
 STRENGTH = {"gradient_ascent": "eta", "meta_unlearn": "eta", "curvature": "eta", "pgu:one-shui": "lr"}  # by form
 FIRST, GROWTH, MOST = 1 / 8, 1.5, 18  # of the selected strength; from one step to the next; steps at most
 KEY = ["dataset", "preset", "n_ids", "seed", "form"]
-COLUMNS = ["strength", *Scores._fields, "tow", "support_loss", "val_loss"]
+COLUMNS = ["strength", *Scores._fields, "tow", "support_loss", "val_loss", "gap"]
 
 
 def curve(experiment: Experiment, form: str) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def curve(experiment: Experiment, form: str) -> pd.DataFrame:
 
     Returns:
         A line a strength, from 0: strength; how many points the retain, forget and test scores fell; ToW (%); the task
-        loss of the Support Samples and of validation images (nats).
+        loss of the Support Samples and of validation images (nats); gap, how many points the retrained model forgot.
     """
     method, given = experiment.method(form), Given({"support": experiment.part("support")})
     original, artefacts = experiment.model("original"), experiment.artefacts(form)
@@ -56,14 +56,13 @@ def curve(experiment: Experiment, form: str) -> pd.DataFrame:
         strength *= GROWTH
     found = pd.DataFrame(lines)
     found[[*Scores._fields]] = 100 * (found.loc[0, [*Scores._fields]] - found[[*Scores._fields]]).astype(float)
-    return found
+    return found.assign(gap=100 * (experiment.score("original", "forget") - goal.forget))
 
 
 def price(curve: pd.DataFrame, goal: float) -> float:
-    """The area under a curve, per point forgotten: retain points lost for a forget point, on the way to `goal` points.
+    """Retain points lost for a point forgotten, on the way to `goal` points: from the area under the curve.
 
-    Returns:
-        nan if the method never forgets as much.
+    The slope of the straight line with the same area, 2 ∫ retain d(forget) / goal²; nan if the method never gets there.
     """
     if curve["forget"].max() < goal:
         return np.nan
@@ -71,22 +70,18 @@ def price(curve: pd.DataFrame, goal: float) -> float:
     to = int((forget >= goal).argmax())  # the first line there
     share = (goal - forget[to - 1]) / (forget[to] - forget[to - 1])
     last = retain[to - 1] + share * (retain[to] - retain[to - 1])
-    return float(np.trapezoid(np.append(retain[:to], last), np.append(forget[:to], goal)) / goal)
+    return 2 * float(np.trapezoid(np.append(retain[:to], last), np.append(forget[:to], goal))) / goal**2
 
 
 def prices(curves: pd.DataFrame) -> pd.DataFrame:
-    """The price of every method in every seed, for forgetting as much as the method that gets least far.
+    """The price of every method in every seed, for forgetting as much as retraining does.
 
     Args:
-        curves: columns `KEY`, forget, retain.
+        curves: columns `KEY` and those of `curve`.
     Returns:
-        A line a setting and seed, a column a form, and `up to`, the points forgotten.
+        A line a setting and seed, a column a form; nan where a form never gets there.
     """
-    found = {}
-    for key, seed in curves.groupby(KEY[:-1]):
-        goal = seed.groupby("form")["forget"].max().min()
-        found[key] = {str(form): price(one, goal) for form, one in seed.groupby("form")} | {"up to": goal}
-    return pd.DataFrame(found).T.rename_axis(KEY[:-1])
+    return curves.groupby(KEY).apply(lambda one: price(one, one["gap"].iloc[0])).unstack("form")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

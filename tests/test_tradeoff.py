@@ -13,23 +13,23 @@ def drawn(forget: list[float], retain: list[float], **more: object) -> pd.DataFr
     return pd.DataFrame({"forget": forget, "retain": retain}).assign(**more)
 
 
-def test_the_price_is_the_area_under_the_curve_per_point():
+def test_the_price_is_the_slope_of_the_line_with_the_same_area():
     straight = drawn([0, 5, 10], [0, 1, 2])
-    assert price(straight, 10) == pytest.approx(1.0)  # ∫ 0.2 f df / 10
-    assert price(straight, 7.5) == pytest.approx(0.75)  # cut between two strengths
+    assert price(straight, 10) == pytest.approx(0.2)
+    assert price(straight, 7.5) == pytest.approx(0.2)  # cut between two strengths
     assert price(drawn([0, 10], [0, 0]), 10) == 0
-    assert price(drawn([0, 4, 10], [0, 0, 3]), 10) == pytest.approx(0.9)
+    assert price(drawn([0, 4, 10], [0, 0, 3]), 10) == pytest.approx(0.18)
 
 
 def test_a_method_that_never_gets_there_has_no_price():
     assert np.isnan(price(drawn([0, 5], [0, 1]), 6))
 
 
-def test_prices_are_compared_over_the_same_way():
-    key = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "seed": 0}
+def test_prices_are_for_forgetting_as_retraining_does():
+    key = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "seed": 0, "gap": 10.0}
     far, near = drawn([0, 20], [0, 20], form="far"), drawn([0, 8], [0, 4], form="near")
     (found,) = prices(pd.concat([far, near]).assign(**key)).to_dict("records")
-    assert found == pytest.approx({"far": 4.0, "near": 2.0, "up to": 8.0})
+    assert found["far"] == pytest.approx(1.0) and np.isnan(found["near"])
 
 
 def test_a_curve_starts_at_nothing_and_grows(tmp_path):
