@@ -126,16 +126,40 @@ def test_the_readme_shows_what_the_committed_rows_say():
     assert report(root / "results") in (root / "README.md").read_text(), "run `make tables`"
 
 
+def paragraph(begins: str) -> str:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (text,) = (line for line in readme.splitlines() if line.startswith(f"**{begins}"))
+    return text
+
+
+def committed() -> pd.DataFrame:
+    return read_rows(Path(__file__).parent.parent / "results" / "rows_faces.csv").query(
+        "dataset == 'faces' and n_ids == 10"
+    )
+
+
 def test_the_paragraph_on_metaunlearn_says_what_the_rows_say():
-    root = Path(__file__).parent.parent
-    (text,) = (line for line in (root / "README.md").read_text().splitlines() if "Where MetaUnlearn stands" in line)
-    rows = read_rows(root / "results" / "rows_faces.csv").query("n_ids == 10")
-    found = differences(rows, ["gradient_ascent", "ssd one-shui", "jit one-shui", "pgu one-shui"], "meta_unlearn")
-    assert "{mean:.1f} points [{low:+.1f}, {high:+.1f}]".format_map(found.loc["gradient_ascent"]) in text
-    assert (found["low"][1:] < 0).all() and (found["high"][1:] > 0).all(), "equal to SSD, JiT and PGU"
-    to_original = differences(rows, ["meta_unlearn", "scrub one-shui", "scrub original", "pgu original"])
-    assert to_original.loc["meta_unlearn", "low"] < 0 < to_original.loc["meta_unlearn", "high"]
-    assert round(to_original.loc[["scrub one-shui", "scrub original"], "mean"].mean()) == 4
-    assert round(to_original.loc["pgu original", "mean"]) == 10
-    mean = result_table(rows).mean["ToW"]
-    assert round(mean["retrained_again"] - mean["original"]) == 15 and "10 of the 15" in text
+    text, rows = paragraph("Where MetaUnlearn stands"), committed()
+    rivals = differences(rows, ["gradient_ascent", "ssd one-shui", "jit one-shui", "pgu one-shui"], "meta_unlearn")
+    assert (rivals["low"] < 0).all() and (rivals["high"] > 0).all(), "cannot be told from its rivals"
+    gains = differences(rows, ["meta_unlearn", "scrub one-shui", "scrub original", "pgu original"])
+    assert "{mean:+.1f} points [{low:+.1f}, {high:+.1f}]".format_map(gains.loc["meta_unlearn"]) in text
+    assert round(gains.loc[["scrub one-shui", "scrub original"], "mean"].mean()) == 3 and "about 3 points" in text
+    left = differences(rows, ["retrained_again"]).loc["retrained_again", "mean"]
+    assert f"{gains.loc['pgu original', 'mean']:.0f} of the {left:.0f}" in text
+    assert rows["seed"].nunique() == 7 and "seven seeds" in text
+
+
+def test_the_paragraph_on_curvature_says_what_the_rows_say():
+    text, rows = paragraph("A better step"), committed()
+    gain = differences(rows, ["curvature"]).loc["curvature"]
+    assert "{mean:+.1f} points of Tug-of-War over doing nothing [{low:+.1f}, {high:+.1f}]".format_map(gain) in text
+    for rival, words in {
+        "gradient_ascent": "points more than gradient ascent",
+        "meta_unlearn": "more than MetaUnlearn",
+    }.items():
+        ahead = differences(rows, ["curvature"], rival).loc["curvature"]
+        assert "{mean:.1f} {words} [{low:+.1f}, {high:+.1f}]".format_map({**ahead, "words": words}) in text
+    mean = result_table(rows).mean
+    assert f"from {mean.loc['original', 'RMIA AUC']:.0f} to {mean.loc['curvature', 'RMIA AUC']:.0f}" in text
+    assert f"costs {mean.loc['original', 'retain'] - mean.loc['curvature', 'retain']:.1f} points of retain" in text
