@@ -132,13 +132,19 @@ def report(folder: Path) -> str:
         found = result_table(group, reported)
         costs = list(COSTS.values())
         found = found._replace(mean=found.mean.drop(columns=costs, errors="ignore").dropna(axis=1, how="all"))
-        title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({group['seed'].nunique()} seeds, mean ± std"
+        title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({_seeds(group)}"
         known = "; in brackets the paper's: all identities, photos at 224 px, a pretrained ViT-B/16)"
         gains = differences(group, [form for form in found.mean.index if found.access[form]])
-        about = {"ToW − original [95 %]": gains.apply("{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map, axis=1)}
+        interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]" if group["seed"].nunique() > 1 else "{mean:+.1f}"
+        about = {"ToW − original [95 %]": gains.apply(interval.format_map, axis=1)}
         title += known if found.paper.notna().any(axis=None) else ")"
         parts += [title, "", markdown(found, **about), ""]
     return "\n".join(parts).strip()
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    seeds = rows["seed"].nunique()
+    return f"{seeds} seeds, mean ± std" if seeds > 1 else f"seed {rows['seed'].iloc[0]} alone"
 
 
 def differences(rows: pd.DataFrame, forms: Sequence[str], other: str = "original", **what: str) -> pd.DataFrame:
