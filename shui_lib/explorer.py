@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -34,17 +35,19 @@ class Knob(NamedTuple):
     """The setting of a method that says how hard it forgets."""
 
     setting: str  # field of the method
-    label: str
-    weakest: float  # log₁₀ of the ends of a slider
-    strongest: float
+    symbol: str
+    meaning: str
+    low: float  # log₁₀ of the ends of a slider
+    high: float
 
 
 KNOBS = {  # the methods that see the Support Set only
-    "gradient_ascent": Knob("eta", "η, step size", -3, 0),
-    "meta_unlearn": Knob("eta", "η, step size", -4, -1),
-    "pgu:one-shui": Knob("lr", "learning rate of the projected steps", -2, 1),
-    "ssd:one-shui": Knob("alpha", "α, threshold (smaller is stronger)", 4, 0.5),
-    "jit:one-shui": Knob("eta", "η, step size", -5, 0),
+    "gradient_ascent": Knob("eta", "η", "size of the one step up the task loss", -3, 0),
+    "meta_unlearn": Knob("eta", "η", "size of the one step along the learned loss", -4, -1),
+    "curvature": Knob("eta", "η", "size of the one step, held back where the training data is sensitive", -5, -2.5),
+    "pgu:one-shui": Knob("lr", "lr", "learning rate of its projected steps", -2, 1),
+    "ssd:one-shui": Knob("alpha", "α", "threshold of importance; smaller is stronger", 0.5, 4),
+    "jit:one-shui": Knob("eta", "η", "size of the one step against sensitivity to noise", -5, 0),
 }
 
 
@@ -87,36 +90,48 @@ class Response(NamedTuple):
 # Once -----------------------------------------------------------------------------------------------------------------
 
 
-def prepare(experiment: Experiment, *, forms: Sequence[str] = tuple(KNOBS), most: int = 1000) -> Prepared:
+def prepare(experiment: Experiment, *, forms: Sequence[str] = tuple(KNOBS), most: int = 800) -> Prepared:
     """Load, or compute, all that no choice changes.
 
     Args:
         most: photos of retain and test that are scored, about; as many of every identity. The request's all are.
     """
-    rows = {part: experiment.rows_of[part] for part in ("support", "forget", "retain", "test")}
-    every = np.concatenate([*rows.values()])
-    part = np.repeat([*rows], [len(found) for found in rows.values()])
-    even = _even(experiment.faces.identity[every], part != "support", most=most, seed=experiment.seed)
-    kept = even | np.isin(part, ["support", "forget"])
-    every, part, even = every[kept], part[kept], even[kept]
-    faces = experiment.faces[every].in_memory()
-    model, of = experiment.model("original"), torch.from_numpy(every)
-    original = Predictions(*(values[of] for values in experiment.predictions("original")))
-    places, explained = _map(original.features[part != "support"], faces.identity[part != "support"])
+    rows, part, even = _scored(experiment, most)
+    whole, faces = experiment.predictions("original"), experiment.faces
+    known = np.concatenate([experiment.rows_of["train"], experiment.rows_of["test"]])
+    places, explained = _map(whole.features[torch.from_numpy(known)], faces.identity[known])
+    model, of = experiment.model("original"), torch.from_numpy(rows)
     return Prepared(
         experiment=experiment,
         model=model,
-        faces=replace(faces, rows=every, images=experiment.faces.images),
-        pixels=pixels_for(model, faces),
+        faces=faces[rows],
+        pixels=pixels_for(model, faces[rows]),
         part=part,
         even=even,
-        original=original,
+        original=Predictions(*(values[of] for values in whole)),
         retrained=experiment.predictions("retrained").logits[of],
         methods={form: experiment.method(form) for form in forms},
         artefacts={form: experiment.artefacts(form) for form in forms},
         places=places,
         explained=explained,
     )
+
+
+def offered(first: str, data_root: str | Path, runs_root: str | Path) -> list[str]:
+    """The data set asked for, then the other prepared ones of which some model has been trained already."""
+    prepared = sorted(path.parent.name for path in Path(data_root).glob("*/dataset.json"))
+    trained = [name for name in prepared if any(Path(runs_root).glob(f"{name}/original-*"))]
+    return [first, *(name for name in trained if name != first)]
+
+
+def _scored(experiment: Experiment, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of the data set, the part that each belongs to, and whether it is of the even sample."""
+    rows = {part: experiment.rows_of[part] for part in ("support", "forget", "retain", "test")}
+    part = np.repeat([*rows], [len(found) for found in rows.values()])
+    rows = np.concatenate([*rows.values()])
+    even = _even(experiment.faces.identity[rows], part != "support", most=most, seed=experiment.seed)
+    kept = even | np.isin(part, ["support", "forget"])
+    return rows[kept], part[kept], even[kept]
 
 
 def _even(identity: np.ndarray, eligible: np.ndarray, *, most: int, seed: int) -> np.ndarray:
@@ -183,6 +198,11 @@ def parts_of(prepared: Prepared, choice: Choice) -> dict[str, np.ndarray]:
     found = {"support": handed_in, "forget": asks & trained, "retain": ~asks & trained & prepared.even}
     found["test"] = (part == "test") & prepared.even
     return {name: np.flatnonzero(mask) for name, mask in found.items()}
+
+
+def tuned(prepared: Prepared, form: str) -> float:
+    """The strength that the form was given on the tuning pool (or by its preset), at which its artefacts were made."""
+    return getattr(prepared.methods[form], KNOBS[form].setting)
 
 
 def photos_of(prepared: Prepared, identity: int) -> dict[int, bool]:
@@ -264,11 +284,16 @@ def _people(prepared: Prepared, after: Tensor, parts: Mapping[str, np.ndarray]) 
     return prepared.places.join(people, how="inner")
 
 
-def draw(prepared: Prepared, choice: Choice, *, show_faces: bool = False) -> list[Axes]:
-    """The picture of a choice."""
-    found, metric = respond(prepared, choice), score_name(prepared.faces.targets)
-    x, y = (f"{which} principal component ({100 * share:.0f} % of the variance)" for which, share in zip(("first", "second"), prepared.explained, strict=True))
-    form = parse(choice.form)
-    return plot_explorer(
-        *found, form=f"{form.method} {form.label}".strip(), metric=metric, axis_labels=(x, y), show_faces=show_faces
+def draw(prepared: Prepared, choice: Choice, found: Response, *, show_faces: bool = False) -> list[Axes]:
+    """The picture of a response."""
+    form, metric = parse(choice.form), score_name(prepared.faces.targets)
+    look = {"form": f"{form.method} {form.label}".strip(), "metric": metric, "explained": prepared.explained}
+    return plot_explorer(*found, **look, show_faces=show_faces)
+
+
+def in_words(scores: pd.DataFrame) -> str:
+    """The scores as a sentence: "forget 62.8 → 64.2 %, …, Tug-of-War 93.6 → 81.5 %"."""
+    names = {"tow": "Tug-of-War"}
+    return ", ".join(
+        f"{names.get(part, part)} {one['original']:.1f} → {one['unlearned']:.1f} %" for part, one in scores.iterrows()
     )
