@@ -11,7 +11,7 @@ export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help workbook results tables tune test check bench lab notebooks clean
+.PHONY: help workbook results tables tune test check bench lab app notebooks clean
 help: ## say what each command does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -51,6 +51,9 @@ bench: $(READY) ## fast paths against their obvious twins
 
 lab: $(READY) data/faces/dataset.json ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+app: $(READY) data/faces/dataset.json ## serve the explorer of chapter 11 as a page on this machine
+	$(BIN)/python -m shui_lib.app --port $(or $(PORT),8866) --data-root $(DATA_ROOT) --parameters $(PARAMETERS)
 
 notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place and strip what changes from run to run
 	$(BIN)/python -m shui_lib.workbook refresh
