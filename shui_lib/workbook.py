@@ -40,7 +40,7 @@ def settings(dataset: str, sizes: Sequence[int], seeds: int, **more: object) -> 
 GRID = [
     *settings("faces", (10,), 10, forms="all"),
     *settings("faces", (5, 1), 10, forms="tuned"),
-    *settings("faces", (10,), 3, forms="curvature", strangers="strangers"),  # 10,000 non-members: an FPR of 0.01 % is resolved
+    *settings("faces", (10,), 3, forms="curvature", strangers="strangers"),  # resolves an FPR of 0.01 %
     *settings("ages", (10, 5), 10, forms="tuned"),
     *settings("celebahq", (20, 50), 3, forms="tuned", preset="cpu", reserved=50),
 ]
