@@ -56,7 +56,8 @@ def serve(notebook: Path, *, host: str, port: int) -> int:
         return voila.wait()
     except KeyboardInterrupt:
         voila.terminate()
-        return voila.wait()
+        voila.wait()
+        return 0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -44,7 +44,7 @@ def served(tmp_path_factory) -> Iterator[str]:
     try:
         yield wait_for(f"http://127.0.0.1:{port}/", running, log)
         running.send_signal(signal.SIGTERM)
-        running.wait(60)
+        assert running.wait(60) == 0
         with socket.socket() as one:
             assert one.connect_ex(("127.0.0.1", port)), "the server goes when the command is stopped"
     finally:
