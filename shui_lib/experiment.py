@@ -172,8 +172,8 @@ class Experiment:
         return tug_of_war(self.scores(model), self.scores("retrained"))
 
     def queries(self, model: str) -> dict[str, np.ndarray]:
-        """What the attack asks: losses (QUERIES, N) of a model for `attack_parts`, in nats; strangers at the end of
-        the non-members."""
+        """What the attack asks: losses (Q, N) of a model for `attack_parts`, in nats; strangers at the end of the
+        non-members. Q is `QUERIES`, but 1 for the population, of which the attack reads the first view alone."""
         losses = load_tensors(self._queried(model).file("queries.safetensors"))
         return _strangers_last({part: loss.numpy() for part, loss in losses.items()})
 
@@ -294,7 +294,8 @@ class Experiment:
             model, losses = self.model(name), {}
             for part, faces in self.attack_parts.items():
                 generator = torch.Generator().manual_seed(self.seed)
-                options = {"queries": QUERIES, "crop": self.config.train.crop, "bf16": self.config.train.bf16}
+                views = 1 if part == "population" else QUERIES
+                options = {"queries": views, "crop": self.config.train.crop, "bf16": self.config.train.bf16}
                 losses[part] = query_losses(model, faces, generator=generator, **options)
             save_tensors(folder / "queries.safetensors", losses)
             return self._measured()
