@@ -208,30 +208,28 @@ def trends(
     return pd.DataFrame(lines)
 
 
-def record_findings(path: Path | str, found: pd.DataFrame, **setting: object) -> pd.DataFrame:
-    """Write findings to a file, in place of what it holds of the same setting; returns all of the file.
+def with_recorded(people: pd.DataFrame, path: Path | str, *, record: bool = False, **setting: object) -> pd.DataFrame:
+    """What was measured now of single people, and what a file holds of other seeds of the same setting.
 
     Args:
-        found: `trends`, for instance. setting: analysis, dataset, preset, n_ids and seeds ("0 1 2").
+        people: lines with a column `seed`; four significant digits of each number are recorded.
+        record: also write them to the file, in place of its lines of the same setting and seeds.
+        setting: dataset, preset and n_ids.
     """
-    path, found = Path(path), found.assign(**setting)[[*setting, *found.columns]]
+    path, others = Path(path), pd.DataFrame(columns=[*setting, *people.columns])
     if path.is_file():
         others = pd.read_csv(path)
-        same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
-        found = pd.concat([others[~same], found])
-    found = found.sort_values([*setting], kind="stable", ignore_index=True)
-    save_frame(path, found)
-    return found
+    same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
+    further = others[same & ~others["seed"].isin(people["seed"])]
+    if record:
+        ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
+        kept = [part for part in (others[~same], further, ours) if len(part)]
+        save_frame(path, pd.concat(kept).sort_values([*setting, "seed"], kind="stable"))
+    return pd.concat([people, further[people.columns]] if len(further) else [people], ignore_index=True)
 
 
-def recall_findings(path: Path | str, **setting: object) -> pd.DataFrame:
-    """Recorded findings of a setting, of the run with the most seeds; no lines if there are none."""
-    if not Path(path).is_file():
-        return pd.DataFrame(columns=[*setting, "seeds"])
-    found = pd.read_csv(path, dtype={"seeds": str})
-    found = found[(found[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)]
-    seeds = found["seeds"].str.split().str.len()
-    return found[seeds == seeds.max()].reset_index(drop=True)
+def _four_digits(value: object) -> object:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, generator: np.random.Generator) -> pd.DataFrame:
@@ -253,6 +251,24 @@ def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, generator: np.rand
         low, high = np.quantile(means, [0.025, 0.975])
         found.append({**edges, "mean": mine[y].mean(), "low": low, "high": high, "lines": len(mine)})
     return pd.DataFrame(found)
+
+
+def dose_effects(tried: pd.DataFrame, columns: Sequence[str], generator: np.random.Generator) -> pd.DataFrame:
+    """What changes with the dose of a factor, person by person: mean change against the factor's first dose.
+
+    Args:
+        tried: a line for each form, factor, dose, seed and identity, doses in order; and the columns that may change.
+    Returns:
+        Columns factor, dose, form, what (the column), mean, low, high (95 %, bootstrap over identities).
+    """
+    person = tried.groupby(["form", "factor", "seed", "identity"], sort=False)[[*columns]]
+    change, lines = tried.assign(**(tried[[*columns]] - person.transform("first"))), []
+    for (factor, dose, form), mine in change.groupby(["factor", "dose", "form"], sort=False):
+        about = {"factor": factor, "dose": dose, "form": form}
+        for what in columns:
+            mean, low, high = mean_interval(mine[what], mine["identity"], generator)
+            lines.append({**about, "what": what, "mean": mean, "low": low, "high": high})
+    return pd.DataFrame(lines)
 
 
 def mean_interval(y: ArrayLike, identity: ArrayLike, generator: np.random.Generator) -> tuple[float, float, float]:

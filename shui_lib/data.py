@@ -51,6 +51,11 @@ class Faces:
         """True for attributes (BCE, mAP), False for classes (cross-entropy, accuracy)."""
         return self.targets.ndim == 2
 
+    @property
+    def noted(self) -> Tensor:
+        """What is noted of each image, as numbers: (N, K) float 0/1, for classes one-hot."""
+        return self.targets if self.multilabel else F.one_hot(self.targets, len(self.classes)).float()
+
     def of(self, identities: np.ndarray) -> Faces:
         """The view of all images of the given identities."""
         return self[np.flatnonzero(np.isin(self.identity, identities))]

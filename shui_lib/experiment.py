@@ -177,6 +177,10 @@ class Experiment:
         losses = load_tensors(self._queried(model).file("queries.safetensors"))
         return _strangers_last({part: loss.numpy() for part, loss in losses.items()})
 
+    def ask(self, model: FaceModel) -> dict[str, np.ndarray]:
+        """As `queries`, of any model; nothing is kept on disk."""
+        return _strangers_last({part: loss.numpy() for part, loss in self._asked(model).items()})
+
     @cached_property
     def attack_identity(self) -> dict[str, np.ndarray]:
         """Whose image each column of `queries` is: (N,) by part."""
@@ -201,7 +205,10 @@ class Experiment:
 
     def attack(self, model: str) -> dict[str, Measured]:
         """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""
-        target, reference = self.queries(model), self.queries(reference_of(model))
+        return self.attack_on(self.queries(model), self.queries(reference_of(model)))
+
+    def attack_on(self, target: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Measured]:
+        """`attack` on what any two models have answered (`queries`, `ask`)."""
         found = attack(target, reference, self.attack_identity, seed=self.seed)
         return {name: Measured(100 * e.value, 100 * e.low, 100 * e.high, e.reason) for name, e in found.items()}
 
@@ -291,19 +298,22 @@ class Experiment:
 
     def _queried(self, name: str) -> Stage:
         def compute(folder: Path) -> dict[str, object]:
-            model, losses = self.model(name), {}
-            for part, faces in self.attack_parts.items():
-                generator = torch.Generator().manual_seed(self.seed)
-                views = 1 if part == "population" else QUERIES
-                options = {"queries": views, "crop": self.config.train.crop, "bf16": self.config.train.bf16}
-                losses[part] = query_losses(model, faces, generator=generator, **options)
-            save_tensors(folder / "queries.safetensors", losses)
+            save_tensors(folder / "queries.safetensors", self._asked(self.model(name)))
             return self._measured()
 
         facts = {"n_ids": self.n_ids, "seed": self.seed, "queries": QUERIES, "population": POPULATION}
         if self.strangers:
             facts["strangers"] = fingerprint(self.folder.parent / self.strangers)
         return self._load_or_compute("queries", facts, compute, parents={"model": self.stage(name)})
+
+    def _asked(self, model: FaceModel) -> dict[str, torch.Tensor]:
+        losses = {}
+        for part, faces in self.attack_parts.items():
+            generator = torch.Generator().manual_seed(self.seed)
+            views = 1 if part == "population" else QUERIES
+            options = {"queries": views, "crop": self.config.train.crop, "bf16": self.config.train.bf16}
+            losses[part] = query_losses(model, faces, generator=generator, **options)
+        return losses
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -334,7 +344,13 @@ class Experiment:
         stage = self.stage(model)
         measured = stage.lineage["measured"]
         form = form_named(model)
-        key = {
+        about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
+        about["note"] = "" if is_trained(model) or form.published else self._borrowed(form)
+        return make_rows(values, self.about(form) | about | {"config": stage.key})
+
+    def about(self, form: Form) -> dict[str, object]:
+        """What every row of this experiment says of itself; device and git of the machine that asks now."""
+        return {
             "dataset": f"{self.dataset}+{self.strangers}".removesuffix("+"),
             "preset": self.preset,
             "model": self.config.model.architecture,
@@ -342,10 +358,9 @@ class Experiment:
             "seed": self.seed,
             "method": form.method,
             "variant": form.label,
+            "device": device_name(self.device),
+            "git": git_commit(),
         }
-        key["note"] = "" if is_trained(model) or form.published else self._borrowed(form)
-        about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
-        return make_rows(values, key | about | {"config": stage.key})
 
     def _borrowed(self, form: Form) -> str:
         """A note on settings that were not selected for this very setting, or ""."""

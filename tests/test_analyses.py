@@ -197,21 +197,22 @@ def test_trends_are_those_of_every_form_and_pair():
     )
 
 
-def test_findings_replace_those_of_the_same_setting(tmp_path):
-    found = pd.DataFrame([{"form": "a", "distance": "near", "measure": "gap", "rho": 0.5}])
-    path = tmp_path / "trends.csv"
-    analyses.record_findings(path, found, dataset="ages", n_ids=5, seeds="0")
-    analyses.record_findings(path, found, dataset="ages", n_ids=5, seeds="0 1")
-    every = analyses.record_findings(path, found.assign(rho=0.7), dataset="ages", n_ids=5, seeds="0")
-    assert every[["dataset", "n_ids", "seeds", "rho"]].astype(str).to_numpy().tolist() == [
-        ["ages", "5", "0", "0.7"],
-        ["ages", "5", "0 1", "0.5"],
-    ]
-    assert pd.read_csv(path)["rho"].tolist() == [0.7, 0.5]
-    widest = analyses.recall_findings(path, dataset="ages", n_ids=5)
-    assert widest[["seeds", "rho"]].to_numpy().tolist() == [["0 1", 0.5]]
-    assert not len(analyses.recall_findings(path, dataset="faces", n_ids=5))
-    assert not len(analyses.recall_findings(tmp_path / "none.csv", dataset="ages"))
+def test_people_of_further_seeds_join_those_measured_now(tmp_path):
+    path, setting = tmp_path / "people.csv", {"dataset": "ages", "n_ids": 5}
+
+    def measured(seed, gap):
+        return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
+
+    alone = analyses.with_recorded(measured(0, 0.123456), path, record=True, **setting)
+    assert alone["gap"].tolist() == [0.123456], "nothing is recorded yet"
+    analyses.with_recorded(measured(1, 0.5), path, record=True, **setting)
+    both = analyses.with_recorded(measured(1, 0.7), path, **setting)
+    assert both[["seed", "gap"]].to_numpy().tolist() == [[1, 0.7], [0, 0.1235]], "measured now goes before recorded"
+    assert list(both) == ["seed", "identity", "dose", "gap"]
+    other = analyses.with_recorded(measured(2, 0.1), path, dataset="ages", n_ids=10)
+    assert other["seed"].tolist() == [2], "another request size is another setting"
+    analyses.with_recorded(measured(1, 0.9), path, record=True, **setting)
+    assert pd.read_csv(path)["gap"].tolist() == [0.1235, 0.9], "recorded again is recorded once"
 
 
 def test_bins_hold_everyone_once_in_order():
@@ -234,6 +235,16 @@ def test_the_interval_of_a_mean_is_that_of_identities():
     assert mean == 3 and low < 1 and high > 5
     narrow = analyses.mean_interval(y, np.arange(20), chance())
     assert narrow[2] - narrow[1] < 0.7 * (high - low)
+
+
+def test_effects_are_changes_against_the_first_dose():
+    rows = [("f", "pose", dose, 0, one, 10 * one + dose * one) for dose in (0, 1, 2) for one in (1, 2, 3)]
+    tried = pd.DataFrame(rows, columns=["form", "factor", "dose", "seed", "identity", "gap"])
+    found = analyses.dose_effects(tried, ("gap",), chance())
+    assert found["dose"].tolist() == [0, 1, 2] and set(found["what"]) == {"gap"}
+    assert found["mean"].tolist() == [0, 2, 4], "everybody against their own first dose"
+    assert found["low"].iloc[0] == found["high"].iloc[0] == 0
+    assert found["low"].iloc[2] >= 2 and found["high"].iloc[2] <= 6
 
 
 # Streisand

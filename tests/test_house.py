@@ -58,6 +58,9 @@ MAY_IMPORT = {
         "experiment", "meta_loss", "methods", "methods.meta_unlearn", "metrics", "predict", "progress",
         "serve", "splits", "store",
     },
+    "sequential": {
+        "data", "experiment", "methods", "metrics", "models", "names", "predict", "progress", "results", "settings",
+    },
     "tradeoff": {"experiment", "methods", "metrics", "models", "predict", "progress", "store"},
     "workbook": {"progress", "results"},
 }  # fmt: skip

@@ -24,6 +24,7 @@ from shui_lib.figures.scores import (
     plot_tradeoff,
     plot_trials,
 )
+from shui_lib.figures.sequential import plot_sequences
 from shui_lib.figures.style import METHODS, PARTS, SCORE_NAMES, STYLE, canvas, look, use_style
 from shui_lib.figures.tradeoff import plot_tradeoff_curves, plot_valley, plot_where_the_step_goes
 from shui_lib.figures.training import (

@@ -34,10 +34,11 @@ def plot_by_distance(
     """
     ax = ax or canvas(5.6, 3.4)
     left, width = bars["left"], bars["right"] - bars["left"]
-    ax.bar(left, bars["mean"], width, align="edge", color=colour, alpha=0.3, edgecolor="white", linewidth=1.5)
+    ax.bar(left, bars["mean"], width, align="edge", color=colour, alpha=0.3, edgecolor=colour, linewidth=1.2)
     middle, spread = left + width / 2, (bars["mean"] - bars["low"], bars["high"] - bars["mean"])
     ax.errorbar(middle, bars["mean"], spread, fmt="none", color="black", linewidth=1.6, zorder=4)
-    ax.scatter(people[x], people[y], s=20, color=colour, alpha=0.75, linewidths=0, zorder=3)
+    size, alpha = (20, 0.75) if len(people) < 150 else (10, 0.35)
+    ax.scatter(people[x], people[y], s=size, color=colour, alpha=alpha, linewidths=0, zorder=3)
     if marked is not None and np.any(marked):
         ringed = people[np.asarray(marked)]
         ax.scatter(ringed[x], ringed[y], s=90, facecolor="none", edgecolor=MARK, linewidths=1.6, label=mark, zorder=5)
@@ -72,7 +73,8 @@ def plot_doses(doses: pd.DataFrame, axes: Sequence[Axes], ylabel: str) -> Sequen
     """What changes with the dose of one factor, one axes a factor, one line a form, with intervals.
 
     Args:
-        doses: columns factor, dose, form, mean, low, high; "" as the form draws a line in grey without a label.
+        doses: columns factor, dose (a number), form, mean, low, high; "" as the form draws a line in grey without a
+            label.
     """
     for ax, (factor, mine) in zip(axes, doses.groupby("factor", sort=False), strict=True):
         for f, (form, line) in enumerate(mine.groupby("form", sort=False)):
@@ -81,7 +83,12 @@ def plot_doses(doses: pd.DataFrame, axes: Sequence[Axes], ylabel: str) -> Sequen
             ax.errorbar(x, line["mean"], (line["mean"] - line["low"], line["high"] - line["mean"]), color=colour,
                         marker=marker, markersize=6, capsize=0, linewidth=1.6, label=label)  # fmt: skip
         ax.axhline(0, color="black", linewidth=0.8)
-        ax.set(xticks=range(len(line)), xticklabels=line["dose"], xlabel=factor, xlim=(-0.3, len(line) - 0.5))
+        ax.set(
+            xticks=range(len(line)),
+            xticklabels=[f"{dose:g}" for dose in line["dose"]],
+            xlabel=factor,
+            xlim=(-0.3, len(line) - 0.5),
+        )
         ax.set_ylabel(ylabel if ax is axes[0] else "")
     if axes[-1].get_legend_handles_labels()[0]:
         axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -107,5 +114,5 @@ def plot_influence(influence: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def _look(form: str) -> tuple[str, str, str]:
-    """As `look`; what is no form, a mean of several for instance, is black."""
-    return look(form) if form.partition(" ")[0] in METHODS else (form, "black", "o")
+    """As `look`; what is no form, a mean of several for instance, is grey."""
+    return look(form) if form.partition(" ")[0] in METHODS else (form, PARTS["test"], "o")
