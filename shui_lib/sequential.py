@@ -97,7 +97,8 @@ def _with_settings_for(experiment: Experiment, form: str, n_ids: int) -> Experim
 def rows(
     experiment: Experiment, form: str, strategy: str, *, size: int, every: int, attacked: bool = False
 ) -> pd.DataFrame:
-    """Result rows of a sequence, `step` for each request: scores, and after every `every`-th Tug-of-War (and RMIA).
+    """Result rows of a sequence, a `step` a request: scores, after every `every`-th Tug-of-War, and with
+    `attacked` RMIA at the end.
 
     `forget` holds the images of everybody who has asked so far; `retain` those of people who never ask, so that it
     can be compared between steps. Tug-of-War and RMIA compare with a model retrained at that point, to which those
@@ -116,7 +117,7 @@ def rows(
         values = _scores(at, model, experiment.part("retain"))
         if step % every == 0:
             values["all", "tow"] = _tug_of_war(at, model, values)
-        if step % every == 0 and attacked and not waits:
+        if step == n and attacked and not waits:
             *_, reference = sequence(at, form, strategy, size=size, base="retrained")
             values |= _attack(at, model, reference)
         variant = "" if waits else f"{strategy} {size}" if strategy in ("share", "queue") else strategy
