@@ -91,22 +91,44 @@ def unlearning_step(
 
 
 def loss_gradient(
-    model: FaceModel, theta: Theta, faces: Faces, *, micro_batch: int = 64, bf16: bool = False
+    model: FaceModel, theta: Theta, faces: Faces, *, micro_batch: int = 64, bf16: bool = False, wanted: bool = True
 ) -> tuple[Tensor, Tensor, Theta]:
-    """The mean task loss over all images, their logits, and the loss's gradient in θ.
+    """The mean task loss over all images, their logits, and the loss's gradient in θ; as `streamed_gradient`."""
 
+    def summed(said: Tensor, rows: slice) -> Tensor:
+        return task_loss(said, faces.targets[rows].to(said.device), reduction="sum")
+
+    return streamed_gradient(model, theta, faces, summed, micro_batch=micro_batch, bf16=bf16, wanted=wanted)
+
+
+def streamed_gradient(
+    model: FaceModel,
+    theta: Theta,
+    faces: Faces,
+    summed: Callable[[Tensor, slice], Tensor],
+    *,
+    micro_batch: int = 64,
+    bf16: bool = False,
+    wanted: bool = True,
+) -> tuple[Tensor, Tensor, Theta]:
+    """The mean of a loss over all images, and its gradient, in micro-batches.
+
+    Args:
+        summed: from logits (B, K) and the rows of `faces` that they belong to, the loss summed over these images.
+        wanted: is the gradient wanted?
     Returns:
-        loss (scalar), logits (N, K), gradient by name; memory is that of one micro-batch.
+        loss (scalar), logits (N, K), gradient by name, {} if not wanted; memory is that of one micro-batch.
     """
     device = next(iter(theta.values())).device
-    gradient = {name: torch.zeros_like(value) for name, value in theta.items()}
-    leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
+    gradient = {name: torch.zeros_like(value) for name, value in theta.items()} if wanted else {}
+    leaves = {name: value.detach().requires_grad_(wanted) for name, value in theta.items()}
     logits, total = [], 0
-    for part in faces.batches(micro_batch):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    for start, part in zip(range(0, len(faces), micro_batch), faces.batches(micro_batch), strict=True):
+        with torch.set_grad_enabled(wanted), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             said = _forward(model, leaves, part).logits
-        share = task_loss(said.float() if bf16 else said, part.targets.to(device), reduction="sum") / len(faces)
-        _add_gradient(gradient, share, leaves)
+        share = summed(said.float() if bf16 else said, slice(start, start + micro_batch)) / len(faces)
+        if wanted:
+            _add_gradient(gradient, share, leaves)
         total = total + share.detach()
         logits.append(said.detach())
     return total, torch.cat(logits), gradient

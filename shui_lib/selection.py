@@ -25,8 +25,8 @@ import torch
 from shui_lib.experiment import Experiment
 from shui_lib.meta_loss import INPUTS
 from shui_lib.methods import Given
-from shui_lib.methods.meta_unlearn import Alignment, alignment_objective
 from shui_lib.metrics import Scores, score, tug_of_war
+from shui_lib.objectives import Alignment, alignment_objective
 from shui_lib.predict import predict, task_loss
 from shui_lib.progress import progress
 from shui_lib.serve import unlearn_from

@@ -35,6 +35,8 @@ MAY_IMPORT = {
     "predict": {"data", "models", "progress"},
     "train": {"config", "data", "metrics", "models", "predict", "progress", "randomness", "store"},
     "meta_gradient": {"data", "meta_loss", "models", "predict"},
+    "objectives": {"data", "distillation", "meta_gradient", "metrics", "models", "predict"},
+    "ablations": {"config", "experiment", "progress", "results", "selection"},
     "distillation": {"data", "models", "predict", "randomness"},
     "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
     "kfac": {"data", "models", "predict", "preconditioners", "progress"},
@@ -55,7 +57,7 @@ MAY_IMPORT = {
     "app": {"workbook"},
     "laboratory": {"figures", "progress", "rmia"},
     "selection": {
-        "experiment", "meta_loss", "methods", "methods.meta_unlearn", "metrics", "predict", "progress",
+        "experiment", "meta_loss", "methods", "metrics", "objectives", "predict", "progress",
         "serve", "splits", "store",
     },
     "sequential": {

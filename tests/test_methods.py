@@ -26,8 +26,9 @@ from shui_lib.methods import (
     settings_of,
     with_parameters,
 )
-from shui_lib.methods.meta_unlearn import Alignment, alignment_objective, embedding_rows
+from shui_lib.methods.meta_unlearn import embedding_rows
 from shui_lib.models import FaceModel
+from shui_lib.objectives import Alignment, alignment_objective
 from shui_lib.predict import predict, task_loss
 from shui_lib.settings import settings_for
 from shui_lib.store import load_tensors, save_tensors

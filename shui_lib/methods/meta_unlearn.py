@@ -7,51 +7,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from shui_lib.data import Faces
-from shui_lib.meta_gradient import Theta, loss_gradient, meta_gradient, parameters, unlearning_step
+from shui_lib.meta_gradient import Theta, meta_gradient, parameters, unlearning_step
 from shui_lib.meta_loss import INPUTS, LearnedLoss
 from shui_lib.methods import Artefacts, Given, register, with_parameters
-from shui_lib.metrics import score
 from shui_lib.models import FaceModel
-from shui_lib.predict import predict, task_loss
+from shui_lib.objectives import Knowledge, Verdict, judge_alignment, judge_as_scrub
+from shui_lib.predict import predict
 from shui_lib.progress import progress
 from shui_lib.randomness import draw_seed, epoch_generator, seeded
 from shui_lib.splits import FEWEST_IMAGES, simulated_requests
 from shui_lib.store import load_note, load_tensors, save_tensors
 from shui_lib.train import pack, unpack
-
-DISTANCES = {"squared": mse_loss, "smooth_l1": smooth_l1_loss}
-
-
-class Alignment(NamedTuple):
-    """What the objective compares: the images to forget and validation images under θ_u, and the latter under θ."""
-
-    loss_f: Tensor
-    loss_v: Tensor
-    loss_v0: Tensor
-    score_f: float
-    score_v: float
-    score_v0: float
-
-
-def alignment_objective(a: Alignment, *, distance: str = "smooth_l1", accuracy_factor: bool = True) -> Tensor:
-    """A of eq. 6, or of eq. 5 without the accuracy factor: people to forget should look like people never seen.
-
-    Losses in nats, scores as fractions; differentiable in `loss_f` only.
-    """
-    d = DISTANCES[distance]
-    weights = [1 - m if accuracy_factor else 1.0 for m in (a.score_f, a.score_v, a.score_v0)]
-    forget, val, val0 = (w * loss for w, loss in zip(weights, (a.loss_f, a.loss_v, a.loss_v0), strict=True))
-    # Departs from the paper's equations: validation terms are constants, as in the authors' code.
-    return d(forget, val.detach()) + d(forget, val0.detach())
 
 
 @register("meta_unlearn", needs=("support",), prepares_on=("train", "val"))
@@ -66,7 +39,10 @@ class MetaUnlearn:
     inputs: tuple[str, ...] = INPUTS
     distance: str = "smooth_l1"  # Table 8a and the authors' code; "squared" in the paper's equations
     accuracy_factor: bool = True  # eq. 6; False is eq. 5
-    val_sample: int = 256  # validation images per simulated request
+    objective: str = "both"  # terms of eq. 6: both, first or second; or "scrub" (Table 5)
+    detached: bool = True  # validation under θ_u is a constant, as in the authors' code
+    steps: int = 1  # along the learned loss when the request comes, each of size η; it is learned for one
+    val_sample: int = 256  # validation images per simulated request, and images of others for "scrub"
     micro_batch: int = 64
     bf16: bool = False  # on the images to forget and on validation, never on S
 
@@ -90,16 +66,16 @@ class MetaUnlearn:
         return Artefacts(phi | {"identities": course.identities.cpu()}, history)
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
-        """One step along the learned loss on the Support Set (paper, eq. 4)."""
+        """A step along the learned loss on the Support Set (paper, eq. 4), or several."""
         model, theta = copy.deepcopy(model).eval(), parameters(model)
         phi = {name.removeprefix("phi/"): v for name, v in artefacts.tensors.items() if name.startswith("phi/")}
         loss = self.new_loss(model, len(artefacts.tensors["identities"]))
         loss.load_state_dict(phi)
         ids = embedding_rows(artefacts.tensors["identities"], given.support.identity)
-        step = unlearning_step(
-            model, theta, loss.eval(), given.support, ids, eta=self.eta, micro_batch=self.micro_batch
-        )
-        return with_parameters(model, step.theta)
+        size = {"eta": self.eta, "micro_batch": self.micro_batch}
+        for _ in range(self.steps):
+            theta = unlearning_step(model, theta, loss.eval(), given.support, ids, **size).theta
+        return with_parameters(model, theta)
 
     def new_loss(self, model: FaceModel, n_identities: int) -> LearnedLoss:
         """An untrained h_φ that fits the model, on the model's device."""
@@ -135,7 +111,9 @@ class _MetaTraining:
             self.loss = method.new_loss(self.model, len(ids))
         # Adam with amsgrad as the paper; the authors' AdamW without weight decay takes the same steps.
         self.optimizer = torch.optim.Adam(self.loss.parameters(), method.alpha, amsgrad=True)
-        self.val_logits = predict(self.model, val, bf16=method.bf16).logits  # θ is fixed: once for all requests
+        # θ is fixed, so what it says is asked once for all requests.
+        self.val_said = predict(self.model, val, bf16=method.bf16).logits
+        self.train_said = predict(self.model, train, bf16=method.bf16).logits if method.objective == "scrub" else None
         self.history: list[dict[str, float]] = []
 
     def run(self, checkpoint: Path | None) -> pd.DataFrame:
@@ -165,44 +143,41 @@ class _MetaTraining:
         size = self.method.simulated_n_ids
         for support, forget in simulated_requests(self.train.identity, self.usable, n_ids=size, generator=generator):
             sample = torch.randperm(len(self.val), generator=generator)[: self.method.val_sample]
+            known = self._known(support, forget, sample.numpy(), generator)
             with seeded(draw_seed(generator)):  # the dropout of h_φ
-                yield self._one_request(self.train[support], self.train[forget], sample)
+                yield self._one_request(self.train[support], known)
 
-    def _one_request(self, support: Faces, forget: Faces, sample: Tensor) -> dict[str, float]:
+    def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> Knowledge:
+        """What the objective may look at; images of others are drawn for SCRUB's loss alone."""
+        nobody = Knowledge(self.train[forget], None, self.val[val], self.val_said[val], None, None)
+        if self.train_said is None:
+            return nobody
+        others = np.setdiff1d(np.arange(len(self.train)), np.append(support, forget))
+        retain = others[torch.randperm(len(others), generator=generator)[: self.method.val_sample].numpy()]
+        said = {"forget_said": self.train_said[forget], "retain_said": self.train_said[retain]}
+        return nobody._replace(retain=self.train[retain], **said)
+
+    def _one_request(self, support: Faces, known: Knowledge) -> dict[str, float]:
         """Unlearn, judge, and move φ by one optimizer step."""
         method = self.method
         size = {"eta": method.eta, "micro_batch": method.micro_batch}
         ids = embedding_rows(self.identities, support.identity)
         step = unlearning_step(self.model, self.theta, self.loss, support, ids, **size, differentiable=True)
-        judged, outer = self._judge(step.theta, forget, sample)
-        objective = alignment_objective(judged, distance=method.distance, accuracy_factor=method.accuracy_factor)
-        (slope,) = torch.autograd.grad(objective, judged.loss_f)  # A sees D_f through this one number
-        outer = {name: slope * g for name, g in outer.items()}
-        gradient = meta_gradient(self.model, self.theta, self.loss, support, step, outer, **size)
+        verdict = self._judge(step.theta, known)
+        gradient = meta_gradient(self.model, self.theta, self.loss, support, step, verdict.gradient, **size)
         for name, parameter in self.loss.named_parameters():
             parameter.grad = gradient[name]
         self.optimizer.step()
-        return {"objective": objective.item(), "h": step.loss.item()} | {
-            k: float(torch.as_tensor(v).detach()) for k, v in judged._asdict().items()
-        }
+        seen = {k: float(torch.as_tensor(v).detach()) for k, v in verdict.alignment._asdict().items()}
+        return {"objective": verdict.value.item(), "h": step.loss.item()} | seen
 
-    def _judge(self, theta: Theta, forget: Faces, sample: Tensor) -> tuple[Alignment, Theta]:
-        """The alignment of θ_u, and ∇L(D_f; θ_u)."""
-        method, val = self.method, self.val[sample]
-        loss_f, logits_f, gradient = loss_gradient(
-            self.model, theta, forget, micro_batch=method.micro_batch, bf16=method.bf16
-        )
-        logits_v = predict(with_parameters(self.model, theta), val, bf16=method.bf16).logits
-        logits_v0 = self.val_logits[sample]
-        judged = Alignment(
-            loss_f.requires_grad_(),
-            task_loss(logits_v, val.targets).to(loss_f),
-            task_loss(logits_v0, val.targets).to(loss_f),
-            score(logits_f.float().cpu(), forget.targets),
-            score(logits_v, val.targets),
-            score(logits_v0, val.targets),
-        )
-        return judged, gradient
+    def _judge(self, theta: Theta, known: Knowledge) -> Verdict:
+        method = self.method
+        size = {"micro_batch": method.micro_batch, "bf16": method.bf16}
+        if method.objective == "scrub":
+            return judge_as_scrub(self.model, theta, known, **size)
+        form = {"distance": method.distance, "accuracy_factor": method.accuracy_factor, "terms": method.objective}
+        return judge_alignment(self.model, theta, known, **size, **form, detached=method.detached)
 
     def _resume(self, checkpoint: Path | None) -> int:
         """How many epochs are done."""

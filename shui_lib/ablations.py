@@ -1,0 +1,91 @@
+"""What MetaUnlearn owes to its parts: Tables 5-7 of the paper, and a few questions of our own.
+
+Each row of a table is MetaUnlearn with one thing changed. The step size fits the objective that it was chosen for, so
+every row gets its own, from the same three trials on the tuning pool (`shui_lib.selection`); all else stays.
+
+    python -m shui_lib.ablations --dataset faces --n-ids 10 --seeds 0 1 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from shui_lib.config import ALL_INPUTS
+from shui_lib.experiment import Experiment
+from shui_lib.progress import progress
+from shui_lib.results import record as record_rows
+from shui_lib.selection import PoolRequest, judge, pool_requests, record
+
+FORM = "meta_unlearn"
+ETAS = (3e-4, 1e-3, 3e-3)
+BASE = {"alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS}
+Settings = Mapping[str, object]
+
+
+def ablations(n_ids: int) -> dict[str, dict[str, object]]:
+    """What each row changes, by its name in `reported.csv` ("inputs=logits"), or a name of ours."""
+    plain = {"accuracy_factor": False}
+    found: dict[str, dict[str, object]] = {"aux_loss=scrub_loss": {"objective": "scrub"}}
+    for name, terms in {"first": "first", "second": "second", "first+second": "both"}.items():
+        found[f"aux_loss={name}"] = {"objective": terms, **plain}
+        found[f"aux_loss={name}+accuracy"] = {"objective": terms}
+    for k in range(1, len(ALL_INPUTS) + 1):
+        found[f"inputs={'+'.join(ALL_INPUTS[:k])}"] = {"inputs": ALL_INPUTS[:k]}
+    other = {1: 10, 5: 10, 10: 5, 20: 50, 50: 20}.get(n_ids, 2 * n_ids)  # the paper swaps sizes within a data set
+    for size in (n_ids, other):
+        found[f"simulated_n_ids={size}"] = {"simulated_n_ids": size}
+    found["validation=differentiable"] = {"detached": False}
+    found["distance=squared"] = {"distance": "squared"}
+    for steps in (2, 4):
+        found[f"steps={steps}"] = {"steps": steps}
+    return found
+
+
+def choose_eta(change: Settings, requests: Sequence[PoolRequest]) -> pd.DataFrame:
+    """The trials of one row: each η with Tug-of-War against the fold models, and A, over the requests."""
+    n_ids, lines = len(requests[0].group), []
+    for eta in ETAS:
+        settings = {**BASE, "simulated_n_ids": max(n_ids, 2), **change, "eta": eta}
+        settings["eta"] = eta / settings.get("steps", 1)  # several steps go as far as one
+        tried = [judge(e.with_settings({FORM: settings}), FORM, group, wanted) for e, group, wanted in requests]
+        lines.append({"settings": json.dumps(settings), **pd.DataFrame(tried).mean(), "requests": len(tried)})
+    return pd.DataFrame(lines)
+
+
+def ablation_rows(experiment: Experiment, name: str, settings: Settings) -> pd.DataFrame:
+    """Result rows of MetaUnlearn with these settings, `variant` the ablation's name."""
+    return experiment.with_settings({FORM: settings}).rows(FORM).assign(variant=name, note="")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Choose η for every row, record the trials in results/selection.csv and rows in results/rows_ablations.csv."""
+    here = Path(__file__).parent.parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="faces")
+    parser.add_argument("--n-ids", type=int, default=10)
+    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--reserved", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data-root", type=Path, default=here / "data")
+    parser.add_argument("--runs-root", type=Path, default=here / "runs")
+    parser.add_argument("--results", type=Path, default=here / "results")
+    args = vars(parser.parse_args(argv))
+    results, seeds, reserved = args.pop("results"), args.pop("seeds"), args.pop("reserved")
+    requests = pool_requests(**args)
+    key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
+    for name, change in progress(ablations(args["n_ids"]).items(), desc="ablations", unit="row"):
+        tried = choose_eta(change, requests).assign(**key, form=f"{FORM} {name}", seeds=1)
+        record(results / "selection.csv", tried, [*key, "form"], "settings")
+        chosen = json.loads(tried.loc[tried["tow"].idxmax(), "settings"])
+        for seed in seeds:
+            experiment = Experiment(seed=seed, reserved=reserved, **args)
+            record_rows(results / "rows_ablations.csv", ablation_rows(experiment, name, chosen))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Ablations: every row of Tables 5-7 is there, changes what its name says, and is recorded with its own η."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny import prepare_tiny
+
+from shui_lib import ablations as module
+from shui_lib.ablations import BASE, ETAS, ablations, main
+from shui_lib.methods import make_method
+from shui_lib.results import read_rows
+
+REPORTED = Path(__file__).parent.parent / "results" / "reported.csv"
+
+
+def test_every_row_of_the_papers_tables_5_to_7_is_there():
+    paper = pd.read_csv(REPORTED).query("table >= 5")
+    for (dataset, n_ids), group in paper.groupby(["dataset", "n_ids"]):
+        assert set(group["variant"]) <= set(ablations(n_ids)), f"{dataset}/{n_ids}"
+
+
+@pytest.mark.parametrize("n_ids", [1, 5, 10, 20, 50, 7])
+def test_every_row_is_a_method_of_its_own_but_for_those_that_are_the_default(n_ids):
+    methods = {name: make_method("meta_unlearn", {**BASE, "simulated_n_ids": n_ids, **change})
+               for name, change in ablations(n_ids).items()}  # fmt: skip
+    default = make_method("meta_unlearn", {**BASE, "simulated_n_ids": n_ids})
+    same = {name for name, method in methods.items() if method == default}
+    assert same == {"aux_loss=first+second+accuracy", "inputs=logits+features+ids+targets", f"simulated_n_ids={n_ids}"}
+    assert len(set(methods.values())) == len(methods) - len(same) + 1
+
+
+def test_rows_and_trials_are_recorded(tmp_path, monkeypatch):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    few = {name: ablations(2)[name] for name in ("aux_loss=scrub_loss", "steps=2")}
+    monkeypatch.setattr(module, "ablations", lambda n_ids: few)
+    monkeypatch.setitem(BASE, "epochs", 1)
+    told = ["--dataset", "tiny", "--preset", "smoke", "--n-ids", "2", "--reserved", "3", "--seeds", "0", "1"]
+    for name in ("data", "runs", "results"):
+        told += [f"--{name}" + ("-root" if name != "results" else ""), str(tmp_path / name)]
+    (tmp_path / "results").mkdir()
+    main(told)
+    rows, trials = (
+        read_rows(tmp_path / "results" / "rows_ablations.csv"),
+        pd.read_csv(tmp_path / "results/selection.csv"),
+    )
+    assert set(rows["variant"]) == set(few) and set(rows["seed"]) == {0, 1}
+    assert trials.groupby("form").size().to_dict() == {f"meta_unlearn {name}": len(ETAS) for name in few}
+    etas = [json.loads(s)["eta"] for s in trials.query("form == 'meta_unlearn steps=2'")["settings"]]
+    assert sorted(etas) == [eta / 2 for eta in ETAS], "two steps go as far as one"
