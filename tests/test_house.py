@@ -15,8 +15,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What each module of shui_lib may import from shui_lib. Arrows point one way:
 # selection, workbook -> experiment -> methods -> meta_gradient, train -> models, data, splits -> config.
 METHOD = {
-    "data", "distillation", "kfac", "meta_gradient", "meta_loss", "methods", "metrics", "models", "preconditioners",
-    "predict", "progress", "randomness", "splits", "store", "train",
+    "data", "distillation", "kfac", "meta_gradient", "meta_loss", "methods", "metrics", "models", "objectives",
+    "preconditioners", "predict", "progress", "randomness", "splits", "store", "train",
 }  # fmt: skip
 MAY_IMPORT = {
     "config": set(),
