@@ -1,4 +1,4 @@
-"""Files that are never half-written: tensors as safetensors, facts as JSON, both renamed into place."""
+"""Files that are never half-written: tensors as safetensors, facts as JSON, all renamed into place."""
 
 from __future__ import annotations
 
@@ -55,10 +55,14 @@ def load_note(path: Path) -> dict[str, object]:
         return json.loads((file.metadata() or {}).get("note", "{}"))
 
 
+def save_text(path: Path, text: str) -> None:
+    """Write text."""
+    _renamed(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def save_json(path: Path, value: object) -> None:
     """Write JSON that people can read."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    _renamed(path, lambda temporary: temporary.write_text(text))
+    save_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def save_frame(path: Path, frame: pd.DataFrame) -> None:

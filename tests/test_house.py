@@ -55,6 +55,7 @@ MAY_IMPORT = {
     },
     "panel": {"explorer", "figures"},
     "app": {"workbook"},
+    "exercises": {"progress", "store", "workbook"},
     "laboratory": {"figures", "progress", "rmia"},
     "selection": {
         "experiment", "meta_loss", "methods", "metrics", "objectives", "predict", "progress",

@@ -3,10 +3,12 @@
 import ast
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from shui_lib.exercises import exercises
 from shui_lib.workbook import GRID, MINUTES, WITH_ROWS
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
@@ -82,8 +84,44 @@ def test_it_teaches(notebook):
     for heading in ("## Exercises", "## Take-aways", "**Read next:**"):
         assert heading in text
     assert text.count("Predict, then run.") >= 2, "two exercises at least"
-    assert sum("solution" in tags(cell) for cell in code_cells(notebook)) >= 2
+    assert re.search("[Cc]hange the code|code has to change", text), "one exercise at least changes code, and says so"
     assert any(re.search(r"^\s*assert ", source(cell), re.M) for cell in code_cells(notebook)), "checks on behaviour"
+
+
+def assigned(cell):
+    """The names that a cell assigns or fills, with what it assigns: `best, wins = ..., ...` gives two names."""
+    found = {}
+    for node in ast.walk(ast.parse(source(cell))):
+        for target in node.targets if isinstance(node, ast.Assign) else []:
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple):
+                pairs = zip(target.elts, getattr(node.value, "elts", target.elts), strict=False)
+            found |= {ast.unparse(to).partition("[")[0]: ast.unparse(value) for to, value in pairs}
+    return found
+
+
+def test_exercises_have_a_stub_a_solution_and_a_check(notebook):
+    found = exercises(notebook)
+    assert len(found) >= 2, "two exercises at least"
+    for stub, solution, check in found:
+        blank = {name for name, value in assigned(stub).items() if value in ("...", "{}", "[]")}
+        assert blank, f"no name to fill (`name = ...  # what it is`) in: {source(stub)[:80]}"
+        assert blank <= set().union(*map(assigned, solution)), f"the solution does not fill {blank}"
+        statements = list(ast.walk(ast.parse(source(check))))
+        asserts = [node for node in statements if isinstance(node, ast.Assert)]
+        assert asserts and all(node.msg for node in asserts), f"say what is wrong: {source(check)[:80]}"
+        assert blank <= {node.id for node in statements if isinstance(node, ast.Name)}, f"unchecked: {blank}"
+
+
+def test_solutions_are_cut_whole(notebook):
+    """A cell that goes from the student copy holds no prose of the next exercise, and what stays holds no answer."""
+    for before, cell in pairwise(notebook["cells"]):
+        if "solution" in tags(cell):
+            text = source(cell)
+            assert "Predict, then run." not in text and "## " not in text, f"this is cut: {text[:80]}"
+        if cell["cell_type"] == "markdown" and "check" in tags(before):
+            goes_on = re.match(r"\*\*\d+\. |## ", source(cell))  # with the next exercise, or the take-aways
+            assert "solution" in tags(cell) or goes_on, f"an answer, to be tagged `solution`: {source(cell)[:80]}"
 
 
 def test_prose_follows_every_figure(notebook):
