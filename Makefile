@@ -11,7 +11,7 @@ export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help workbook results tables tune test check bench lab app notebooks clean
+.PHONY: help workbook results tables tune test check bench lab app notebooks exercises html clean
 help: ## say what each command does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -38,8 +38,9 @@ tables: $(READY) ## rewrite the README's results from results/ alone
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
 	$(BIN)/python -m shui_lib.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --preset $(or $(PRESET),cpu) --data-root $(DATA_ROOT)
 
-test: check data/faces/dataset.json ## lint, unit tests, and every notebook under nbval
+test: check data/faces/dataset.json ## lint, unit tests, every notebook under nbval, every student copy
 	SHUI_PROGRESS=off $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
+	SHUI_STUDENT_COPIES=run SHUI_PROGRESS=off $(BIN)/python -m pytest -q tests/test_exercises.py -k student_copy_of_a_chapter
 
 check: $(READY) ## lint and unit tests, for daily work
 	$(BIN)/ruff check .
@@ -57,6 +58,17 @@ app: $(READY) data/faces/dataset.json ## serve the explorer of chapter 11 as a p
 
 notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place and strip what changes from run to run
 	$(BIN)/python -m shui_lib.workbook refresh
+
+exercises: $(READY) ## cut the student copies, without solutions: exercises/
+	$(BIN)/python -m shui_lib.exercises
+
+html: $(VENV)/site-ready ## the executed course as a static site with search: site/index.html
+	$(BIN)/python -m sphinx -q -c docs . site
+	@echo "site/index.html"
+
+$(VENV)/site-ready: $(READY)
+	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[dev,site]"
+	touch $@
 
 clean: ## remove runs and prepared data, keep the environment
 	rm -rf runs data

@@ -1,9 +1,13 @@
 """Fixtures that several test files use."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+QUIET += ["--disable-component-update", "--disable-sync"]  # it shall ask nobody but us
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,19 @@ def real_data() -> Path:
     if not Path(where).is_dir():
         pytest.skip(f"SHUI_DATA={where} is no folder")
     return Path(where)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; skips where there is none."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with playwright.sync_playwright() as playing:
+        found = found or playing.chromium.executable_path
+        if not Path(found).is_file():
+            pytest.skip("no Chromium found: apt-get install chromium, or playwright install chromium")
+        browser = playing.chromium.launch(executable_path=found, args=QUIET)
+        yield browser
+        browser.close()

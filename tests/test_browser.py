@@ -1,7 +1,6 @@
 """The explorer's page as somebody meets it: served by `python -m shui_lib.app`, opened in Chromium, a slider moved."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,8 +19,6 @@ from shui_lib import app
 from shui_lib.explorer import KNOBS
 
 PATIENCE = 300  # seconds; a page that comes at all comes in ten on a machine with nothing else to do
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync"]  # it shall ask nobody but us
 
 
 def free_port() -> int:
@@ -62,21 +59,6 @@ def wait_for(url: str, running: subprocess.Popen, log: Path) -> str:
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise AssertionError(f"no page at {url}:\n{log.read_text()[-3000:]}")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with playwright.sync_playwright() as playing:
-        found = found or playing.chromium.executable_path
-        if not Path(found).is_file():
-            pytest.skip("no Chromium found: apt-get install chromium, or playwright install chromium")
-        browser = playing.chromium.launch(executable_path=found, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

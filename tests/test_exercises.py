@@ -101,7 +101,7 @@ def test_marks_of_what_was_handed_in(chapter, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_every_check_of_a_student_copy_fails_and_nothing_else(path: Path):
+def test_in_the_student_copy_of_a_chapter_every_check_fails_and_nothing_else(path: Path):
     if os.environ.get("SHUI_STUDENT_COPIES") != "run":
         pytest.skip("executes a whole chapter: `make test` does it with SHUI_STUDENT_COPIES=run, once runs/ is filled")
     chapter = nbformat.read(path, as_version=4)

@@ -1,0 +1,87 @@
+"""The course as a site: `make html`. Sphinx reads the README, the chapters with their saved outputs, and this file.
+
+Sphinx with MyST-NB is what Jupyter Book 1 puts together; taken directly it is fewer packages, and current ones.
+"""
+
+import json
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+
+project = "Forgetting a person from one picture"
+html_title = project
+copyright = author = "the workbook's authors"
+html_copy_source = html_show_sphinx = False
+extensions = ["myst_nb"]
+html_theme = "sphinx_book_theme"
+html_theme_options = {"use_download_button": False, "show_toc_level": 2, "navbar_persistent": []}
+html_context = {"default_mode": "auto"}
+html_show_search_summary = False  # a page from a disk may not read other pages
+root_doc = "README"
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*.ipynb"]
+exclude_patterns = [".*", "data", "exercises", "runs", "site"]  # not even looked into
+templates_path = ["."]
+html_additional_pages = {"index": "home.html"}  # a site begins at index.html
+html_math_renderer = "mathml"
+nb_execution_mode = "off"  # the outputs are committed
+nb_merge_streams = True
+nb_code_prompt_show = nb_code_prompt_hide = "Solution"
+myst_enable_extensions = ["dollarmath", "amsmath", "html_image"]
+myst_heading_anchors = 3
+PAGES = """
+
+```{toctree}
+:hidden:
+:glob:
+
+notebooks/*
+CONTRIBUTING
+CHANGELOG
+```
+"""
+
+
+def read(app: Sphinx, name: str, source: list[str]) -> None:
+    """Change a page before it is parsed: the README learns of the others, and chapters fold their solutions."""
+    if name == root_doc:
+        source[0] += PAGES
+    if name.startswith("notebooks/"):
+        source[0] = json.dumps(folded(json.loads(source[0])))
+
+
+def folded(notebook: dict) -> dict:
+    """A chapter whose solutions open on a click."""
+    for cell in notebook["cells"]:
+        if "solution" not in cell["metadata"].get("tags", []):
+            continue
+        if cell["cell_type"] == "code":
+            cell["metadata"]["tags"].append("hide-cell")
+        else:
+            text = "".join(cell["source"])
+            cell["source"] = f"<details>\n<summary>Answer</summary>\n\n{text}\n\n</details>"
+    return notebook
+
+
+def mathml(node: nodes.Element, **how: str) -> str:
+    """MathML, which browsers show by themselves: no script, and nothing fetched from elsewhere."""
+    plain = node.astext().replace(r"\langle", "⟨").replace(r"\rangle", "⟩")  # the converter knows no \big\langle
+    return convert(plain, **how)
+
+
+def inline_math(writer, node: nodes.math) -> None:
+    """Math in a line."""
+    writer.body.append(mathml(node))
+    raise nodes.SkipNode
+
+
+def display_math(writer, node: nodes.math_block) -> None:
+    """An equation on a line of its own."""
+    writer.body.append(f"<div>{mathml(node, display='block')}</div>")
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """What Sphinx calls."""
+    app.connect("source-read", read)
+    app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))
