@@ -62,9 +62,10 @@ notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place an
 exercises: $(READY) ## cut the student copies, without solutions: exercises/
 	$(BIN)/python -m shui_lib.exercises
 
-html: $(VENV)/site-ready ## the executed course as a static site with search: site/index.html
-	$(BIN)/python -m sphinx -q -c docs . site
-	@echo "site/index.html"
+# MyST-NB writes a folder of its own beside the pages.
+html: $(VENV)/site-ready ## the executed course as a static site with search: site/html/index.html
+	$(BIN)/python -m sphinx -q -c docs . site/html
+	@echo "site/html/index.html"
 
 $(VENV)/site-ready: $(READY)
 	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[dev,site]"

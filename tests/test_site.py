@@ -17,7 +17,7 @@ def site(tmp_path_factory) -> Path:
     """The built site's folder."""
     for name in NEEDS:
         pytest.importorskip(name, reason=f"{name} is not installed: `make html` installs it (pip install -e .[site])")
-    out = tmp_path_factory.mktemp("site")
+    out = tmp_path_factory.mktemp("site") / "html"
     built = subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "-c", "docs", ".", str(out)], cwd=ROOT, capture_output=True, text=True
     )
