@@ -70,6 +70,11 @@ def read_rows(path: Path) -> pd.DataFrame:
     return check_rows(rows.fillna({"variant": "", "note": "", "git": ""}), str(path))
 
 
+def benchmark_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that Tables 1-4 are about: no step of a sequence of requests, no ablation ("inputs=logits")."""
+    return rows[(rows["step"] == 0) & ~rows["variant"].str.contains("=")]
+
+
 def record(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Add rows to a file; a row whose key is there already is replaced. Returns all rows of the file."""
     path = Path(path)

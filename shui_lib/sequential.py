@@ -69,20 +69,31 @@ def sequence(
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy {strategy!r} is unknown: choose one of {', '.join(STRATEGIES)}")
-    name, share = f"{form}@{base}", strategy == "share"
-
-    def serve(model: FaceModel, photos: Faces) -> FaceModel:
-        tuned = _with_settings_for(experiment, form, size if share else len(photos))
-        method = tuned.method(name)
-        method = replace(method, eta=method.eta / size) if share else method
-        given = Given({"support": photos}).only(method.needs)
-        generator = torch.Generator().manual_seed(experiment.seed)
-        return method.unlearn(model, given, tuned.artefacts(name), generator=generator)
-
+    serve = server(experiment, form, base=base, share=size if strategy == "share" else 1)
     model, photos = experiment.model(base), experiment.part("support")
     if strategy == "queue":
         return queued(model, serve, photos, size=size)
     return (united if strategy == "union" else latest)(model, serve, photos)
+
+
+def server(experiment: Experiment, form: str, *, base: str = "original", share: int = 1) -> Serve:
+    """A function that serves photos at a model, with the settings selected for that many photos.
+
+    Args:
+        base: the model that the method was prepared on.
+        share: with N above 1, the N-th part of the step that was selected for N photos.
+    """
+    name = f"{form}@{base}"
+
+    def serve(model: FaceModel, photos: Faces) -> FaceModel:
+        tuned = _with_settings_for(experiment, form, max(share, len(photos)))
+        method = tuned.method(name)
+        method = replace(method, eta=method.eta / share)
+        given = Given({"support": photos}).only(method.needs)
+        generator = torch.Generator().manual_seed(experiment.seed)
+        return method.unlearn(model, given, tuned.artefacts(name), generator=generator)
+
+    return serve
 
 
 def _with_settings_for(experiment: Experiment, form: str, n_ids: int) -> Experiment:

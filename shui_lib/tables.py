@@ -15,7 +15,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from shui_lib.methods import REGISTRY, make_method
-from shui_lib.results import form_of, paired_difference, read_rows
+from shui_lib.results import benchmark_rows, form_of, paired_difference, read_rows
 
 ORDER = (
     "original", "retrained", "retrained_again",
@@ -126,7 +126,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
 
 def report(folder: Path) -> str:
     """Every setting of a results folder as Markdown, tuned forms only, with paired differences to the original."""
-    rows, reported = read_rows(folder), pd.read_csv(Path(folder) / "reported.csv")
+    rows, reported = benchmark_rows(read_rows(folder)), pd.read_csv(Path(folder) / "reported.csv")
     rows, parts = rows[~rows["variant"].str.contains("published")], []
     for (dataset, preset, n_ids), group in rows.groupby(["dataset", "preset", "n_ids"], sort=True):
         found = result_table(group, reported)

@@ -4,7 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shui_lib.results import COLUMNS, KEY, Measured, check_rows, make_rows, paired_difference, read_rows, record
+from shui_lib.results import (
+    COLUMNS,
+    KEY,
+    Measured,
+    benchmark_rows,
+    check_rows,
+    make_rows,
+    paired_difference,
+    read_rows,
+    record,
+)
 
 ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
 
@@ -100,3 +110,9 @@ def test_paired_difference_tells_variants_apart():
     rows = pd.concat([some_rows(value, method="ssd", variant=variant) for variant, value in forms.items()])
     assert paired_difference(rows, "ssd one-shui", "ssd original")["mean"] == 3
     assert paired_difference(rows, "ssd one-shui published", "ssd original")["mean"] == -3
+
+
+def test_sequences_and_ablations_stand_apart():
+    plain = make_rows({("all", "tow"): 90.0}, ABOUT)
+    ablated, later = plain.assign(variant="inputs=logits"), plain.assign(step=5)
+    assert len(benchmark_rows(pd.concat([plain, ablated, later]))) == len(plain) == 1
