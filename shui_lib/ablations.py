@@ -63,7 +63,7 @@ def ablation_rows(experiment: Experiment, name: str, settings: Settings) -> pd.D
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Choose η for every row, record the trials in results/selection.csv and rows in results/rows_ablations.csv."""
+    """Choose η for every row, record trials in results/selection_ablations.csv, rows in results/rows_ablations.csv."""
     here = Path(__file__).parent.parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="faces")
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
     for name, change in progress(ablations(args["n_ids"]).items(), desc="ablations", unit="row"):
         tried = choose_eta(change, requests).assign(**key, form=f"{FORM} {name}", seeds=1)
-        record(results / "selection.csv", tried, [*key, "form"], "settings")
+        record(results / "selection_ablations.csv", tried, [*key, "form"], "settings")
         chosen = json.loads(tried.loc[tried["tow"].idxmax(), "settings"])
         for seed in seeds:
             experiment = Experiment(seed=seed, reserved=reserved, **args)

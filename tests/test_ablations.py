@@ -43,7 +43,7 @@ def test_rows_and_trials_are_recorded(tmp_path, monkeypatch):
     main(told)
     rows, trials = (
         read_rows(tmp_path / "results" / "rows_ablations.csv"),
-        pd.read_csv(tmp_path / "results/selection.csv"),
+        pd.read_csv(tmp_path / "results/selection_ablations.csv"),
     )
     assert set(rows["variant"]) == set(few) and set(rows["seed"]) == {0, 1}
     assert trials.groupby("form").size().to_dict() == {f"meta_unlearn {name}": len(ETAS) for name in few}
