@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from shui_lib import claims
 from shui_lib.methods import REGISTRY, make_method
 from shui_lib.results import benchmark_rows, form_of, paired_difference, read_rows
 
@@ -196,20 +197,26 @@ def _cell(mean: float, std: float, paper: float, reason: str, form: str) -> str:
     return text + ("" if np.isnan(paper) else f" [{paper:{form}}]")
 
 
-BEGIN, END = "<!-- results: written by `make tables` -->", "<!-- end of results -->"
+SECTIONS = {  # what stands between "<!-- NAME: written by `make tables` -->" and "<!-- end of NAME -->"
+    "results": report,
+    "claims": lambda folder: claims.markdown(claims.claims(folder)),
+}
 
 
 def write_readme(readme: Path, results: Path) -> None:
-    """Put the current report between the two markers of the README.
+    """Put the current tables between their markers in the README.
 
     Raises:
         ValueError: a marker is missing.
     """
     text = readme.read_text()
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{readme} lacks the markers {BEGIN} and {END}: put them around the results section")
-    before, rest = text.split(BEGIN)
-    readme.write_text(f"{before}{BEGIN}\n\n{report(results)}\n\n{END}{rest.split(END)[1]}")
+    for name, written in SECTIONS.items():
+        begin, end = f"<!-- {name}: written by `make tables` -->", f"<!-- end of {name} -->"
+        if begin not in text or end not in text:
+            raise ValueError(f"{readme} lacks the markers {begin} and {end}: put them around the section")
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{written(results)}\n\n{end}{rest.split(end)[1]}"
+    readme.write_text(text)
 
 
 if __name__ == "__main__":

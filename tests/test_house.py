@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "analyses": {"metrics", "predict", "store"},
     "attack": {"rmia"},
     "results": {"store"},
-    "tables": {"methods", "results"},  # methods: for the access column
+    "claims": {"analyses", "results"},
+    "tables": {"claims", "methods", "results"},  # methods: for the access column
     "experiment": {
         "attack", "config", "data", "machine", "methods", "metrics", "models", "names", "predict", "results", "serve",
         "settings", "splits", "stages", "store", "train",
