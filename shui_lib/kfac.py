@@ -17,6 +17,7 @@ look at already, reads a `FaceModel`'s answers as they are, and keeps memory at 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -91,6 +92,48 @@ def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Ten
         return torch.zeros_like(gradient)
     inputs, outputs = (torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors)
     return torch.cholesky_solve(torch.cholesky_solve(gradient, outputs).mT, inputs).mT
+
+
+class Preconditioner:
+    """P of a preconditioned step θ − η P ∇: a gradient by parameter, divided by the curvature of its layer.
+
+    Linear and symmetric; zero for parameters that have no factors: norms' weights and biases, class token and position
+    embeddings.
+    """
+
+    def __init__(self, factors: Mapping[str, Factors], *, damping: float):
+        self.factors, self.damping = factors, damping
+
+    def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """P ∇ by parameter, for all parameters that ∇ has."""
+        held = {name: torch.zeros_like(value) for name, value in gradient.items()}
+        for layer, known in self.factors.items():
+            held |= held_back(layer, gradient, known, damping=self.damping)
+        return held
+
+
+def held_back(layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float) -> dict[str, Tensor]:
+    """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
+    weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
+    matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)  # (out, d)
+    step = undo_curvature(matrix, known, damping=damping)
+    held = {f"{layer}.weight": step[:, : weight[0].numel()].reshape(weight.shape)}
+    return held if bias is None else held | {f"{layer}.bias": step[:, -1]}
+
+
+def packed(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
+    """Factors as artefacts: "LAYER/inputs" and "LAYER/outputs", on the CPU."""
+    return {f"{layer}/{side}": v.cpu() for layer, known in factors.items() for side, v in known._asdict().items()}
+
+
+def unpacked(tensors: Mapping[str, Tensor], *, like: Mapping[str, Tensor]) -> dict[str, Factors]:
+    """Factors by layer from artefacts, on the device and in the dtype of the weights `like`; other keys are ignored."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        layer, _, side = key.rpartition("/")
+        if side in Factors._fields:
+            found.setdefault(layer, {})[side] = value.to(like[f"{layer}.weight"])
+    return {layer: Factors(**sides) for layer, sides in found.items()}
 
 
 def _damped(factor: Tensor, share: float) -> Tensor:

@@ -8,9 +8,8 @@ from teaching import by_formula, exact, two_layers
 from tiny import small_resnet, small_vit, tiny_faces
 from torch import Tensor
 
-from shui_lib.kfac import Factors, kfac, sampled_targets, undo_curvature
+from shui_lib.kfac import Factors, held_back, kfac, sampled_targets, undo_curvature
 from shui_lib.methods import Given, make_method
-from shui_lib.methods.curvature import held_back
 from shui_lib.predict import predict, task_loss
 
 

@@ -22,10 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from shui_lib.data import Faces
-from shui_lib.kfac import Factors, kfac, undo_curvature
+from shui_lib.kfac import Preconditioner, kfac, packed, unpacked
 from shui_lib.meta_gradient import Theta, parameters
 from shui_lib.methods import Artefacts, Given, register, with_parameters
 from shui_lib.models import FaceModel
@@ -55,19 +54,14 @@ class Curvature:
         checkpoint: Path | None = None,
     ) -> Artefacts:
         """Both factors of every layer ("LAYER/inputs", "LAYER/outputs"). One pass: a killed run starts again."""
-        found = kfac(model, data["train"], generator=generator)
-        return Artefacts(
-            {f"{layer}/{s}": v.cpu() for layer, known in found.items() for s, v in known._asdict().items()}
-        )
+        return Artefacts(packed(kfac(model, data["train"], generator=generator)))
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
         """One step in eval mode."""
         model, theta = copy.deepcopy(model).eval(), parameters(model)
         ascent = self.gradient(model, given.support, generator=generator)
-        for layer, known in factors_of(artefacts, like=ascent).items():
-            for name, step in held_back(layer, ascent, known, damping=self.damping).items():
-                theta[name] = theta[name] + self.eta * step
-        return with_parameters(model, theta)
+        step = Preconditioner(unpacked(artefacts.tensors, like=ascent), damping=self.damping)(ascent)
+        return with_parameters(model, {name: value + self.eta * step[name] for name, value in theta.items()})
 
     def gradient(self, model: FaceModel, support: Faces, *, generator: torch.Generator) -> Theta:
         """∇L(S) by parameter, the mean over photos and their copies."""
@@ -81,21 +75,3 @@ class Curvature:
             for sum_, g in zip(total.values(), torch.autograd.grad(loss, list(leaves.values())), strict=True):
                 sum_ += g
         return total
-
-
-def factors_of(artefacts: Artefacts, *, like: Theta) -> dict[str, Factors]:
-    """What `prepare` found, by layer, on the device and in the dtype of the weights."""
-    found: dict[str, dict[str, Tensor]] = {}
-    for key, value in artefacts.tensors.items():
-        layer, _, side = key.rpartition("/")
-        found.setdefault(layer, {})[side] = value.to(like[f"{layer}.weight"])
-    return {layer: Factors(**sides) for layer, sides in found.items()}
-
-
-def held_back(layer: str, gradient: Theta, known: Factors, *, damping: float) -> Theta:
-    """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
-    weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
-    matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)  # (out, d)
-    step = undo_curvature(matrix, known, damping=damping)
-    held = {f"{layer}.weight": step[:, : weight[0].numel()].reshape(weight.shape)}
-    return held if bias is None else held | {f"{layer}.bias": step[:, -1]}
