@@ -6,6 +6,8 @@ One step on the Support Set S is θ_u = θ − η ∇_θ h_φ(f_θ(S)). Meta-tra
 
     ∇_φ A = −η ∇_φ ⟨∇A(θ_u), Jᵀ g_z(φ)⟩ = −η ∇_φ ⟨u, g_z(φ)⟩    with u = J ∇A(θ_u).
 
+A preconditioned step θ_u = θ − η P ∇_θ h with a symmetric P, curvature for instance, has u = J P ∇A(θ_u).
+
 u is one Jacobian-vector product (forward mode, no saved activations). Every other gradient is first order, so images
 pass in micro-batches and memory grows neither with S nor with the images to be forgotten.
 """
@@ -27,6 +29,7 @@ from shui_lib.models import FaceModel, Output
 from shui_lib.predict import pixels_for, task_loss
 
 Theta = dict[str, Tensor]  # parameters by name
+Precondition = Callable[[Theta], Theta]  # P: linear and symmetric
 
 
 class Step(NamedTuple):
@@ -63,8 +66,9 @@ def unlearning_step(
     eta: float,
     micro_batch: int = 64,
     differentiable: bool = False,
+    precondition: Precondition | None = None,
 ) -> Step:
-    """θ_u = θ − η ∇_θ h_φ(f_θ(S)), with the model in eval mode (paper, eq. 4).
+    """θ_u = θ − η ∇_θ h_φ(f_θ(S)), with the model in eval mode (paper, eq. 4); with P, θ − η P ∇_θ h_φ.
 
     Args:
         support: S, one image per identity asking.
@@ -86,6 +90,7 @@ def unlearning_step(
         rows = slice(start, start + micro_batch)
         inner = sum((t * g[rows].detach()).sum() for t, g in zip(output, cotangent, strict=True))
         _add_gradient(gradient, inner, leaves)
+    gradient = precondition(gradient) if precondition else gradient
     stepped = {name: value - eta * gradient[name] for name, value in theta.items()}
     return Step(stepped, cotangent, value.detach())
 
@@ -144,16 +149,17 @@ def meta_gradient(
     *,
     eta: float,
     micro_batch: int = 64,
+    precondition: Precondition | None = None,
 ) -> dict[str, Tensor]:
     """∇_φ A from ∇A(θ_u), by one forward-mode product on S.
 
     Args:
-        step: a differentiable step from the same θ, φ and S; the dropout mask is the step's own.
+        step: a differentiable step from the same θ, φ, S and P; the dropout mask is the step's own.
         outer: g_A = ∇A(θ_u), by parameter name.
     Returns:
         Gradient by name of φ, zero where φ has no influence.
     """
-    directions = []
+    directions, outer = [], precondition(outer) if precondition else outer
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no forward-mode derivative
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own use of it
         for part in support.batches(micro_batch):

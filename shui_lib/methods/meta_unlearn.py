@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from shui_lib.data import Faces
-from shui_lib.meta_gradient import Theta, meta_gradient, parameters, unlearning_step
+from shui_lib.kfac import Preconditioner, kfac, packed, unpacked
+from shui_lib.meta_gradient import Precondition, Theta, meta_gradient, parameters, unlearning_step
 from shui_lib.meta_loss import INPUTS, LearnedLoss
 from shui_lib.methods import Artefacts, Given, register, with_parameters
 from shui_lib.models import FaceModel
@@ -25,6 +26,8 @@ from shui_lib.randomness import draw_seed, epoch_generator, seeded
 from shui_lib.splits import FEWEST_IMAGES, simulated_requests
 from shui_lib.store import load_note, load_tensors, save_tensors
 from shui_lib.train import pack, unpack
+
+PRECONDITIONERS = ("none", "kfac")
 
 
 @register("meta_unlearn", needs=("support",), prepares_on=("train", "val"))
@@ -42,6 +45,8 @@ class MetaUnlearn:
     objective: str = "both"  # terms of eq. 6: both, first or second; or "scrub" (Table 5)
     detached: bool = True  # validation under θ_u is a constant, as in the authors' code
     steps: int = 1  # along the learned loss when the request comes, each of size η; it is learned for one
+    preconditioner: str = "none"  # "kfac" divides the step by the curvature of the training data (departs from paper)
+    damping: float = 0.1  # of the curvature, in units of a layer's mean
     val_sample: int = 256  # validation images per simulated request, and images of others for "scrub"
     micro_batch: int = 64
     bf16: bool = False  # on the images to forget and on validation, never on S
@@ -61,9 +66,10 @@ class MetaUnlearn:
             simulated request: epoch, objective, h, and the losses and scores of `Alignment`.
         """
         course = _MetaTraining(self, model, data["train"], data["val"], draw_seed(generator))
-        history = course.run(checkpoint)
+        factors = self._factors(model, data["train"], generator)
+        history = course.run(checkpoint, self._precondition(factors, course.theta))
         phi = {f"phi/{name}": value.detach().cpu() for name, value in course.loss.state_dict().items()}
-        return Artefacts(phi | {"identities": course.identities.cpu()}, history)
+        return Artefacts(phi | factors | {"identities": course.identities.cpu()}, history)
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
         """A step along the learned loss on the Support Set (paper, eq. 4), or several."""
@@ -73,9 +79,22 @@ class MetaUnlearn:
         loss.load_state_dict(phi)
         ids = embedding_rows(artefacts.tensors["identities"], given.support.identity)
         size = {"eta": self.eta, "micro_batch": self.micro_batch}
+        size |= {"precondition": self._precondition(artefacts.tensors, theta)}
         for _ in range(self.steps):
             theta = unlearning_step(model, theta, loss.eval(), given.support, ids, **size).theta
         return with_parameters(model, theta)
+
+    def _factors(self, model: FaceModel, train: Faces, generator: torch.Generator) -> dict[str, Tensor]:
+        """Curvature of the training data as artefacts; nothing for plain steps."""
+        if self.preconditioner not in PRECONDITIONERS:
+            known = " or ".join(PRECONDITIONERS)
+            raise ValueError(f"preconditioner={self.preconditioner!r} is unknown: choose {known}")
+        return packed(kfac(model, train, generator=generator)) if self.preconditioner == "kfac" else {}
+
+    def _precondition(self, artefacts: Mapping[str, Tensor], theta: Theta) -> Preconditioner | None:
+        if self.preconditioner == "none":
+            return None
+        return Preconditioner(unpacked(artefacts, like=theta), damping=self.damping)
 
     def new_loss(self, model: FaceModel, n_identities: int) -> LearnedLoss:
         """An untrained h_φ that fits the model, on the model's device."""
@@ -116,8 +135,9 @@ class _MetaTraining:
         self.train_said = predict(self.model, train, bf16=method.bf16).logits if method.objective == "scrub" else None
         self.history: list[dict[str, float]] = []
 
-    def run(self, checkpoint: Path | None) -> pd.DataFrame:
+    def run(self, checkpoint: Path | None, precondition: Precondition | None = None) -> pd.DataFrame:
         """All epochs that the checkpoint has not seen yet."""
+        self.size = {"eta": self.method.eta, "micro_batch": self.method.micro_batch, "precondition": precondition}
         first = self._resume(checkpoint)
         epochs = self.method.epochs
         per_epoch = math.ceil(len(self.usable) / self.method.simulated_n_ids)
@@ -159,12 +179,10 @@ class _MetaTraining:
 
     def _one_request(self, support: Faces, known: Knowledge) -> dict[str, float]:
         """Unlearn, judge, and move φ by one optimizer step."""
-        method = self.method
-        size = {"eta": method.eta, "micro_batch": method.micro_batch}
         ids = embedding_rows(self.identities, support.identity)
-        step = unlearning_step(self.model, self.theta, self.loss, support, ids, **size, differentiable=True)
+        step = unlearning_step(self.model, self.theta, self.loss, support, ids, **self.size, differentiable=True)
         verdict = self._judge(step.theta, known)
-        gradient = meta_gradient(self.model, self.theta, self.loss, support, step, verdict.gradient, **size)
+        gradient = meta_gradient(self.model, self.theta, self.loss, support, step, verdict.gradient, **self.size)
         for name, parameter in self.loss.named_parameters():
             parameter.grad = gradient[name]
         self.optimizer.step()
