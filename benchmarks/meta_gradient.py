@@ -7,9 +7,7 @@ the gradients of everything. A is the task loss on the images to forget.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.measure import Measured, Row, check_close, measured, row
+from benchmarks.measure import Row, check_close, measured, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, VIT_B, K, noise, random_model
 from shui_lib.data import Faces
 from shui_lib.meta_gradient import Theta, loss_gradient, meta_gradient, parameters, unlearning_step
@@ -27,7 +25,6 @@ from shui_lib.predict import pixels_for, task_loss
 
 ETA, TOLERANCE = 1e-3, 1e-4
 MICRO_BATCH = {CPU_PRESET: 64, VIT_B: 8}  # the method's own, and what is left of a small memory
-CARD = 80e9 / 2**20  # MiB of an 80 GB card
 N_S, TIMES = (50 if DEVICE == "cuda" else 8), 4  # |D_f| = 4 N_S
 
 
@@ -135,56 +132,12 @@ def against(name: str, n_support: int, n_forget: int, *, repeats: int = 1) -> li
 TWINS = {fair_twin: "double backward", authors_way: "the authors' way"}
 
 
-@contextmanager
-def all_cores() -> Iterator[None]:
-    """Inside, as many threads as there are cores: for figures of memory, whose time is not told."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def peak(way: Way, n_support: int, n_forget: int) -> float | None:
-    """MiB above the model, for ViT-B/16."""
-    given = problem(VIT_B, n_support, n_forget)
-    return measured(lambda: way(given), device=DEVICE).mib
-
-
-def growth(ours_mib: float | None, authors_mib: float | None) -> list[Row]:
-    """MiB for every further image of S and of D_f, and where an 80 GB card ends for the authors' way.
-
-    Args:
-        ours_mib, authors_mib: of one whole step with N_S and |D_f| = 4 N_S.
-    """
-    if ours_mib is None or authors_mib is None:
-        return []
-    s, f = N_S, TIMES * N_S
-    with all_cores():
-        ours_s, ours_f = (peak(ours, 2 * s, f) - ours_mib) / s, (peak(ours, s, 4 * f) - ours_mib) / (3 * f)
-        middle = peak(authors_way, s, f // 2)
-        theirs_s = (middle - peak(authors_way, s // 2, f // 2)) / (s - s // 2)
-    theirs_f = (authors_mib - middle) / (f - f // 2)
-    weights = sum(p.numel() * 4 for p in random_model(VIT_B).parameters()) / 2**20
-    fixed = authors_mib - s * theirs_s - f * theirs_f + weights
-    ends = int((CARD - fixed) / (theirs_s + TIMES * theirs_f))
-    note = f"float32; theirs fills an 80 GB card at N_S = {ends}, |D_f| = {TIMES * ends}"
-    return [
-        _slope(f"{VIT_B}, MiB per image of S, {s} to {2 * s} (theirs {s // 2} to {s})", ours_s, theirs_s, note),
-        _slope(f"{VIT_B}, MiB per image of D_f, {f} to {4 * f} (theirs {f // 2} to {f})", ours_f, theirs_f),
-    ]
-
-
 def rows() -> list[Row]:
-    """Both models, the whole step and S alone, and the growth of memory."""
+    """Both models, the whole step and S alone."""
     ours(problem(CPU_PRESET, 10, 40))  # the first call is slower
-    found = [*against(CPU_PRESET, 10, 40, repeats=5), *against(CPU_PRESET, 10, 0, repeats=5)]
-    whole = against(VIT_B, N_S, TIMES * N_S)
-    found += [*whole, *against(VIT_B, N_S, 0)]
-    return found + growth(whole[0]["mib"], whole[-1]["twin_mib"])
-
-
-def _slope(case: str, ours: float, theirs: float, note: str = "") -> Row:
-    found = row("meta_gradient", case, Measured(None, None, ours), Measured(None, None, theirs), note)
-    return found | {"ratio_memory": max(found["ratio_memory"], 0.0)}
+    return [
+        *against(CPU_PRESET, 10, 40, repeats=5),
+        *against(CPU_PRESET, 10, 0, repeats=5),
+        *against(VIT_B, N_S, TIMES * N_S),
+        *against(VIT_B, N_S, 0),
+    ]
