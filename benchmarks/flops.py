@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.input import fitted_on
-from benchmarks.measure import Measured, Row, measured, row
+from benchmarks.measure import Measured, Row, measured_in_turn, row
 from benchmarks.synthetic import MODELS, VIT_B, noise, random_model
 from shui_lib.config import preset_named
 
@@ -29,14 +29,19 @@ def training() -> Measured:
     batch = faces.pixels(device="cuda"), faces.targets.cuda()
     with FlopCounterMode(display=False) as counter:
         fitted_on([batch], model, config, 1)
-    cost = measured(lambda: fitted_on([batch] * STEPS, model, config, STEPS), device="cuda", repeats=3)
+    (cost,) = measured_in_turn(lambda: fitted_on([batch] * STEPS, model, config, STEPS), device="cuda")
     return _per_tera(cost, STEPS * counter.get_total_flops())
 
 
 def multiplication() -> Measured:
     """A product of two large matrices, as fast as the GPU multiplies."""
-    a, b = (torch.randn(SIDE, SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    cost = measured(lambda: [a @ b for _ in range(PRODUCTS)] and None, device="cuda", repeats=3)
+    a, b, c = (torch.randn(SIDE, SIDE, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+
+    def multiply() -> None:
+        for _ in range(PRODUCTS):
+            torch.mm(a, b, out=c)
+
+    (cost,) = measured_in_turn(multiply, device="cuda")
     return _per_tera(cost, PRODUCTS * 2 * SIDE**3)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.measure import Row, check_close, measured, row
+from benchmarks.measure import Row, check_close, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, noise, random_model
 from shui_lib.data import Faces
 from shui_lib.meta_gradient import Theta
@@ -48,7 +48,7 @@ def rows() -> list[Row]:
 
 def compared(case: str, ours: Callable[[], Theta], twin: Callable[[], Theta]) -> Row:
     """Both ways to the same importances."""
-    ours, twin = (measured(way, device=DEVICE, repeats=3) for way in (ours, twin))
+    ours, twin = measured_in_turn(ours, twin, device=DEVICE)
     both = (torch.cat([cost.result[name].flatten() for name in twin.result]) for cost in (ours, twin))
     check_close(case, *both, tolerance=TOLERANCE)
     return row("importances", f"{CPU_PRESET}, {IMAGES} images, {case}", ours, twin)

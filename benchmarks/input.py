@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import Row, check_close, measured, row
+from benchmarks.measure import Row, check_close, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, VIT_B, noise, random_model
 from shui_lib.config import TrainConfig, preset_named
 from shui_lib.data import Faces, augment
@@ -82,8 +82,12 @@ def compared(name: str, preset: str, batch: int, steps: int) -> Row:
         faces = on_disk(noise(batch * steps, MODELS[name][1]), folder)
         check(name, model, faces[slice(0, 2 * batch)], config)
         ready = [next(drawn(faces, config))] * steps
-        ours = measured(lambda: fitted(model, faces, config), device=DEVICE, repeats=3)
-        twin = measured(lambda: fitted_on(ready, model, config, steps), device=DEVICE, repeats=3)
+        ours, twin = measured_in_turn(
+            lambda: fitted(model, faces, config),
+            lambda: fitted_on(ready, model, config, steps),
+            device=DEVICE,
+            repeats=5,
+        )
     note = f"throughput {twin.seconds / ours.seconds:.2f} of that with one batch"
     return row("input", f"{name}, batch {batch}", ours._replace(mib=None), twin._replace(mib=None), note)
 

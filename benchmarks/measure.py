@@ -30,30 +30,36 @@ class Measured(NamedTuple):
     mib: float | None  # None where it cannot be measured, or makes no sense
 
 
-def measured(run: Callable[[], Any], *, device: torch.device | str = "cpu", repeats: int = 1) -> Measured:
-    """Call `run` and say what it costs: the best time of all calls, and the memory of the first.
+def measured(run: Callable[[], Any], *, device: torch.device | str = "cpu") -> Measured:
+    """Call `run` and say what it costs.
 
     On a CPU seconds are those of the process (others may use the machine) and memory is the peak of its resident set
     above the level just before, which Linux alone tells. On a GPU seconds are those of the clock, and memory is what
     torch allocated there.
     """
     device = torch.device(device)
-    watch = _on_gpu if device.type == "cuda" else _on_cpu
-    first = watch(run, device)
-    rest = (watch(run, device).seconds for _ in range(repeats - 1))
-    return first._replace(seconds=min([first.seconds, *rest]))
+    return (_on_gpu if device.type == "cuda" else _on_cpu)(run, device)
 
 
-def measured_arrays(run: Callable[[], Any], *, repeats: int = 1) -> Measured:
+def measured_in_turn(*ways: Callable[[], Any], device: torch.device | str = "cpu", repeats: int = 3) -> list[Measured]:
+    """Ours and its twins in turn, again and again, so that a slow minute of the machine meets all of them.
+
+    Of each the best time of all calls, and result and memory of the first.
+    """
+    found = [measured(way, device=device) for way in ways]
+    for _ in range(repeats - 1):
+        again = [measured(way, device=device).seconds for way in ways]
+        found = [cost._replace(seconds=min(cost.seconds, s)) for cost, s in zip(found, again, strict=True)]
+    return found
+
+
+def measured_arrays(run: Callable[[], Any]) -> Measured:
     """The same for numpy, which reports every array to tracemalloc; Python's own objects would be slowed by it."""
     tracemalloc.start()
-    began = time.process_time()
-    result = run()
-    seconds = [time.process_time() - began]
+    result, seconds = _timed(run)
     mib = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
-    seconds += [_timed(run)[1] for _ in range(repeats - 1)]
-    return Measured(result, min(seconds), mib)
+    return Measured(result, seconds, mib)
 
 
 def row(name: str, case: str, ours: Measured, twin: Measured, note: str = "") -> Row:

@@ -8,6 +8,7 @@ the gradients of everything. A is the task loss on the images to forget.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.measure import Row, check_close, measured, row
+from benchmarks.measure import Row, check_close, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, VIT_B, K, noise, random_model
 from shui_lib.data import Faces
 from shui_lib.meta_gradient import Theta, loss_gradient, meta_gradient, parameters, unlearning_step
@@ -120,7 +121,8 @@ def against(name: str, n_support: int, n_forget: int, *, repeats: int = 1) -> li
     """Ours against both twins, on one request."""
     given = problem(name, n_support, n_forget)
     part = f"whole step, N_S = {n_support}, |D_f| = {n_forget}" if n_forget else f"S alone, N_S = {n_support}"
-    costs = [measured(lambda way=way: way(given), device=DEVICE, repeats=repeats) for way in (ours, *TWINS)]
+    ways = [partial(way, given) for way in (ours, *TWINS)]
+    costs = measured_in_turn(*ways, device=DEVICE, repeats=repeats)
     found = []
     for words, twin in zip(TWINS.values(), costs[1:], strict=True):
         case = f"{name}, {part}, against {words}"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.measure import Row, check_equal, measured, row
+from benchmarks.measure import Row, check_equal, measured_in_turn, row
 from benchmarks.synthetic import K
 from shui_lib.config import SplitConfig
 from shui_lib.data import load_faces
@@ -121,10 +121,10 @@ def index(folder: Path) -> Found:
 def rows() -> list[Row]:
     """Both steps on 202,599 rows."""
     identity = celeba_like()
-    found = [measured(lambda: ours(identity), repeats=3), measured(lambda: plain(identity.tolist()), repeats=2)]
+    found = measured_in_turn(lambda: ours(identity), lambda: plain(identity.tolist()))
     with tempfile.TemporaryDirectory() as name:
         write_index(Path(name), identity)
-        read = [measured(lambda: index(Path(name)), repeats=2), measured(lambda: plain_index(Path(name)))]
+        read = measured_in_turn(lambda: index(Path(name)), lambda: plain_index(Path(name)), repeats=2)
     for case, (one, other) in {"splits": found, "index": read}.items():
         for mine, theirs in zip(one.result, other.result, strict=True):
             check_equal(case, np.asarray(mine), np.asarray(theirs))

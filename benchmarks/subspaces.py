@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Row, check_close, measured, row
-from benchmarks.synthetic import CPU_PRESET, MODELS, noise, random_model
+from benchmarks.measure import Row, check_close, measured_in_turn, row
+from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, noise, random_model
 from shui_lib.data import Faces
 from shui_lib.models import FaceModel
 from shui_lib.preconditioners import Spectrum, input_grams, leading, spectrum, watching
@@ -39,7 +39,7 @@ def rows() -> list[Row]:
     """The `cpu` preset's ViT; every layer's projection onto what PGU protects must be the same."""
     model, faces = random_model(CPU_PRESET), noise(IMAGES, MODELS[CPU_PRESET][1])
     summed(model, faces[slice(0, 1)])  # the first call is slower
-    ours, twin = measured(lambda: summed(model, faces)), measured(lambda: stacked(model, faces))
+    ours, twin = measured_in_turn(lambda: summed(model, faces), lambda: stacked(model, faces), device=DEVICE, repeats=2)
     for name, theirs in twin.result.items():
         k = leading(theirs.values, SHARE)
         projections = [basis @ basis.T for basis in (ours.result[name].directions[:, :k], theirs.directions[:, :k])]

@@ -10,7 +10,16 @@ import torch
 from benchmarks import measure, report
 from benchmarks import run as bench
 from benchmarks.machine import machine, slug
-from benchmarks.measure import Disagreement, Measured, check_close, check_equal, measured, measured_arrays, row
+from benchmarks.measure import (
+    Disagreement,
+    Measured,
+    check_close,
+    check_equal,
+    measured,
+    measured_arrays,
+    measured_in_turn,
+    row,
+)
 from benchmarks.meta_memory import CARD, slope, where_it_ends
 
 
@@ -129,9 +138,10 @@ def test_a_twin_that_gives_nothing_is_an_error():
 
 
 def test_every_call_is_timed_and_the_first_result_kept():
-    results = iter("abc")
-    found = measured(lambda: next(results), repeats=3)
-    assert found.result == "a" and found.seconds >= 0 and next(results, None) is None
+    order = []
+    ours, twin = measured_in_turn(lambda: order.append("o") or len(order), lambda: order.append("t"), repeats=3)
+    assert "".join(order) == "ototot" and (ours.result, twin.result) == (1, None)
+    assert min(ours.seconds, twin.seconds) >= 0
 
 
 def test_memory_is_what_a_call_holds_at_its_peak():
