@@ -39,21 +39,21 @@ def rows_of(bench: str) -> list[Row]:
     return [{**row, "machine": machine()} for row in measure()]
 
 
-def measure(names: list[str], file: Path) -> None:
-    """Measure benches, each in a fresh process, where ours and its twin run one after the other; save after each."""
-    for name in names:
-        # A process of its own for each: no allocator remembers what another bench left behind.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-            found = fresh.submit(rows_of, name).result()
-        print(shown(found) or f"{name}: nothing to measure on this machine", flush=True)
-        save_json(file, merged(read(file), name, found))
+def measure(name: str, file: Path) -> None:
+    """Measure one bench in a fresh process, where ours and its twin take turns; print and save what it found."""
+    # A process of its own: no allocator remembers what another bench left behind.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        found = fresh.submit(rows_of, name).result()
+    print(shown(found) or f"{name}: nothing to measure on this machine", flush=True)
+    save_json(file, merged(read(file), name, found))
 
 
 def main() -> None:
-    """Parse the command line, measure, and rewrite the table of docs/speed.md."""
+    """Parse the command line, measure, and keep the table of docs/speed.md in step."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=BENCHES, default=BENCHES, metavar="NAME", help=", ".join(BENCHES))
     file = RESULTS / f"bench_{slug(machine())}.json"
-    measure(parser.parse_args().only, file)
-    write_speed()
+    for name in parser.parse_args().only:
+        measure(name, file)
+        write_speed()
     print(f"written to {file}")

@@ -70,7 +70,7 @@ def test_a_bench_is_written_with_its_machine(tmp_path, monkeypatch, capsys):
     file.write_text(json.dumps([some_row("a", machine={"cores": 1}), some_row("map", "old", machine={"cores": 1})]))
     monkeypatch.setattr(bench, "ProcessPoolExecutor", lambda *_, **__: Here())
     monkeypatch.setattr("benchmarks.map.rows", lambda: [some_row("map", "new")])
-    bench.measure(["map"], file)
+    bench.measure("map", file)
     first, second = json.loads(file.read_text())
     assert (first["name"], first["machine"]) == ("a", {"cores": 1})
     assert (second["case"], second["machine"]) == ("new", machine())
