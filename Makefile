@@ -48,7 +48,7 @@ check: $(READY) ## lint and unit tests, for daily work
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile tests
 
 bench: $(READY) ## fast paths against their obvious twins
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.rmia
+	SHUI_PROGRESS=off OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 lab: $(READY) data/faces/dataset.json ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

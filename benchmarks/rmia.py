@@ -1,17 +1,12 @@
-"""RMIA scores by sort and search, against the outer product of all images with the whole population.
-
-python -m benchmarks.rmia
-"""
+"""RMIA scores by sort and search, against the outer product of all images with the whole population."""
 
 from __future__ import annotations
 
-import time
-import tracemalloc
-from collections.abc import Callable
 from itertools import product
 
 import numpy as np
 
+from benchmarks.measure import Row, check_equal, measured_arrays, row
 from shui_lib.rmia import Signals, ratio, scores
 
 POSITIVES, NEGATIVES, POPULATION, QUERIES = 200, 7_000, 30_000, 8
@@ -37,53 +32,20 @@ def outer_products(x: Signals, z: Signals, paired: bool) -> np.ndarray:
     return np.concatenate(shares).reshape(len(SLOPES) * len(GAMMAS), -1)
 
 
-def measured(run: Callable[[], np.ndarray]) -> tuple[np.ndarray, float, float]:
-    """Result, CPU seconds (others may use the machine) and peak MiB of arrays, which numpy reports to tracemalloc."""
-    tracemalloc.start()
-    began = time.process_time()
-    result = run()
-    seconds = time.process_time() - began
-    peak = tracemalloc.get_traced_memory()[1] / 2**20
-    tracemalloc.stop()
-    return result, seconds, peak
+def compare(case: str, x: Signals, z: Signals, *, paired: bool) -> Row:
+    """Both ways to the same scores, bit by bit."""
+    ours = measured_arrays(lambda: sort_and_search(x, z, paired))
+    twin = measured_arrays(lambda: outer_products(x, z, paired))
+    check_equal(case, ours.result, twin.result)
+    return row("rmia", case, ours, twin)
 
 
-def compare(case: str, x: Signals, z: Signals, *, paired: bool) -> dict[str, object]:
-    """One row: ours over the twin's time and memory, smaller is better. RuntimeError: the scores differ."""
-    ours, seconds, mib = measured(lambda: sort_and_search(x, z, paired))
-    twin, twin_seconds, twin_mib = measured(lambda: outer_products(x, z, paired))
-    if not np.array_equal(ours, twin):
-        raise RuntimeError(f"{case}: scores differ from the outer product's by up to {abs(ours - twin).max()}")
-    return {
-        "name": "rmia",
-        "case": case,
-        "ratio_time": seconds / twin_seconds,
-        "ratio_memory": mib / twin_mib,
-        "seconds": seconds,
-        "twin_seconds": twin_seconds,
-        "mib": mib,
-        "twin_mib": twin_mib,
-    }
-
-
-def main() -> list[dict[str, object]]:
-    """Measure both ways to vote, print a table and return its rows; about two minutes on one core."""
+def rows() -> list[Row]:
+    """Both ways to vote; about two minutes on one core."""
     generator = np.random.default_rng(0)
     x = Signals(*(1 - generator.random((2, QUERIES, POSITIVES + NEGATIVES))))  # in (0, 1]
     z = Signals(*(1 - generator.random((2, QUERIES, POPULATION))))
-    rows = [
+    return [
         compare("vote (default)", x, z, paired=False),
         compare("vote, paired queries", x, z, paired=True),
     ]
-    print(f"{POSITIVES} positives, {NEGATIVES:,} negatives, {POPULATION:,} population samples, {QUERIES} queries,")
-    print(f"16 pairs of γ and a; the same scores from outer products, {BLOCK} images at a time; CPU seconds\n")
-    print(f"{'':<26}{'sorted':>10}{'outer':>10}{'faster':>10}{'sorted':>12}{'outer':>12}{'less':>8}")
-    for row in rows:
-        times = f"{row['seconds']:>8.3f} s{row['twin_seconds']:>8.1f} s{1 / row['ratio_time']:>9.0f}×"
-        memory = f"{row['mib']:>8.1f} MiB{row['twin_mib']:>8.0f} MiB{1 / row['ratio_memory']:>7.0f}×"
-        print(f"{row['case']:<26}{times}{memory}")
-    return rows
-
-
-if __name__ == "__main__":
-    main()

@@ -19,7 +19,7 @@ html_theme_options = {"use_download_button": False, "show_toc_level": 2, "navbar
 html_context = {"default_mode": "auto"}
 html_show_search_summary = False  # a page from a disk may not read other pages
 root_doc = "README"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/*.ipynb"]
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/speed.md", "notebooks/*.ipynb"]
 exclude_patterns = [".*", "data", "exercises", "runs", "site"]  # not even looked into
 templates_path = ["."]
 html_additional_pages = {"index": "home.html"}  # a site begins at index.html
@@ -37,6 +37,7 @@ PAGES = """
 
 notebooks/*
 CONTRIBUTING
+docs/speed
 CHANGELOG
 ```
 """

@@ -76,17 +76,19 @@ def unlearning_step(
         differentiable: keep the graph from φ to the cotangent, for `meta_gradient`.
     """
     device = next(iter(theta.values())).device
-    with torch.no_grad():
-        said = [_forward(model, theta, part) for part in support.batches(micro_batch)]
-    z = Output(*(torch.cat(column).requires_grad_() for column in zip(*said, strict=True)))
+    leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
+    said = []
+    for part in support.batches(micro_batch):
+        with torch.set_grad_enabled(not said):  # the first graph is kept: one forward pass less
+            said.append(_forward(model, leaves, part))
+    z = Output(*(torch.cat(column).detach().requires_grad_() for column in zip(*said, strict=True)))
     value = loss(*z, ids.to(device), support.targets.to(device))
     cotangent = torch.autograd.grad(value, z, create_graph=differentiable, allow_unused=True)
     cotangent = Output(*(torch.zeros_like(t) if g is None else g for t, g in zip(z, cotangent, strict=True)))
 
     gradient = {name: torch.zeros_like(value) for name, value in theta.items()}
-    leaves = {name: value.clone().requires_grad_() for name, value in theta.items()}
     for start, part in zip(range(0, len(support), micro_batch), support.batches(micro_batch), strict=True):
-        output = _forward(model, leaves, part)
+        output = said[0] if start == 0 else _forward(model, leaves, part)
         rows = slice(start, start + micro_batch)
         inner = sum((t * g[rows].detach()).sum() for t, g in zip(output, cotangent, strict=True))
         _add_gradient(gradient, inner, leaves)

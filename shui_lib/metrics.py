@@ -26,16 +26,14 @@ def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         (K,) in [0, 1], nan where an attribute has no positive.
     """
-    order = logits.argsort(dim=0, descending=True, stable=True)
-    score = logits.gather(0, order)
-    positives = targets.gather(0, order).double().cumsum(0)  # (N, K) true positives down to each rank
-    ranks = torch.arange(1, len(logits) + 1, dtype=torch.float64, device=logits.device)[:, None]
+    score, order = logits.T.contiguous().sort(dim=1, descending=True, stable=True)  # (K, N): rows lie together
+    positives = targets.T.gather(1, order).double().cumsum(1)  # true positives down to each rank
+    ranks = torch.arange(1, len(logits) + 1, dtype=torch.float64, device=logits.device)
     last = torch.ones_like(score, dtype=torch.bool)  # does a threshold end here?
-    last[:-1] = score[:-1] != score[1:]
-    at_end = torch.where(last, positives, 0).cummax(0).values
-    before = torch.cat([torch.zeros_like(at_end[:1]), at_end[:-1]])
-    gained = torch.where(last, positives - before, 0)
-    return (gained * positives / ranks).sum(0) / positives[-1]
+    last[:, :-1] = score[:, :-1] != score[:, 1:]
+    at_end = torch.where(last, positives, 0).cummax(1).values
+    gained = at_end.diff(dim=1, prepend=torch.zeros_like(at_end[:, :1]))
+    return (gained * positives / ranks).T.contiguous().sum(0) / positives[:, -1]
 
 
 def mean_average_precision(logits: Tensor, targets: Tensor) -> float:

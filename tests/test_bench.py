@@ -1,0 +1,182 @@
+"""The small logic of `make bench`: names of machines, files that keep what was not measured, twins that must agree."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import measure, report
+from benchmarks import run as bench
+from benchmarks.machine import machine, slug
+from benchmarks.measure import (
+    Disagreement,
+    Measured,
+    check_close,
+    check_equal,
+    measured,
+    measured_arrays,
+    measured_in_turn,
+    row,
+)
+from benchmarks.meta_memory import CARD, slope, where_it_ends
+
+
+def some_row(name: str = "map", case: str = "small", **about) -> dict[str, object]:
+    return {**row(name, case, Measured(None, 1.0, 10.0), Measured(None, 4.0, 20.0)), **about}
+
+
+# Machines
+
+
+@pytest.mark.parametrize(
+    ("cores", "cpu", "gpu", "expected"),
+    [
+        (2, "AMD EPYC", None, "2core-epyc"),
+        (64, "AMD EPYC 7763 64-Core Processor", None, "64core-epyc"),
+        (4, "Intel(R) Xeon(R) CPU @ 2.20GHz", None, "4core-xeon"),
+        (16, "13th Gen Intel(R) Core(TM) i7-13700K", None, "16core-i7-13700k"),
+        (8, "Apple M2", None, "8core-m2"),
+        (8, "", None, "8core-cpu"),
+        (16, "AMD EPYC", "NVIDIA H200", "h200"),
+        (16, "AMD EPYC", "NVIDIA A100-SXM4-80GB", "a100-sxm4-80gb"),
+        (16, "AMD EPYC", "NVIDIA GeForce RTX 4090", "rtx-4090"),
+    ],
+)
+def test_a_slug_names_the_hardware(cores, cpu, gpu, expected):
+    assert slug({"cores": cores, "cpu": cpu, "gpu": gpu}) == expected
+
+
+def test_the_machine_is_described_without_a_host():
+    found = machine()
+    assert set(found) == {"cores", "cpu", "gpu", "threads", "torch"}
+    assert found["torch"] == torch.__version__ and found["threads"] == torch.get_num_threads()
+
+
+# Files
+
+
+def test_measuring_one_bench_again_replaces_its_objects_alone():
+    old = [some_row("a"), some_row("b", "one"), some_row("b", "two"), some_row("c")]
+    found = report.merged(old, "b", [some_row("b", "three")])
+    assert [(r["name"], r["case"]) for r in found] == [("a", "small"), ("b", "three"), ("c", "small")]
+    assert [r["name"] for r in report.merged(old, "d", [some_row("d")])] == ["a", "b", "b", "c", "d"]
+    assert report.merged([], "a", old[:1]) == old[:1]
+
+
+def test_a_bench_is_written_with_its_machine(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "bench_here.json"
+    file.write_text(json.dumps([some_row("a", machine={"cores": 1}), some_row("map", "old", machine={"cores": 1})]))
+    monkeypatch.setattr(bench, "ProcessPoolExecutor", lambda *_, **__: Here())
+    monkeypatch.setattr("benchmarks.map.rows", lambda: [some_row("map", "new")])
+    bench.measure("map", file)
+    first, second = json.loads(file.read_text())
+    assert (first["name"], first["machine"]) == ("a", {"cores": 1})
+    assert (second["case"], second["machine"]) == ("new", machine())
+    assert "new" in capsys.readouterr().out
+
+
+class Here:
+    """A pool that stays in this process."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        self.result = lambda: function(*arguments)
+        return self
+
+
+@pytest.mark.parametrize("name", bench.BENCHES)
+def test_every_registered_bench_can_be_measured(name):
+    assert callable(importlib.import_module(f"benchmarks.{name}").rows)
+
+
+# Ratios
+
+
+def test_ratios_are_ours_over_the_twins():
+    found = row("map", "small", Measured(None, 1.0, 10.0), Measured(None, 4.0, 20.0), "why")
+    assert (found["ratio_time"], found["ratio_memory"], found["note"]) == (0.25, 0.5, "why")
+    assert (found["seconds"], found["twin_seconds"], found["mib"], found["twin_mib"]) == (1.0, 4.0, 10.0, 20.0)
+
+
+def test_what_is_not_measured_has_no_ratio():
+    found = row("map", "small", Measured(None, 1.0, None), Measured(None, 4.0, 0.0))
+    assert found["ratio_memory"] is None
+    assert row("map", "small", Measured(None, None, 1.0), Measured(None, None, 2.0))["ratio_time"] is None
+
+
+# Agreement
+
+
+@pytest.mark.parametrize("twin", [[1, 2, 4], [1, 2], [[1, 2, 3]]])
+def test_results_that_are_not_the_same_are_an_error(twin):
+    check_equal("case", np.array([1, 2, 3]), np.array([1, 2, 3]))
+    with pytest.raises(Disagreement, match="case: ours .* differ"):
+        check_equal("case", np.array([1, 2, 3]), np.array(twin))
+
+
+@pytest.mark.parametrize("ours", [[1.0, 1.1], [1.0, torch.nan]])
+def test_results_that_are_not_close_are_an_error(ours):
+    twin = torch.tensor([1.0, 1.0])
+    check_close("case", torch.tensor([1.0, 1.001]), twin, tolerance=0.01)
+    with pytest.raises(Disagreement, match="case: ours is .* from its twin"):
+        check_close("case", torch.tensor(ours), twin, tolerance=0.01)
+
+
+def test_a_twin_that_gives_nothing_is_an_error():
+    with pytest.raises(Disagreement, match="norm 0"):
+        check_close("case", torch.zeros(2), torch.zeros(2), tolerance=1.0)
+
+
+# Costs
+
+
+def test_every_call_is_timed_and_the_first_result_kept():
+    order = []
+    ours, twin = measured_in_turn(lambda: order.append("o") or len(order), lambda: order.append("t"), repeats=3)
+    assert "".join(order) == "ototot" and (ours.result, twin.result) == (1, None)
+    assert min(ours.seconds, twin.seconds) >= 0
+
+
+def test_memory_is_what_a_call_holds_at_its_peak():
+    if not measure.RESET.exists():
+        pytest.skip("peak memory is read from Linux's /proc")
+    assert 60 < measured(lambda: torch.ones(64, 2**18)[0, 0].item()).mib < 80  # 64 MiB, freed at the end
+
+
+def test_memory_of_arrays():
+    assert 16 <= measured_arrays(lambda: np.ones((16, 2**17)).sum()).mib < 17
+
+
+def test_a_card_is_full_where_the_slopes_say():
+    assert where_it_ends(CARD - 100, 2.0, 2.0) == 10  # 4 images to forget for one of S: 10 MiB each
+    assert slope("small", -0.5, 2.0)["ratio_memory"] == 0.0
+
+
+# The page
+
+
+def test_the_page_holds_what_was_measured():
+    text = report.SPEED.read_text()
+    assert report.BEGIN in text and report.END in text
+    written = text.split(report.BEGIN)[1].split(report.END)[0].strip()
+    assert written == report.report(), "run `python -m benchmarks.report`"
+
+
+def test_prose_about_speed_has_no_number_of_its_own():
+    text = report.SPEED.read_text()
+    prose = text.split(report.BEGIN)[0] + text.split(report.END)[1]
+    targets = prose.split("## Targets")[1].split("\n## ")[0]  # what was asked for, not what was measured
+    rest = prose.replace(targets, "")
+    assert not [word for word in rest.split() if word.strip("(),.;").rstrip("×%").replace(".", "").isdigit()]
+
+
+def test_the_table_shows_a_dash_where_there_is_no_number():
+    assert report.cells(some_row(mib=None, ratio_memory=None)) == ["map", "small", "1", "4", "4.00×", "–", "20", "–"]
+    assert report.shown([]) == ""
