@@ -11,7 +11,7 @@ export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help workbook results sweep tables tune test check bench lab app notebooks exercises html clean
+.PHONY: help workbook results sweep tables tune test check bench scaling lab app notebooks exercises html clean
 help: ## say what each command does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -52,6 +52,9 @@ check: $(READY) ## lint and unit tests, for daily work
 
 bench: $(READY) ## fast paths against their obvious twins
 	SHUI_PROGRESS=off OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
+scaling: $(READY) ## every stage at CelebA's size, with noise for photos: how time, memory and disk grow
+	$(BIN)/python -m benchmarks.scaling
 
 lab: $(READY) data/faces/dataset.json ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

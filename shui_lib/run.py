@@ -82,11 +82,14 @@ def execute(run: Run, places: Places) -> float:
     for name in ("run.json", "rows.csv", "stages.txt"):  # of an earlier, killed or outdated run
         (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ["SHUI_STAGES"] = str(folder / "stages.txt")
     where = {"data_root": places.data_root, "runs_root": places.runs_root, "rows_file": folder / "rows.csv"}
     takes = inspect_notebook(str(run.notebook))
     parameters = {**run.parameters, **{name: str(path) for name, path in where.items() if name in takes}}
-    run_notebook(run.notebook, folder / run.notebook.name, parameters)
+    os.environ["SHUI_STAGES"] = str(folder / "stages.txt")
+    try:
+        run_notebook(run.notebook, folder / run.notebook.name, parameters)
+    finally:
+        del os.environ["SHUI_STAGES"]
     seconds = time.perf_counter() - started
     note = {"key": key, "notebook": run.notebook.stem, "parameters": dict(run.parameters)}
     save_json(folder / "run.json", {**note, "seconds": seconds, "stages": read_journal(folder / "stages.txt")})
