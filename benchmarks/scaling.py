@@ -46,7 +46,7 @@ HISTOGRAM = (
 ATTRIBUTES, SIZE, KINDS = 40, 16, 256  # KINDS: different pictures
 SHARES = (16, 4, 1)  # one person of so many
 NOISE = 0.1  # what the clock adds to an exponent, for a judgement
-JUDGED = {"seconds": 0.5, "peak_mib": 50.0, "disk_mib": 1.0}  # what is smaller at full size is not judged
+JUDGED = {"seconds": 1.0, "peak_mib": 50.0, "disk_mib": 1.0}  # what is smaller at full size is not judged
 LABELS = {"seconds": "CPU seconds", "peak_mib": "memory (MiB)", "disk_mib": "disk (MiB)"}
 
 

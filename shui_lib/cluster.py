@@ -16,6 +16,12 @@ import torch
 if TYPE_CHECKING:
     from distributed import Client
 
+RULES = {
+    # Runs wait at the scheduler, not behind a run of hours at a worker that is busy.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # A killed worker starts again; dask gives it up after 15 seconds, and on a busy machine it takes longer than that.
+    "distributed.deploy.lost-worker-timeout": "10 minutes",
+}
 RETRIES = 1  # of a run that raises; one whose worker is killed gets `distributed.scheduler.allowed-failures` (3)
 # Keep freed memory, as the Makefile says; dask would have it given back.
 KEEP = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}
@@ -53,8 +59,7 @@ def client_for(
     import dask
     from distributed import Client
 
-    # Runs wait at the scheduler, not behind a run of hours at a worker that is busy.
-    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+    with dask.config.set(RULES):
         if scheduler:
             with Client(scheduler) as client:
                 yield _one_at_a_time(client)
