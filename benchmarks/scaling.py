@@ -194,16 +194,17 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     """Time, memory and disk of every stage at every size; linear growth has equal steps of four."""
     figures.use_style()
     found, stages = growth(table), table["stage"].unique()[::-1]
-    fig, axes = plt.subplots(1, 3, figsize=(11, 0.27 * len(stages) + 1.3), sharey=True)
+    fig, axes = plt.subplots(1, 3, figsize=(11, 0.27 * len(stages) + 1.6), sharey=True)
     for (what, label), ax in zip(LABELS.items(), axes, strict=True):
         for shade, (images, mine) in zip((0.35, 0.6, 1.0), table.groupby("images"), strict=False):
             x = mine.set_index("stage")[what].reindex(stages).clip(lower=JUDGED[what] / 10)
             ax.scatter(x, range(len(stages)), s=34, color="#0173b2", alpha=shade, label=f"{images:,} images", zorder=3)
         for y, stage in enumerate(stages):
             if np.isfinite(p := found.loc[stage, what]):
-                ax.annotate(f"n^{p:.2f}", (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+                ax.annotate(f"$n^{{{p:.2f}}}$", (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         ax.set(xscale="log", xlabel=label, yticks=range(len(stages)), yticklabels=stages)
-    axes[0].legend(fontsize=8, loc="lower right")
+        ax.xaxis.set_minor_formatter("")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     fig.savefig(path, dpi=110)
 
 
