@@ -11,7 +11,7 @@ export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help workbook results tables tune test check bench lab app notebooks exercises html clean
+.PHONY: help workbook results sweep tables tune test check bench scaling lab app notebooks exercises html clean
 help: ## say what each command does
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -30,7 +30,10 @@ workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly;
 	$(BIN)/python -m shui_lib.workbook run --data-root $(DATA_ROOT) --out $(OUT) --parameters $(PARAMETERS)
 
 results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json) ## recompute every committed result row (hours; resumes)
-	$(BIN)/python -m shui_lib.workbook results --data-root $(DATA_ROOT)
+	$(BIN)/python -m shui_lib.sweep results --data-root $(DATA_ROOT) $(SWEEP)
+
+sweep: $(READY) data/faces/dataset.json ## runs of your choice on many workers: SWEEP="--datasets faces --seeds 0 1 --workers 2 --dry-run"
+	$(BIN)/python -m shui_lib.sweep grid --data-root $(DATA_ROOT) $(SWEEP)
 
 tables: $(READY) ## rewrite the README's results from results/ alone
 	$(BIN)/python -m shui_lib.tables
@@ -49,6 +52,9 @@ check: $(READY) ## lint and unit tests, for daily work
 
 bench: $(READY) ## fast paths against their obvious twins
 	SHUI_PROGRESS=off OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
+scaling: $(READY) ## every stage at CelebA's size, with noise for photos: how time, memory and disk grow
+	$(BIN)/python -m benchmarks.scaling
 
 lab: $(READY) data/faces/dataset.json ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -59,32 +59,44 @@ def by_identity(
             for classes, and where no attribute has a positive.
         loss: mean task loss, nats.
     """
-    lines = {}
-    for one in np.unique(identity):
-        rows = torch.from_numpy(np.flatnonzero(identity == one))
+    lines, order = {}, np.argsort(identity, kind="stable")
+    people, starts = np.unique(identity[order], return_index=True)
+    lacking = _lacking(*pool) if pool and targets.ndim == 2 else None
+    for one, rows in zip(people, np.split(order, starts[1:]), strict=True):
         mine = logits[rows], targets[rows]
-        lines[one] = {"images": len(rows), **_precision(*mine, pool), "loss": task_loss(*mine).item()}
+        lines[one] = {"images": len(rows), **_precision(*mine, lacking), "loss": task_loss(*mine).item()}
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("identity")
 
 
-def _precision(logits: Tensor, targets: Tensor, pool: tuple[Tensor, Tensor] | None) -> dict[str, float]:
+def _precision(logits: Tensor, targets: Tensor, lacking: Sequence[Tensor] | None) -> dict[str, float]:
     """Score, constant and pooled of the images of one identity."""
     if targets.ndim == 1:
         return {"score": 100 * score(logits, targets), "constant": np.nan, "pooled": np.nan}
     by_attribute = {
         "score": average_precision(logits, targets),
         "constant": targets.double().amin(0),
-        "pooled": _among(logits, targets, *pool) if pool else torch.full((targets.shape[1],), torch.nan),
+        "pooled": _among(logits, targets, lacking) if lacking else torch.full((targets.shape[1],), torch.nan),
     }
     known = targets.any(0)  # attributes with a positive
     return {name: 100 * values[known].mean().item() for name, values in by_attribute.items()}
 
 
-def _among(logits: Tensor, targets: Tensor, pool_logits: Tensor, pool_targets: Tensor) -> Tensor:
-    """(K,) average precision of the positives of some images among the negatives of a pool."""
-    lowest = torch.finfo(logits.dtype).min  # an image that does not take part comes last, and is no positive
-    ours, others = logits.where(targets > 0.5, lowest), pool_logits.where(pool_targets < 0.5, lowest)
-    return average_precision(torch.cat([ours, others]), torch.cat([targets, torch.zeros_like(pool_targets)]))
+def _lacking(logits: Tensor, targets: Tensor) -> list[Tensor]:
+    """By attribute, the scores of the images that have it not, in order: sorted once for all people."""
+    return [said[noted < 0.5].sort().values for said, noted in zip(logits.T, targets.T, strict=True)]
+
+
+def _among(logits: Tensor, targets: Tensor, lacking: Sequence[Tensor]) -> Tensor:
+    """(K,) average precision of the positives of some images among the negatives of a pool (`_lacking`).
+
+    It is the mean over positives of the precision at each one's score, so that a search in the pool answers it.
+    """
+    found = []
+    for said, noted, others in zip(logits.T, targets.T, lacking, strict=True):
+        own = said[noted > 0.5].sort().values
+        above, beside = (len(x) - torch.searchsorted(x, own) for x in (others, own))  # scored as high or higher
+        found.append((beside / (beside + above).double()).mean())  # nan without positives
+    return torch.stack(found)
 
 
 def compared(models: Mapping[str, pd.DataFrame], to: str) -> pd.DataFrame:

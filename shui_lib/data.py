@@ -34,12 +34,9 @@ class Faces:
 
     def __getitem__(self, index: np.ndarray | Tensor | slice) -> Faces:
         index = index.numpy() if isinstance(index, Tensor) else index
-        return replace(
-            self,
-            rows=self.rows[index],
-            identity=self.identity[index],
-            targets=self.targets[torch.as_tensor(np.arange(len(self))[index])],
-        )
+        rows, identity = self.rows[index], self.identity[index]
+        targets = self.targets[index if isinstance(index, slice) else torch.as_tensor(index)]
+        return replace(self, rows=rows, identity=identity, targets=targets)
 
     @property
     def size(self) -> int:

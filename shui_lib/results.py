@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from shui_lib.store import save_frame
+from shui_lib.store import locked, save_frame
 
 KEY = ["dataset", "preset", "model", "n_ids", "seed", "method", "variant", "step", "split", "metric"]
 COLUMNS = [*KEY, "value", "low", "high", "seconds", "peak_mib", "device", "git", "config", "note"]
@@ -76,13 +76,14 @@ def benchmark_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def record(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Add rows to a file; a row whose key is there already is replaced. Returns all rows of the file."""
+    """Add rows to a file, however many processes do; a row whose key is there already is replaced. Returns all rows."""
     path = Path(path)
     check_rows(rows)
-    if path.is_file():
-        rows = pd.concat([read_rows(path), rows]).drop_duplicates(KEY, keep="last")
-    rows = rows.sort_values(KEY, ignore_index=True)
-    save_frame(path, rows)
+    with locked(path):
+        if path.is_file():
+            rows = pd.concat([read_rows(path), rows]).drop_duplicates(KEY, keep="last")
+        rows = rows.sort_values(KEY, ignore_index=True)
+        save_frame(path, rows)
     return rows
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shui_lib.store import CorruptFile, checksum, save_json
+from shui_lib.store import CorruptFile, checksum, locked, save_json
 
 FORMAT = 2  # raise it when a change of code makes older folders wrong
 
@@ -72,7 +72,7 @@ def load_or_compute(
     *,
     parents: Mapping[str, Stage] | None = None,
 ) -> Stage:
-    """Open the stage if it is there, else compute it.
+    """Open the stage if it is there, else compute it; of several processes that need it, one does and the others wait.
 
     Args:
         compute: fills the folder it is given, and may return facts measured on the way. It may find files of an
@@ -83,7 +83,18 @@ def load_or_compute(
     key = stage_key(kind, facts, parents)
     folder = Path(root) / f"{kind}-{key}"
     if folder.is_dir():
-        return open_stage(folder)
+        return _used(open_stage(folder), made=False)
+    with locked(folder):
+        if folder.is_dir():
+            return _used(open_stage(folder), made=False)
+        about = {"kind": kind, "key": key, "facts": facts}
+        about["parents"] = {role: parent.folder.name for role, parent in parents.items()}
+        return _used(_computed(folder, about, compute), made=True)
+
+
+def _computed(
+    folder: Path, about: Mapping[str, object], compute: Callable[[Path], Mapping[str, object] | None]
+) -> Stage:
     partial = folder.with_name(f".{folder.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     resumed = any(partial.glob("*.checkpoint"))
@@ -92,19 +103,15 @@ def load_or_compute(
     seconds = None if resumed else round(time.perf_counter() - started, 3)  # of a resumed stage it would be a part
     for leftover in partial.glob("*.checkpoint"):
         leftover.unlink()
-    lineage = {
-        "kind": kind,
-        "key": key,
-        "facts": facts,
-        "parents": {role: parent.folder.name for role, parent in parents.items()},
-        "files": {path.name: checksum(path) for path in sorted(partial.iterdir())},
-        "measured": {"seconds": seconds, **measured},
-    }
-    save_json(partial / "lineage.json", lineage)
-    try:
-        partial.rename(folder)
-    except OSError:  # another process finished the same stage first; its files are as good as ours
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(partial)
+    files = {path.name: checksum(path) for path in sorted(partial.iterdir())}
+    save_json(partial / "lineage.json", {**about, "files": files, "measured": {"seconds": seconds, **measured}})
+    partial.rename(folder)
     return open_stage(folder)
+
+
+def _used(stage: Stage, *, made: bool) -> Stage:
+    """The stage, noted in the file that SHUI_STAGES names: a sweep reads there what a run cost (`shui_lib.cost`)."""
+    if journal := os.environ.get("SHUI_STAGES"):
+        with Path(journal).open("a") as file:
+            file.write(f"{'made' if made else 'found'} {stage.folder.resolve()}\n")
+    return stage

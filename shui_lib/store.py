@@ -5,17 +5,44 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+SOON = 10.0  # seconds of waiting for a lock after which we say so
+
 
 class CorruptFile(RuntimeError):
     """A file of ours that cannot be read back."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the only process that makes this file or folder; others wait here until it is done.
+
+    The lock is held on `.NAME.lock` beside it. The system frees it when its holder dies, by kill -9 too; on several
+    machines that needs a file system whose locks they share (NFS 4, or Lustre mounted with `flock`).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), poll_interval=0.1)
+    try:
+        lock.acquire(timeout=SOON)
+    except Timeout:
+        print(f"waiting for {path.name}, which another process is making", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # of systems that keep open files
+            Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: whoever waits for this file sees it go
+        lock.release()
 
 
 def _renamed(path: Path, write) -> None:

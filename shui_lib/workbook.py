@@ -1,7 +1,6 @@
 """Run the notebooks headlessly with papermill, wrapped once: unknown parameters are errors, runs have a time limit.
 
 python -m shui_lib.workbook run --parameters DATASET=faces N_IDS=10
-python -m shui_lib.workbook results          # every committed row; resumes from what is there
 python -m shui_lib.workbook refresh          # execute in place, for committing
 """
 
@@ -22,30 +21,13 @@ import papermill
 from papermill.inspection import inspect_notebook
 
 from shui_lib.progress import progress
-from shui_lib.results import read_rows, record
+from shui_lib.results import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PICTURE = ROOT / "docs" / "request.png"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELL_LIMIT = 4 * 3600  # seconds; a cell that trains ViT-B/16 on a GPU takes an hour or two
-
-
-def settings(dataset: str, sizes: Sequence[int], seeds: int, **more: object) -> list[dict[str, object]]:
-    """Every request size with every seed."""
-    return [{"dataset": dataset, "n_ids": n, "seed": seed, **more} for seed in range(seeds) for n in sizes]
-
-
-# What `make results` runs, through the notebook that computes rows; published constants where `forms` is all.
-GRID = [
-    *settings("faces", (10,), 10, forms="all"),
-    *settings("faces", (5, 1), 10, forms="tuned"),
-    *settings("faces", (10,), 3, forms="curvature", strangers="strangers"),  # resolves an FPR of 0.01 %
-    *settings("ages", (10, 5), 10, forms="tuned"),
-    *settings("celebahq", (20, 50), 3, forms="tuned", preset="cpu", reserved=50),
-]
-WITH_ROWS = NOTEBOOKS / "05_membership_inference.ipynb"  # scores and attack of whatever `forms` names
-MINUTES = {"faces": 12, "ages": 12, "celebahq": 60}  # of one setting, for the estimate that is printed first
 
 
 def typed(words: Sequence[str]) -> dict[str, object]:
@@ -78,7 +60,8 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) ->
     if unknown:
         raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}: it takes {', '.join(known)}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("SHUI_PROGRESS", "plain")  # the kernel inherits it; its lines come out on our stderr
+    # The kernel inherits the variable; its lines come out on our stderr.
+    shown = os.environ.setdefault("SHUI_PROGRESS", "plain") != "off"
     papermill.execute_notebook(
         str(notebook),
         str(out),
@@ -86,8 +69,8 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) ->
         kernel_name="python3",
         cwd=str(notebook.parent),
         execution_timeout=CELL_LIMIT,
-        progress_bar=True,
-        stderr_file=None if os.environ["SHUI_PROGRESS"] == "off" else sys.stderr,
+        progress_bar=shown,
+        stderr_file=sys.stderr if shown else None,
     )
     return out
 
@@ -132,38 +115,15 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def run_grid(out: Path, results: Path, data_root: Path, datasets: Sequence[str] = ()) -> None:
-    """Compute every row of `GRID` whose data set is prepared (and asked for), and add it to the results folder."""
-    asked = [setting for setting in GRID if not datasets or setting["dataset"] in datasets]
-    needed = [{str(setting["dataset"]), str(setting.get("strangers", setting["dataset"]))} for setting in asked]
-    missing = {name for name in set().union(*needed) if not (data_root / name).is_dir()}
-    present = [setting for setting, names in zip(asked, needed, strict=True) if not names & missing]
-    for name in sorted(missing):
-        print(f"skipped: {name} is not prepared below {data_root} (python -m data_prep ... --out {data_root / name})")
-    minutes = sum(MINUTES[str(setting["dataset"])] for setting in present)
-    print(f"{len(present)} runs, about {minutes} minutes on two cores; stages that are there already cost nothing")
-    for setting in progress(present, desc="results", unit="run"):
-        name = "_".join(str(value) for value in setting.values())
-        rows = out / f"rows_{name}.csv"
-        parameters = {**setting, "data_root": str(data_root), "rows_file": str(rows)}
-        run_notebook(WITH_ROWS, out / f"{rows.stem}.ipynb", parameters)
-        record(results / f"rows_{setting['dataset']}.csv", read_rows(rows))
-
-
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "results", "refresh"])
+    parser.add_argument("what", choices=["run", "refresh"])
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "notebooks")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--datasets", nargs="*", default=[], help="of the grid; all that are prepared by default")
     parser.add_argument("--notebooks", type=Path, nargs="*", help="all chapters by default")
     parser.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args(argv)
-    if args.what == "results":
-        run_grid(args.out.resolve(), args.results, args.data_root.resolve(), args.datasets)
-        return
     if args.what == "refresh":
         refresh(args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb")))
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shui_lib.exercises import exercises
-from shui_lib.workbook import GRID, MINUTES, WITH_ROWS
+from shui_lib.sweep import GRID, WITH_ROWS
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 MOST_CELLS, MOST_LINES, MOST_KB = 40, 15, 600
@@ -165,4 +165,3 @@ def test_make_results_runs_a_chapter_that_takes_its_parameters():
     cell = next(cell for cell in code_cells(json.loads(WITH_ROWS.read_text())) if "parameters" in tags(cell))
     takes = {statement.target.id for statement in ast.parse(source(cell)).body}
     assert {name for setting in GRID for name in setting} | {"data_root", "rows_file"} <= takes
-    assert {str(setting["dataset"]) for setting in GRID} <= MINUTES.keys()
