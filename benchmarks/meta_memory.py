@@ -61,6 +61,6 @@ def where_it_ends(fixed: float, per_support: float, per_forget: float) -> int:
     return int((CARD - fixed) / (per_support + TIMES * per_forget))
 
 
-def slope(case: str, ours: float, theirs: float, note: str = "") -> Row:
+def slope(case: str, ours: float, theirs: float, note: str = "", *, name: str = "meta_memory") -> Row:
     """MiB per image; what falls by a page or two counts as flat."""
-    return row("meta_memory", case, Measured(None, None, max(ours, 0.0)), Measured(None, None, theirs), note)
+    return row(name, case, Measured(None, None, max(ours, 0.0)), Measured(None, None, theirs), note)

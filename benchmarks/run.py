@@ -29,6 +29,7 @@ BENCHES = (
     "rmia",
     "meta_gradient",
     "meta_memory",
+    "meta_scrub",
     "flops",
 )
 
