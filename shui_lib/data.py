@@ -63,7 +63,10 @@ class Faces:
 
     def pixels(self, *, device: torch.device | str = "cpu", size: int | None = None) -> Tensor:
         """All images of the view as (N, 3, size, size) float32, normalised with mean = std = 0.5."""
-        x = torch.from_numpy(np.ascontiguousarray(self.images[self.rows])).to(device)  # (N, H, W, 3)
+        x = torch.from_numpy(np.ascontiguousarray(self.images[self.rows]))  # (N, H, W, 3)
+        if torch.device(device).type == "cuda":
+            x = x.pin_memory()  # page-locked: the copy runs beside what the GPU is doing
+        x = x.to(device, non_blocking=True)
         x = x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         if size is not None and size != x.shape[-1]:
             x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

@@ -288,11 +288,12 @@ def test_trends_are_filled_where_zero_lies_outside():
 
 
 def test_doses_have_an_axes_a_factor():
-    rows = [(f, d, m, 1.0, 0.5, 1.5) for f in ("pose", "light") for m in ("pgu one-shui", "") for d in ("0", "1", "2")]
+    rows = [(f, d, m, 1.0, 0.5, 1.5) for f in ("pose", "light") for m in ("pgu one-shui", "") for d in (0, 0.5, 1)]
     doses = pd.DataFrame(rows, columns=["factor", "dose", "form", "mean", "low", "high"])
     axes = plt.subplots(1, 2)[1]
     figures.plot_doses(doses, axes, "gap")
     assert [ax.get_xlabel() for ax in axes] == ["pose", "light"]
+    assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["0", "0.5", "1"]
     assert axes[1].get_legend_handles_labels()[1] == ["PGU one-shui"]
 
 

@@ -132,10 +132,9 @@ def paragraph(begins: str) -> str:
     return text
 
 
-def committed() -> pd.DataFrame:
-    return read_rows(Path(__file__).parent.parent / "results" / "rows_faces.csv").query(
-        "dataset == 'faces' and n_ids == 10"
-    )
+def committed(n_ids: int = 10) -> pd.DataFrame:
+    rows = read_rows(Path(__file__).parent.parent / "results" / "rows_faces.csv")
+    return rows.query("dataset == 'faces' and n_ids == @n_ids")
 
 
 def test_the_paragraph_on_metaunlearn_says_what_the_rows_say():
@@ -168,3 +167,27 @@ def test_the_paragraph_on_curvature_says_what_the_rows_say():
     mean = result_table(rows).mean
     assert f"from {mean.loc['original', 'RMIA AUC']:.0f} to {mean.loc['curvature', 'RMIA AUC']:.0f}" in text
     assert f"costs {mean.loc['original', 'retain'] - mean.loc['curvature', 'retain']:.1f} points of retain" in text
+    five, one = committed(5), committed(1)
+    interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    assert f"it is the same: {interval}".format_map(differences(five, ["curvature"]).loc["curvature"]) in text
+    alone = differences(one, ["curvature", "retrained_again"])
+    assert f"it loses**, {interval}".format_map(alone.loc["curvature"]) in text
+    assert f"the untouched one ({interval})".format_map(alone.loc["retrained_again"]) in text
+    mean = result_table(one).mean
+    assert f"costs {mean.loc['original', 'retain'] - mean.loc['curvature', 'retain']:.1f} points of retain and" in text
+    assert f"from {mean.loc['original', 'RMIA AUC']:.0f} to {mean.loc['curvature', 'RMIA AUC']:.0f} forgets" in text
+
+
+def test_the_paragraph_on_sequences_says_what_the_rows_say():
+    text = paragraph("One request after another")
+    rows = read_rows(Path(__file__).parent.parent / "results" / "rows_sequential.csv")
+    end = rows[(rows["step"] == 20) & (rows["metric"] == "tow")]
+    assert end["seed"].nunique() == 3 and "three seeds" in text
+    mean = end.groupby(["method", "variant"])["value"].mean()
+    for words, form in {
+        "Curvature ends at a Tug-of-War of {:.1f}": ("curvature", "union"),
+        "the untouched model has {:.1f}": ("original", ""),
+        "from the latest model it ends at {:.1f}": ("curvature", "latest"),
+        "at {:.1f} with a fifth of the step for five": ("curvature", "share 5"),
+    }.items():
+        assert words.format(mean[form]) in text
