@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from shui_lib.arguments import ROOT, add_setting
 from shui_lib.config import ALL_INPUTS
 from shui_lib.experiment import Experiment
 from shui_lib.progress import progress
@@ -64,16 +65,9 @@ def ablation_rows(experiment: Experiment, name: str, settings: Settings) -> pd.D
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Choose η for every row, record trials in results/selection_ablations.csv, rows in results/rows_ablations.csv."""
-    here = Path(__file__).parent.parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="faces")
-    parser.add_argument("--n-ids", type=int, default=10)
-    parser.add_argument("--preset", default="cpu")
-    parser.add_argument("--reserved", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data-root", type=Path, default=here / "data")
-    parser.add_argument("--runs-root", type=Path, default=here / "runs")
-    parser.add_argument("--results", type=Path, default=here / "results")
+    add_setting(parser)
+    parser.add_argument("--results", type=Path, default=ROOT / "results")
     args = vars(parser.parse_args(argv))
     results, seeds, reserved = args.pop("results"), args.pop("seeds"), args.pop("reserved")
     requests = pool_requests(**args)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from shui_lib.arguments import ROOT, add_setting
 from shui_lib.experiment import Experiment
 from shui_lib.methods import Given
 from shui_lib.metrics import Scores, score, tug_of_war
@@ -86,16 +87,9 @@ def prices(curves: pd.DataFrame) -> pd.DataFrame:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
-    here = Path(__file__).parent.parent
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="faces")
-    parser.add_argument("--n-ids", type=int, default=10)
-    parser.add_argument("--preset", default="cpu")
-    parser.add_argument("--reserved", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data-root", type=Path, default=here / "data")
-    parser.add_argument("--runs-root", type=Path, default=here / "runs")
-    parser.add_argument("--results", type=Path, default=here / "results" / "tradeoff.csv")
+    add_setting(parser)
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "tradeoff.csv")
     args = vars(parser.parse_args(argv))
     path, seeds = args.pop("results"), args.pop("seeds")
     for seed in progress(seeds, desc="trade-off", unit="seed"):

@@ -36,11 +36,12 @@ MAY_IMPORT = {
     "train": {"config", "data", "metrics", "models", "predict", "progress", "randomness", "store"},
     "meta_gradient": {"data", "meta_loss", "models", "predict"},
     "objectives": {"data", "distillation", "meta_gradient", "metrics", "models", "predict"},
-    "ablations": {"config", "experiment", "progress", "results", "selection"},
+    "ablations": {"arguments", "config", "experiment", "progress", "results", "selection"},
     "distillation": {"data", "models", "predict", "randomness"},
     "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
     "kfac": {"data", "models", "predict", "preconditioners", "progress"},
     "machine": set(),
+    "arguments": set(),
     "rmia": set(),  # arrays only
     "analyses": {"metrics", "predict", "store"},
     "attack": {"rmia"},
@@ -65,7 +66,7 @@ MAY_IMPORT = {
     "sequential": {
         "data", "experiment", "methods", "metrics", "models", "names", "predict", "progress", "results", "settings",
     },
-    "tradeoff": {"experiment", "methods", "metrics", "models", "predict", "progress", "store"},
+    "tradeoff": {"arguments", "experiment", "methods", "metrics", "models", "predict", "progress", "store"},
     "workbook": {"progress", "results"},
     "cluster": set(),
     "cost": {"stages"},

@@ -1,0 +1,19 @@
+"""Command-line arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def add_setting(parser: argparse.ArgumentParser) -> None:
+    """What an `Experiment` takes, over several seeds: dataset, n_ids, preset, reserved, seeds and both folders."""
+    parser.add_argument("--dataset", default="faces")
+    parser.add_argument("--n-ids", type=int, default=10)
+    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--reserved", type=int, default=10)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
+    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
