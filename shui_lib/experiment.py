@@ -130,6 +130,22 @@ class Experiment:
         other.settings = _by_form(settings)
         return other
 
+    def with_n_ids(self, n_ids: int) -> Experiment:
+        """The same experiment with as many people asking; the requests of one seed are nested."""
+        return Experiment(
+            dataset=self.dataset,
+            n_ids=n_ids,
+            seed=self.seed,
+            preset=self.preset,
+            data_root=self.folder.parent,
+            runs_root=self.runs.parent,
+            reserved=self.reserved,
+            from_pool=self.from_pool,
+            strangers=self.strangers,
+            settings=self.settings,
+            device=str(self.device),
+        )
+
     def stage(self, model: str) -> Stage:
         """The stage that holds a model, named as in `shui_lib.names`."""
         return self._trained(model) if is_trained(model) else self._unlearned(model)

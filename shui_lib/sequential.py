@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
 import pandas as pd
 import torch
 
 from shui_lib.data import Faces
 from shui_lib.experiment import Experiment
-from shui_lib.methods import Given
+from shui_lib.methods import Artefacts, Given, Method
 from shui_lib.metrics import Scores, score, score_name, tug_of_war
 from shui_lib.models import FaceModel
 from shui_lib.names import Form
@@ -85,13 +86,17 @@ def server(experiment: Experiment, form: str, *, base: str = "original", share: 
     """
     name = f"{form}@{base}"
 
+    @cache  # artefacts are read once for all requests of one size
+    def tuned(n_ids: int) -> tuple[Method, Artefacts]:
+        there = _with_settings_for(experiment, form, n_ids)
+        return there.method(name), there.artefacts(name)
+
     def serve(model: FaceModel, photos: Faces) -> FaceModel:
-        tuned = _with_settings_for(experiment, form, max(share, len(photos)))
-        method = tuned.method(name)
+        method, artefacts = tuned(max(share, len(photos)))
         method = replace(method, eta=method.eta / share)
         given = Given({"support": photos}).only(method.needs)
         generator = torch.Generator().manual_seed(experiment.seed)
-        return method.unlearn(model, given, tuned.artefacts(name), generator=generator)
+        return method.unlearn(model, given, artefacts, generator=generator)
 
     return serve
 
@@ -124,7 +129,7 @@ def rows(
     models = iter([experiment.model("original")] * n) if waits else sequence(experiment, form, strategy, size=size)
     found = []
     for step, model in enumerate(progress(models, desc=f"{form} {strategy}", unit="request", total=n), start=1):
-        at = _at(experiment, step)
+        at = experiment.with_n_ids(step)
         values = _scores(at, model, experiment.part("retain"))
         if step % every == 0:
             values["all", "tow"] = _tug_of_war(at, model, values)
@@ -140,24 +145,10 @@ def retrained_rows(experiment: Experiment, *, every: int) -> pd.DataFrame:
     """Rows of the models retrained after every `every`-th request."""
     found = []
     for step in range(every, experiment.n_ids + 1, every):
-        at = _at(experiment, step)
+        at = experiment.with_n_ids(step)
         values = _scores(at, at.model("retrained"), experiment.part("retain")) | {("all", "tow"): 100.0}
         found.append(make_rows(values, experiment.about(Form("retrained")) | {"step": step}))
     return pd.concat(found, ignore_index=True)
-
-
-def _at(experiment: Experiment, step: int) -> Experiment:
-    """The same experiment when `step` people have asked; its requests are nested."""
-    return Experiment(
-        dataset=experiment.dataset,
-        n_ids=step,
-        seed=experiment.seed,
-        preset=experiment.preset,
-        data_root=experiment.folder.parent,
-        runs_root=experiment.runs.parent,
-        reserved=experiment.reserved,
-        device=str(experiment.device),
-    )
 
 
 def _scores(at: Experiment, model: FaceModel, stay: Faces) -> dict[tuple[str, str], float | Measured]:

@@ -348,6 +348,17 @@ def test_scores_are_those_of_the_images_of_each_split(finished):
         assert one.score("original", part) == pytest.approx(shui_lib.experiment.score(logits, faces.targets), abs=1e-4)
 
 
+def test_with_another_number_of_people_all_else_stays(copied):
+    changed = {"strangers": "tiny", "seed": 1, "settings": {"gradient_ascent": {"eta": 0.5}}}
+    three = experiment(copied, **changed)
+    two, again = three.with_n_ids(2), experiment(copied, **changed, n_ids=2)
+    same = {name: value for name, value in vars(again).items() if isinstance(value, (str, int, dict, Path))}
+    assert same.items() <= vars(two).items() and {"dataset", "reserved", "strangers", "settings"} <= same.keys()
+    assert two.device == again.device
+    assert two.request.identities.tolist() == three.request.identities[:2].tolist()
+    assert two.stage("original").key == three.stage("original").key, "nested requests share an original"
+
+
 # The attack
 
 
