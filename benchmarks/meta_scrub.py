@@ -27,7 +27,7 @@ def knowledge(p: Problem) -> Knowledge:
     retain = noise(len(p.forget), p.model.image_size)
     said = [predict(p.model, faces, batch=p.micro_batch).logits for faces in (p.forget, retain, p.support)]
     tilt = torch.linspace(-0.5, 0.5, K)
-    return Knowledge(p.forget, said[0] + tilt, p.support, said[2], retain, said[1] - tilt)
+    return Knowledge(p.forget, p.support, said[2], said[0] + tilt, retain, said[1] - tilt)
 
 
 def ours(p: Problem) -> Tensor:

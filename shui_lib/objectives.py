@@ -49,11 +49,11 @@ class Knowledge(NamedTuple):
     """The images of one simulated request, and what the original model says of those that it is asked about."""
 
     forget: Faces
-    forget_said: Tensor  # (|D_f|, K) logits under θ
     val: Faces
-    val_said: Tensor
-    retain: Faces  # read by SCRUB's loss alone
-    retain_said: Tensor
+    val_said: Tensor  # (|D_v|, K) logits under θ
+    forget_said: Tensor | None = None  # this and the others are read by SCRUB's loss alone
+    retain: Faces | None = None
+    retain_said: Tensor | None = None
 
 
 def alignment_objective(

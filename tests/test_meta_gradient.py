@@ -131,7 +131,7 @@ def agreement(dtype, multilabel, inputs, objective, *, curved=False) -> float:
         # What θ says of D_f and D_r is shifted a little: at θ itself SCRUB's divergence has no slope.
         said = [model(faces.pixels().to(dtype)).logits for faces in (forget, val, retain)]
         shift = 0.5 * torch.linspace(-1, 1, K, dtype=dtype)
-    known = Knowledge(forget, said[0] + shift, val, said[1], retain, said[2] - shift)
+    known = Knowledge(forget, val, said[1], said[0] + shift, retain, said[2] - shift)
     ids = torch.from_numpy(support.identity)
     factors = kfac(model, forget, generator=torch.Generator().manual_seed(0)) if curved else None
     objective = objective | ({"precondition": Preconditioner(factors, damping=1.0)} if curved else {})

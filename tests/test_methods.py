@@ -356,3 +356,9 @@ def test_the_paper_preset_reads_all_inputs_whatever_was_selected_for_small_model
     assert ALL_INPUTS == INPUTS
     for dataset, n_ids in (("celebahq", 20), ("faces", 10)):
         assert settings_for("meta_unlearn", preset="paper", dataset=dataset, n_ids=n_ids)["inputs"] == INPUTS
+
+
+@pytest.mark.parametrize("setting", ["distance", "objective", "preconditioner"])
+def test_a_word_that_meta_unlearn_does_not_know_is_named_with_its_choices(setting):
+    with pytest.raises(ValueError, match=f"{setting}='nothing' is unknown: choose .* or "):
+        make_method("meta_unlearn", {setting: "nothing"})

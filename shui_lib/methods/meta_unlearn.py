@@ -19,7 +19,7 @@ from shui_lib.meta_gradient import Precondition, Theta, meta_gradient, parameter
 from shui_lib.meta_loss import INPUTS, LearnedLoss
 from shui_lib.methods import Artefacts, Given, register, with_parameters
 from shui_lib.models import FaceModel
-from shui_lib.objectives import Knowledge, Verdict, judge_alignment, judge_as_scrub
+from shui_lib.objectives import DISTANCES, OBJECTIVES, Knowledge, Verdict, judge_alignment, judge_as_scrub
 from shui_lib.predict import predict
 from shui_lib.progress import progress
 from shui_lib.randomness import draw_seed, epoch_generator, seeded
@@ -27,7 +27,7 @@ from shui_lib.splits import FEWEST_IMAGES, simulated_requests
 from shui_lib.store import load_note, load_tensors, save_tensors
 from shui_lib.train import pack, unpack
 
-PRECONDITIONERS = ("none", "kfac")
+CHOICES = {"distance": tuple(DISTANCES), "objective": OBJECTIVES, "preconditioner": ("none", "kfac")}
 
 
 @register("meta_unlearn", needs=("support",), prepares_on=("train", "val"))
@@ -50,6 +50,12 @@ class MetaUnlearn:
     val_sample: int = 256  # validation images per simulated request, and images of others for "scrub"
     micro_batch: int = 64
     bf16: bool = False  # on the images to forget and on validation, never on S
+
+    def __post_init__(self) -> None:
+        """ValueError: a word that is none of a setting's choices."""
+        for setting, choices in CHOICES.items():
+            if getattr(self, setting) not in choices:
+                raise ValueError(f"{setting}={getattr(self, setting)!r} is unknown: choose {' or '.join(choices)}")
 
     def prepare(
         self,
@@ -86,9 +92,6 @@ class MetaUnlearn:
 
     def _factors(self, model: FaceModel, train: Faces, generator: torch.Generator) -> dict[str, Tensor]:
         """Curvature of the training data as artefacts; nothing for plain steps."""
-        if self.preconditioner not in PRECONDITIONERS:
-            known = " or ".join(PRECONDITIONERS)
-            raise ValueError(f"preconditioner={self.preconditioner!r} is unknown: choose {known}")
         return packed(kfac(model, train, generator=generator)) if self.preconditioner == "kfac" else {}
 
     def _precondition(self, artefacts: Mapping[str, Tensor], theta: Theta) -> Preconditioner | None:
@@ -169,13 +172,13 @@ class _MetaTraining:
 
     def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> Knowledge:
         """What the objective may look at; images of others are drawn for SCRUB's loss alone."""
-        nobody = Knowledge(self.train[forget], None, self.val[val], self.val_said[val], None, None)
+        known = Knowledge(self.train[forget], self.val[val], self.val_said[val])
         if self.train_said is None:
-            return nobody
+            return known
         others = np.setdiff1d(np.arange(len(self.train)), np.append(support, forget))
         retain = others[torch.randperm(len(others), generator=generator)[: self.method.val_sample].numpy()]
         said = {"forget_said": self.train_said[forget], "retain_said": self.train_said[retain]}
-        return nobody._replace(retain=self.train[retain], **said)
+        return known._replace(retain=self.train[retain], **said)
 
     def _one_request(self, support: Faces, known: Knowledge) -> dict[str, float]:
         """Unlearn, judge, and move φ by one optimizer step."""
