@@ -18,9 +18,10 @@ import pandas as pd
 from shui_lib.arguments import ROOT, add_setting
 from shui_lib.config import ALL_INPUTS
 from shui_lib.experiment import Experiment
+from shui_lib.methods import Method, make_method
 from shui_lib.progress import progress
 from shui_lib.results import record as record_rows
-from shui_lib.selection import PoolRequest, judge, pool_requests, record
+from shui_lib.selection import PoolRequest, judge, pool_requests, record, rehearsed
 
 FORM = "meta_unlearn"
 ETAS = (3e-4, 1e-3, 3e-3)
@@ -49,9 +50,9 @@ def ablations(n_ids: int) -> dict[str, dict[str, object]]:
 
 def choose_eta(change: Settings, requests: Sequence[PoolRequest]) -> pd.DataFrame:
     """The trials of one row: each η with Tug-of-War against the fold models, and A, over the requests."""
-    n_ids, lines = len(requests[0].group), []
+    size, lines = rehearsed(len(requests[0].group)), []
     for eta in ETAS:
-        settings = {**BASE, "simulated_n_ids": max(n_ids, 2), **change, "eta": eta}
+        settings = {**BASE, "simulated_n_ids": size, **change, "eta": eta}
         settings["eta"] = eta / settings.get("steps", 1)  # several steps go as far as one
         tried = [judge(e.with_settings({FORM: settings}), FORM, group, wanted) for e, group, wanted in requests]
         lines.append({"settings": json.dumps(settings), **pd.DataFrame(tried).mean(), "requests": len(tried)})
@@ -72,8 +73,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     results, seeds, reserved = args.pop("results"), args.pop("seeds"), args.pop("reserved")
     requests = pool_requests(**args)
     key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
+    known: dict[Method, pd.DataFrame] = {}  # three rows are MetaUnlearn as it is, under three names
     for name, change in progress(ablations(args["n_ids"]).items(), desc="ablations", unit="row"):
-        tried = choose_eta(change, requests).assign(**key, form=f"{FORM} {name}", seeds=1)
+        what = make_method(FORM, {**BASE, "simulated_n_ids": rehearsed(args["n_ids"]), **change})
+        if what not in known:
+            known[what] = choose_eta(change, requests)
+        tried = known[what].assign(**key, form=f"{FORM} {name}", seeds=1)
         record(results / "selection_ablations.csv", tried, [*key, "form"], "settings")
         chosen = json.loads(tried.loc[tried["tow"].idxmax(), "settings"])
         for seed in seeds:

@@ -160,6 +160,11 @@ def pool_requests(*, n_ids: int, seeds: Sequence[int] = SEEDS, **where: object) 
     return [PoolRequest(e, group, fold_scores(e, group)) for e, groups in pools for group in groups]
 
 
+def rehearsed(n_ids: int) -> int:
+    """People in MetaUnlearn's rehearsals: as many as in the request, and a larger number for one (as the paper)."""
+    return n_ids if n_ids > 1 else 10
+
+
 def search(form: str, requests: Sequence[PoolRequest]) -> pd.DataFrame:
     """Run every trial of a form; one row per trial, averaged over the requests."""
     experiment, found = requests[0].experiment, []
@@ -169,7 +174,7 @@ def search(form: str, requests: Sequence[PoolRequest]) -> pd.DataFrame:
     key = {"preset": experiment.preset, "dataset": experiment.dataset, "n_ids": n_ids, "form": form}
     for settings in progress(TRIALS[form], desc=f"tune {form}", unit="trial"):
         if form == "meta_unlearn":  # the pool's experiment holds one large request
-            settings = {**settings, "simulated_n_ids": n_ids if n_ids > 1 else 10}
+            settings = {**settings, "simulated_n_ids": rehearsed(n_ids)}
         judged = [judge(e.with_settings({form: settings}), form, group, wanted) for e, group, wanted in requests]
         counts = {"seeds": len({r.experiment.seed for r in requests}), "requests": len(judged)}
         found.append({**key, "settings": json.dumps(settings), **pd.DataFrame(judged).mean(), **counts})

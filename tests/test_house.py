@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "train": {"config", "data", "metrics", "models", "predict", "progress", "randomness", "store"},
     "meta_gradient": {"data", "meta_loss", "models", "predict"},
     "objectives": {"data", "distillation", "meta_gradient", "metrics", "models", "predict"},
-    "ablations": {"arguments", "config", "experiment", "progress", "results", "selection"},
+    "ablations": {"arguments", "config", "experiment", "methods", "progress", "results", "selection"},
     "distillation": {"data", "models", "predict", "randomness"},
     "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
     "kfac": {"data", "models", "predict", "preconditioners", "progress"},
