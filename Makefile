@@ -31,6 +31,8 @@ workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly;
 
 results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json) ## recompute every committed result row (hours; resumes)
 	$(BIN)/python -m shui_lib.sweep results --data-root $(DATA_ROOT) $(SWEEP)
+	$(BIN)/python -m shui_lib.ablations --data-root $(DATA_ROOT)
+	$(BIN)/python -m shui_lib.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 3
 
 sweep: $(READY) data/faces/dataset.json ## runs of your choice on many workers: SWEEP="--datasets faces --seeds 0 1 --workers 2 --dry-run"
 	$(BIN)/python -m shui_lib.sweep grid --data-root $(DATA_ROOT) $(SWEEP)

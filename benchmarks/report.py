@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Row
+from shui_lib.store import save_section
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, SPEED = ROOT / "results", ROOT / "docs" / "speed.md"
-BEGIN, END = "<!-- figures: written by `make bench` -->", "<!-- end of figures -->"
 HEADINGS = ("", "case", "ours, s", "twin, s", "faster", "ours, MiB", "twin, MiB", "less")
 
 
@@ -74,12 +74,8 @@ def report() -> str:
 
 
 def write_speed() -> None:
-    """Put the current report between the two markers of docs/speed.md. ValueError: a marker is missing."""
-    text = SPEED.read_text()
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{SPEED} lacks the markers {BEGIN} and {END}: put them around the figures")
-    before, rest = text.split(BEGIN)
-    SPEED.write_text(f"{before}{BEGIN}\n\n{report()}\n\n{END}{rest.split(END)[1]}")
+    """Put the current report between its markers in docs/speed.md. ValueError: a marker is missing."""
+    save_section(SPEED, "figures", report(), by="make bench")
 
 
 def _number(value: float | None) -> str:

@@ -8,6 +8,7 @@ losses in nats.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from shui_lib.metrics import average_precision, score
 from shui_lib.predict import task_loss
-from shui_lib.store import save_frame
+from shui_lib.store import locked, save_frame
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
 RESAMPLES = 2000
@@ -228,16 +229,31 @@ def with_recorded(people: pd.DataFrame, path: Path | str, *, record: bool = Fals
         record: also write them to the file, in place of its lines of the same setting and seeds.
         setting: dataset, preset and n_ids.
     """
-    path, others = Path(path), pd.DataFrame(columns=[*setting, *people.columns])
-    if path.is_file():
-        others = pd.read_csv(path)
-    same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
-    further = others[same & ~others["seed"].isin(people["seed"])]
-    if record:
-        ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
-        kept = [part for part in (others[~same], further, ours) if len(part)]
-        save_frame(path, pd.concat(kept).sort_values([*setting, "seed"], kind="stable"))
+    path = Path(path)
+    with locked(path) if record else nullcontext():
+        others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
+        same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
+        further = others[same & ~others["seed"].isin(people["seed"])]
+        if record:
+            ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
+            kept = [part for part in (others[~same], further, ours) if len(part)]
+            save_frame(path, pd.concat(kept).sort_values([*setting, "seed"], kind="stable"))
     return pd.concat([people, further[people.columns]] if len(further) else [people], ignore_index=True)
+
+
+def mean_of_best(people: pd.DataFrame, forms: Sequence[str], best: int = 3) -> tuple[list[str], pd.DataFrame]:
+    """The forms with the highest Tug-of-War, and what they do to every person on average (paper, Figures 4 and 5).
+
+    Args:
+        people: columns form, seed, identity, tow.
+        forms: those that compete.
+    Returns:
+        Names of the `best` forms, and a line a seed and identity with the means of all numbers.
+    """
+    rivals = people[people["form"].isin(forms)]
+    top = rivals.groupby("form")["tow"].mean().nlargest(best).index
+    chosen = rivals[rivals["form"].isin(top)]
+    return list(top), chosen.groupby(["seed", "identity"], as_index=False).mean(numeric_only=True)
 
 
 def _four_digits(value: object) -> object:

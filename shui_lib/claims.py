@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from shui_lib.analyses import Trend, trend
+from shui_lib.analyses import Trend, mean_of_best, trend
 from shui_lib.results import benchmark_rows, form_of, paired_difference, read_rows
 
 OURS = "meta_unlearn"
@@ -113,9 +113,7 @@ def _distances(path: Path, claim: str, sign: int, chapter: str) -> Claim:
     """The paper's figure: mAP, averaged over the three methods with the highest Tug-of-War."""
     people, found = pd.read_csv(path), []
     for (dataset, n_ids), group in people.groupby(["dataset", "n_ids"]):
-        methods = group[~group["form"].isin(["original", "retrained", "retrained_again"])]
-        top = methods.groupby("form")["tow"].mean().nlargest(3).index
-        mean = methods[methods["form"].isin(top)].groupby(["seed", "identity"], as_index=False).mean(numeric_only=True)
+        _, mean = mean_of_best(group, [*set(group["form"]) - {"original", "retrained", "retrained_again"}])
         who = {"identity": mean["identity"], "within": mean["seed"], "generator": np.random.default_rng(0)}
         found.append((f"{dataset}/{n_ids}", trend(mean["euclid"], mean["score"], **who)))
     verdict = _verdict([t.low > 0 if sign > 0 else t.high < 0 for _, t in found])

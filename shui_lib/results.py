@@ -76,13 +76,16 @@ def benchmark_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def record(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Add rows to a file, however many processes do; a row whose key is there already is replaced. Returns all rows."""
+    """Add rows to a file, however many processes do; a row whose key is there already is replaced. Returns all rows.
+
+    Numbers are rounded to six decimals.
+    """
     path = Path(path)
     check_rows(rows)
     with locked(path):
         if path.is_file():
             rows = pd.concat([read_rows(path), rows]).drop_duplicates(KEY, keep="last")
-        rows = rows.sort_values(KEY, ignore_index=True)
+        rows = rows.sort_values(KEY, ignore_index=True).round(6)
         save_frame(path, rows)
     return rows
 

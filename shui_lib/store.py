@@ -87,6 +87,20 @@ def save_text(path: Path, text: str) -> None:
     _renamed(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def save_section(path: Path, name: str, text: str, *, by: str) -> None:
+    """Put text between `<!-- NAME: written by `BY` -->` and `<!-- end of NAME -->` of a Markdown file.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    begin, end = f"<!-- {name}: written by `{by}` -->", f"<!-- end of {name} -->"
+    whole = path.read_text(encoding="utf-8")
+    if begin not in whole or end not in whole:
+        raise ValueError(f"{path} lacks the markers {begin} and {end}: put them around the section")
+    before, rest = whole.split(begin)
+    save_text(path, f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+
+
 def save_json(path: Path, value: object) -> None:
     """Write JSON that people can read."""
     save_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -28,24 +28,45 @@ from shui_lib.run import DATA, Places, Run, done, execute, short_hash
 from shui_lib.workbook import NOTEBOOKS, ROOT, typed
 
 WITH_ROWS = NOTEBOOKS / "05_membership_inference.ipynb"  # scores and attack of whatever `forms` names
+PEOPLE = [NOTEBOOKS / f"{name}.ipynb" for name in ("07_support_distance", "08_retain_proximity")]
+SEQUENCES = NOTEBOOKS / "10_sequential_requests.ipynb"
+FILES = {WITH_ROWS: "rows_{dataset}_{n_ids}.csv", SEQUENCES: "rows_sequential.csv"}  # of a folder of rows
 TOGETHER = ("dataset", "preset", "reserved", "seed")  # runs that agree in these share an original model
 
 
 # Which runs ---------------------------------------------------------------------------------------------------------
 
 
-def settings(dataset: str, sizes: Sequence[int], seeds: int, **more: object) -> list[dict[str, object]]:
-    """Every request size with every seed."""
-    return [{"dataset": dataset, "n_ids": n, "seed": seed, **more} for seed in range(seeds) for n in sizes]
+def tables(dataset: str, sizes: Sequence[int], seeds: int, **more: object) -> list[Run]:
+    """Scores and attack for every request size and seed."""
+    return [
+        Run(WITH_ROWS, {"dataset": dataset, "n_ids": n, "seed": seed, **more}) for seed in range(seeds) for n in sizes
+    ]
 
 
-# What `make results` runs, through the notebook that computes rows; published constants where `forms` is all.
+def people(dataset: str, n_ids: int, seeds: int, **more: object) -> list[Run]:
+    """What chapters 07 and 08 record of single people."""
+    every = " ".join(map(str, range(seeds)))
+    return [Run(path, {"dataset": dataset, "n_ids": n_ids, "seeds": every, "record": True, **more}) for path in PEOPLE]
+
+
+def sequences(dataset: str, seeds: int, **more: object) -> list[Run]:
+    """Twenty requests, one after another, with a retrained model after every fifth."""
+    twenty = {"n_ids": 20, "reserved": 20, "every": 5, "forms": "gradient_ascent curvature meta_unlearn"}
+    return [Run(SEQUENCES, {"dataset": dataset, **twenty, "seed": s, "attacked": True, **more}) for s in range(seeds)]
+
+
+# What `make results` runs. Published constants where `forms` is all; with strangers an FPR of 0.01 % is resolved.
+PHOTOS = {"preset": "cpu", "reserved": 50}
 GRID = [
-    *settings("faces", (10,), 10, forms="all"),
-    *settings("faces", (5, 1), 10, forms="tuned"),
-    *settings("faces", (10,), 3, forms="curvature", strangers="strangers"),  # resolves an FPR of 0.01 %
-    *settings("ages", (10, 5), 10, forms="tuned"),
-    *settings("celebahq", (20, 50), 3, forms="tuned", preset="cpu", reserved=50),
+    *tables("faces", (10,), 10, forms="all"),
+    *tables("faces", (5, 1), 10, forms="tuned"),
+    *tables("faces", (10,), 3, forms="curvature", strangers="strangers"),
+    *tables("ages", (10, 5), 10, forms="tuned"),
+    *tables("celebahq", (20, 50), 3, forms="tuned", **PHOTOS),
+    *people("faces", 10, 10),
+    *people("celebahq", 20, 3, **PHOTOS),
+    *sequences("faces", 3),
 ]
 
 
@@ -91,12 +112,12 @@ def prepared(runs: Sequence[Run], data_root: Path) -> list[Run]:
 
 
 def gather(runs: Sequence[Run], places: Places, rows: Path) -> None:
-    """Rows of all finished runs into one file, or, if `rows` is a folder, into a file for each data set."""
+    """Rows of all finished runs into one file, or, if `rows` is a folder, into those that `FILES` names."""
     found: dict[Path, list[pd.DataFrame]] = {}
     for run in runs:
         mine = places.out / run.name / "rows.csv"
         if mine.is_file() and done(run, places):
-            target = rows if rows.suffix == ".csv" else rows / f"rows_{run.parameters['dataset']}.csv"
+            target = rows if rows.suffix == ".csv" else rows / FILES[run.notebook].format_map(run.parameters)
             found.setdefault(target, []).append(read_rows(mine))
     for target, frames in found.items():
         every = record(target, pd.concat(frames).drop_duplicates(KEY, keep="last"))
@@ -160,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _runs(args: argparse.Namespace) -> list[Run]:
     if args.what == "results":
-        return apart([Run(WITH_ROWS, s) for s in GRID if not args.datasets or s["dataset"] in args.datasets])
+        return apart([run for run in GRID if not args.datasets or run.parameters["dataset"] in args.datasets])
     axes = {"dataset": args.datasets or ["faces"], "n_ids": args.n_ids, "seed": args.seeds, "forms": args.forms}
     return grid_of([path.resolve() for path in args.notebooks], axes, **typed(args.parameters))
 

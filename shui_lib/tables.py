@@ -17,6 +17,7 @@ from pandas.io.formats.style import Styler
 from shui_lib import claims
 from shui_lib.methods import REGISTRY, make_method
 from shui_lib.results import benchmark_rows, form_of, paired_difference, read_rows
+from shui_lib.store import save_section
 
 ORDER = (
     "original", "retrained", "retrained_again",
@@ -197,26 +198,16 @@ def _cell(mean: float, std: float, paper: float, reason: str, form: str) -> str:
     return text + ("" if np.isnan(paper) else f" [{paper:{form}}]")
 
 
-SECTIONS = {  # what stands between "<!-- NAME: written by `make tables` -->" and "<!-- end of NAME -->"
+SECTIONS = {  # of the README, by name
     "results": report,
     "claims": lambda folder: claims.markdown(claims.claims(folder)),
 }
 
 
 def write_readme(readme: Path, results: Path) -> None:
-    """Put the current tables between their markers in the README.
-
-    Raises:
-        ValueError: a marker is missing.
-    """
-    text = readme.read_text()
+    """Put the current tables between their markers in the README. ValueError: a marker is missing."""
     for name, written in SECTIONS.items():
-        begin, end = f"<!-- {name}: written by `make tables` -->", f"<!-- end of {name} -->"
-        if begin not in text or end not in text:
-            raise ValueError(f"{readme} lacks the markers {begin} and {end}: put them around the section")
-        before, rest = text.split(begin)
-        text = f"{before}{begin}\n\n{written(results)}\n\n{end}{rest.split(end)[1]}"
-    readme.write_text(text)
+        save_section(readme, name, written(results), by="make tables")
 
 
 if __name__ == "__main__":

@@ -215,6 +215,19 @@ def test_people_of_further_seeds_join_those_measured_now(tmp_path):
     assert pd.read_csv(path)["gap"].tolist() == [0.1235, 0.9], "recorded again is recorded once"
 
 
+def test_the_best_forms_by_hand():
+    tows = {"a": (90.0, 80.0), "b": (70.0, 95.0), "c": (60.0, 60.0), "original": (99.0, 99.0)}  # by seed
+    lines = [
+        {"form": form, "seed": seed, "identity": who, "tow": tow[seed], "gap": who + 10 * (form == "a")}
+        for form, tow in tows.items()
+        for seed in (0, 1)
+        for who in (3, 4)
+    ]
+    top, mean = analyses.mean_of_best(pd.DataFrame(lines), ["a", "b", "c"], best=2)
+    assert top == ["a", "b"], "85.0, 82.5, and 60"
+    assert mean[["seed", "identity", "gap"]].to_numpy().tolist() == [[0, 3, 8], [0, 4, 9], [1, 3, 8], [1, 4, 9]]
+
+
 def test_bins_hold_everyone_once_in_order():
     frame = pd.DataFrame({"x": chance(1).permutation(23), "identity": np.arange(23)}).assign(y=lambda f: 2.0 * f["x"])
     found = analyses.binned(frame, "x", "y", bins=4, generator=chance())

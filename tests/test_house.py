@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "attack": {"rmia"},
     "results": {"store"},
     "claims": {"analyses", "results"},
-    "tables": {"claims", "methods", "results"},  # methods: for the access column
+    "tables": {"claims", "methods", "results", "store"},  # methods: for the access column
     "experiment": {
         "attack", "config", "data", "machine", "methods", "metrics", "models", "names", "predict", "results", "serve",
         "settings", "splits", "stages", "store", "train",

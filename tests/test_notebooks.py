@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shui_lib.exercises import exercises
-from shui_lib.sweep import GRID, WITH_ROWS
+from shui_lib.sweep import FILES, GRID
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 MOST_CELLS, MOST_LINES, MOST_KB = 40, 15, 600
@@ -161,7 +161,10 @@ def test_nothing_of_the_machine_is_left(notebook):
             assert not found, f"a path of this machine: {found.group()} in {source(cell)[:80]}"
 
 
-def test_make_results_runs_a_chapter_that_takes_its_parameters():
-    cell = next(cell for cell in code_cells(json.loads(WITH_ROWS.read_text())) if "parameters" in tags(cell))
+@pytest.mark.parametrize("path", sorted({run.notebook for run in GRID}), ids=lambda path: path.stem)
+def test_make_results_runs_chapters_that_take_its_parameters(path):
+    cell = next(cell for cell in code_cells(json.loads(path.read_text())) if "parameters" in tags(cell))
     takes = {statement.target.id for statement in ast.parse(source(cell)).body}
-    assert {name for setting in GRID for name in setting} | {"data_root", "rows_file"} <= takes
+    given = {name for run in GRID if run.notebook == path for name in run.parameters}
+    assert given | {"data_root", "runs_root"} <= takes
+    assert ("rows_file" in takes) == (path in FILES) == ("record" not in takes), "what it finds is kept"

@@ -15,6 +15,7 @@ from shui_lib.results import (
     read_rows,
     record,
 )
+from shui_lib.store import save_section
 
 ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
 
@@ -116,3 +117,15 @@ def test_sequences_and_ablations_stand_apart():
     plain = make_rows({("all", "tow"): 90.0}, ABOUT)
     ablated, later = plain.assign(variant="inputs=logits"), plain.assign(step=5)
     assert len(benchmark_rows(pd.concat([plain, ablated, later]))) == len(plain) == 1
+
+
+def test_a_section_is_replaced_between_its_markers(tmp_path):
+    page = tmp_path / "PAGE.md"
+    page.write_text("before\n<!-- sizes: written by `make sizes` -->\n\nold\n\n<!-- end of sizes -->\nafter\n")
+    save_section(page, "sizes", "one\ntwo", by="make sizes")
+    save_section(page, "sizes", "new", by="make sizes")
+    said = "<!-- sizes: written by `make sizes` -->\n\nnew\n\n<!-- end of sizes -->"
+    assert page.read_text() == f"before\n{said}\nafter\n"
+    with pytest.raises(ValueError, match="PAGE.md lacks the markers .* put them around"):
+        save_section(page, "weights", "heavy", by="make sizes")
+    assert page.read_text() == f"before\n{said}\nafter\n", "nothing is lost"

@@ -28,7 +28,7 @@ from shui_lib.selection import (
     record,
     search,
 )
-from shui_lib.settings import PUBLISHED, published_for, selected_key, settings_for
+from shui_lib.settings import PUBLISHED, every_form, forms_named, published_for, selected_key, settings_for
 
 REPORTED_SEEDS = range(5)
 CHOSEN = Path(shui_lib.__file__).parent / "selected.json"
@@ -117,6 +117,13 @@ def test_each_form_borrows_from_where_it_was_tuned(monkeypatch):
         "",
         {},
     )
+
+
+def test_forms_are_named_one_by_one_or_by_a_word():
+    assert forms_named("ssd pgu:original") == ["ssd", "pgu:original"]
+    assert forms_named("tuned") == every_form(published=False) and forms_named("all") == every_form()
+    support = ["curvature", "gradient_ascent", "jit:one-shui", "meta_unlearn", "pgu:one-shui", "ssd:one-shui"]
+    assert forms_named("support") == support, "in their original form, PGU, SSD and JiT saw what is to be forgotten"
 
 
 def test_published_constants_of_the_nearest_setting():

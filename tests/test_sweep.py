@@ -17,7 +17,7 @@ from shui_lib import cluster, cost, run
 from shui_lib.results import read_rows
 from shui_lib.run import Places, Run, done
 from shui_lib.stages import load_or_compute
-from shui_lib.sweep import GRID, apart, grid_of, main, prepared
+from shui_lib.sweep import FILES, GRID, apart, grid_of, main, prepared
 
 PARAMETERS = """\
 dataset: str = "tiny"
@@ -103,7 +103,9 @@ def test_runs_without_their_data_are_left_out(notebook, places, capsys):
 
 
 def test_make_results_names_every_run_once():
-    assert len({Run(Path("05.ipynb"), setting).name for setting in GRID}) == len(GRID)
+    assert len({run.name for run in GRID}) == len(GRID)
+    files = [FILES[run.notebook].format_map(run.parameters) for run in GRID if run.notebook in FILES]
+    assert {"rows_faces_10.csv", "rows_ages_5.csv", "rows_celebahq_50.csv", "rows_sequential.csv"} <= {*files}
 
 
 # What is done

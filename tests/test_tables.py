@@ -133,8 +133,8 @@ def paragraph(begins: str) -> str:
 
 
 def committed(n_ids: int = 10) -> pd.DataFrame:
-    rows = read_rows(Path(__file__).parent.parent / "results" / "rows_faces.csv")
-    return rows.query("dataset == 'faces' and n_ids == @n_ids")
+    rows = read_rows(Path(__file__).parent.parent / "results" / f"rows_faces_{n_ids}.csv")
+    return rows[rows["dataset"] == "faces"]
 
 
 def test_the_paragraph_on_metaunlearn_says_what_the_rows_say():
