@@ -54,7 +54,7 @@ TRIALS = {  # by form, as in `shui_lib.names`
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(1e-2, 1, 12)]),
     # Half with all four inputs, as published, half without features and identities: see notebook 03.
     "meta_unlearn": grid(inputs=(INPUTS, ("logits", "targets")), eta=(3e-4, 1e-3, 3e-3), alpha=(1e-3,), epochs=(1, 3)),
-    "curvature": grid(eta=(5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 8e-4), damping=(0.1, 1.0)),
+    "curvature": grid(eta=(1.2e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4), damping=(0.1, 1.0)),
     "ssd:original": _SSD,
     "ssd:one-shui": _SSD,
     "jit:original": _JIT,
