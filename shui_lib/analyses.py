@@ -221,15 +221,18 @@ def trends(
     return pd.DataFrame(lines)
 
 
-def with_recorded(people: pd.DataFrame, path: Path | str, *, record: bool = False, **setting: object) -> pd.DataFrame:
-    """What was measured now of single people, and what a file holds of other seeds of the same setting.
+def with_recorded(
+    people: pd.DataFrame, results: Path | str, what: str, *, record: bool = False, **setting: object
+) -> pd.DataFrame:
+    """What was measured now of single people, and what is recorded of other seeds of the same setting.
 
     Args:
         people: lines with a column `seed`; four significant digits of each number are recorded.
+        results: folder of the files `people_WHAT_DATASET_N.csv`.
         record: also write them to the file, in place of its lines of the same setting and seeds.
         setting: dataset, preset and n_ids.
     """
-    path = Path(path)
+    path = Path(results) / "people_{what}_{dataset}_{n_ids}.csv".format(what=what, **setting)
     with locked(path) if record else nullcontext():
         others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
         same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)

@@ -48,11 +48,10 @@ def claims(folder: Path) -> list[Claim]:
         _against(
             main, "original", "MetaUnlearn makes RMIA harder (AUC, against doing nothing)", chapter5, "rmia_auc", -1
         ),
+        _distances(folder, "asking", "The gap grows with the support distance (Fig. 4)", 1, "07_support_distance"),
         _distances(
-            folder / "people_who_ask.csv", "The gap grows with the support distance (Fig. 4)", 1, "07_support_distance"
-        ),
-        _distances(
-            folder / "people_who_stay.csv",
+            folder,
+            "staying",
             "The drop shrinks with the distance to forgotten identities (Fig. 5)",
             -1,
             "08_retain_proximity",
@@ -109,17 +108,18 @@ def _against(
     return Claim(claim, _verdict(holds), _said(found), where)
 
 
-def _distances(path: Path, claim: str, sign: int, chapter: str) -> Claim:
+def _distances(folder: Path, who: str, claim: str, sign: int, chapter: str) -> Claim:
     """The paper's figure: mAP, averaged over the three methods with the highest Tug-of-War."""
-    people, found = pd.read_csv(path), []
-    for (dataset, n_ids), group in people.groupby(["dataset", "n_ids"]):
-        _, mean = mean_of_best(group, [*set(group["form"]) - {"original", "retrained", "retrained_again"}])
-        who = {"identity": mean["identity"], "within": mean["seed"], "generator": np.random.default_rng(0)}
-        found.append((f"{dataset}/{n_ids}", trend(mean["euclid"], mean["score"], **who)))
-    verdict = _verdict([t.low > 0 if sign > 0 else t.high < 0 for _, t in found])
-    return Claim(
-        claim, verdict, "; ".join(f"{s}: {_rho(t)}" for s, t in found), f"[{chapter[:2]}](notebooks/{chapter}.ipynb)"
-    )
+    found = {}
+    for path in sorted(folder.glob(f"people_{who}_*.csv")):
+        people = pd.read_csv(path)
+        _, mean = mean_of_best(people, [*set(people["form"]) - {"original", "retrained", "retrained_again"}])
+        within = {"identity": mean["identity"], "within": mean["seed"], "generator": np.random.default_rng(0)}
+        setting = "{dataset}/{n_ids}".format_map(people.iloc[0])
+        found[setting] = trend(mean["euclid"], mean["score"], **within)
+    verdict = _verdict([t.low > 0 if sign > 0 else t.high < 0 for t in found.values()])
+    said = "; ".join(f"{setting}: {_rho(t)}" for setting, t in found.items())
+    return Claim(claim, verdict, said, f"[{chapter[:2]}](notebooks/{chapter}.ipynb)")
 
 
 def _settings(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -198,21 +198,23 @@ def test_trends_are_those_of_every_form_and_pair():
 
 
 def test_people_of_further_seeds_join_those_measured_now(tmp_path):
-    path, setting = tmp_path / "people.csv", {"dataset": "ages", "n_ids": 5}
+    to, setting = (tmp_path, "asking"), {"dataset": "ages", "n_ids": 5}
 
     def measured(seed, gap):
         return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
 
-    alone = analyses.with_recorded(measured(0, 0.123456), path, record=True, **setting)
+    alone = analyses.with_recorded(measured(0, 0.123456), *to, record=True, **setting)
     assert alone["gap"].tolist() == [0.123456], "nothing is recorded yet"
-    analyses.with_recorded(measured(1, 0.5), path, record=True, **setting)
-    both = analyses.with_recorded(measured(1, 0.7), path, **setting)
+    analyses.with_recorded(measured(1, 0.5), *to, record=True, **setting)
+    both = analyses.with_recorded(measured(1, 0.7), *to, **setting)
     assert both[["seed", "gap"]].to_numpy().tolist() == [[1, 0.7], [0, 0.1235]], "measured now goes before recorded"
     assert list(both) == ["seed", "identity", "dose", "gap"]
-    other = analyses.with_recorded(measured(2, 0.1), path, dataset="ages", n_ids=10)
+    other = analyses.with_recorded(measured(2, 0.1), *to, dataset="ages", n_ids=10)
     assert other["seed"].tolist() == [2], "another request size is another setting"
-    analyses.with_recorded(measured(1, 0.9), path, record=True, **setting)
-    assert pd.read_csv(path)["gap"].tolist() == [0.1235, 0.9], "recorded again is recorded once"
+    analyses.with_recorded(measured(1, 0.9), *to, record=True, **setting)
+    assert pd.read_csv(tmp_path / "people_asking_ages_5.csv")["gap"].tolist() == [0.1235, 0.9], (
+        "recorded again is recorded once"
+    )
 
 
 def test_the_best_forms_by_hand():

@@ -26,8 +26,8 @@ def folder(where: Path, gains: dict[str, float], *, slope: float = 0.0, n_ids: i
         | {"euclid": one + seed, "score": slope * one + (one * 7 % 5), "tow": 80.0}
         for form in ("a", "b", "c", "original") for seed in range(2) for one in range(30)
     ]  # fmt: skip
-    for name in ("people_who_ask.csv", "people_who_stay.csv"):
-        pd.DataFrame(people).to_csv(where / name, index=False)
+    for who in ("asking", "staying"):
+        pd.DataFrame(people).to_csv(where / f"people_{who}_faces_{n_ids}.csv", index=False)
     return where
 
 
