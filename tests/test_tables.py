@@ -180,6 +180,28 @@ def test_the_paragraph_on_curvature_says_what_the_rows_say():
     assert f"for {lost['retain']:.1f} points of retain" in text
 
 
+def test_the_paragraph_on_photos_says_what_the_rows_say():
+    text, results = paragraph("Photos."), Path(__file__).parent.parent / "results"
+    rows = read_rows(results / "rows_celebahq_20.csv")
+    gains = differences(rows, ["curvature", "gradient_ascent", "meta_unlearn"])
+    assert rows["seed"].nunique() == 3 and (gains["low"] < 0).all() and (gains["high"] > 0).all()
+    said = {
+        "Curvature gains {}": "curvature",
+        "gradient ascent {}": "gradient_ascent",
+        "MetaUnlearn {}": "meta_unlearn",
+    }
+    for words, form in said.items():
+        assert words.format("{mean:+.1f}".format_map(gains.loc[form])) in text
+        assert "[{low:+.1f}, {high:+.1f}]".format_map(gains.loc[form]) in text
+    idle = differences(rows, ["ssd one-shui", "jit one-shui", "pgu one-shui"])
+    assert (idle["mean"].abs() < 0.1).all() and "SSD, JiT and PGU do nothing" in text
+    tried = pd.read_csv(results / "selection.csv").query("form == 'curvature'")
+    tried = tried[tried["settings"] == '{"eta": 5e-05, "damping": 0.1}'].set_index(["dataset", "n_ids"])
+    photos, drawn = (100 * tried.loc[key, ["forget_drop", "retain_drop"]] for key in (("celebahq", 20), ("faces", 10)))
+    assert f"takes {photos['forget_drop']:.1f} points from forget for {photos['retain_drop']:.1f} from" in text
+    assert f"and {drawn['forget_drop']:.1f} for {drawn['retain_drop']:.1f} on rendered faces" in text
+
+
 def test_the_paragraph_on_sequences_says_what_the_rows_say():
     text = paragraph("One request after another")
     rows = read_rows(Path(__file__).parent.parent / "results" / "rows_sequential.csv")
