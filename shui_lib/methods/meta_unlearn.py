@@ -178,7 +178,7 @@ class _MetaTraining:
             if checkpoint:
                 save_tensors(checkpoint, pack(self.loss, self.optimizer), {"history": self.history})
         bar.close()
-        return pd.DataFrame(self.history)
+        return pd.DataFrame(self.history or {"epoch": []})
 
     def _one_epoch(self, generator: torch.Generator):
         size = self.method.simulated_n_ids
