@@ -6,7 +6,9 @@ One step on the Support Set S is θ_u = θ − η ∇_θ h_φ(f_θ(S)). Meta-tra
 
     ∇_φ A = −η ∇_φ ⟨∇A(θ_u), Jᵀ g_z(φ)⟩ = −η ∇_φ ⟨u, g_z(φ)⟩    with u = J ∇A(θ_u).
 
-A preconditioned step θ_u = θ − η P ∇_θ h with a symmetric P, curvature for instance, has u = J P ∇A(θ_u).
+A preconditioned step θ_u = θ − η P ∇_θ h with a symmetric P, curvature for instance, has u = J P ∇A(θ_u). If every
+parameter's step has a learned size, θ_u = θ − η D P ∇_θ h with D = diag(exp s), then u = J P D ∇A(θ_u), and ∂A/∂s is
+⟨∇A(θ_u), θ_u − θ⟩ over the parameter.
 
 u is one Jacobian-vector product (forward mode, no saved activations). Every other gradient is first order, so images
 pass in micro-batches and memory grows neither with S nor with the images to be forgotten.
@@ -92,7 +94,7 @@ def unlearning_step(
         rows = slice(start, start + micro_batch)
         inner = sum((t * g[rows].detach()).sum() for t, g in zip(output, cotangent, strict=True))
         _add_gradient(gradient, inner, leaves)
-    gradient = precondition(gradient) if precondition else gradient
+    gradient = _sized(precondition(gradient) if precondition else gradient, loss)
     stepped = {name: value - eta * gradient[name] for name, value in theta.items()}
     return Step(stepped, cotangent, value.detach())
 
@@ -161,18 +163,30 @@ def meta_gradient(
     Returns:
         Gradient by name of φ, zero where φ has no influence.
     """
-    directions, outer = [], precondition(outer) if precondition else outer
+    directions, held = [], _sized(outer, loss)
+    held = precondition(held) if precondition else held
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no forward-mode derivative
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own use of it
         for part in support.batches(micro_batch):
             x = pixels_for(model, part)
             forward: Callable[[Theta], Output] = lambda th, x=x: tuple(functional_call(model, th, (x,)))  # noqa: E731
-            directions.append(jvp(forward, (theta,), (outer,))[1])
+            directions.append(jvp(forward, (theta,), (held,))[1])
     u = Output(*(torch.cat(column).detach() for column in zip(*directions, strict=True)))
     product = -eta * sum((t * g).sum() for t, g in zip(u, step.cotangent, strict=True))
     phi = dict(loss.named_parameters())
     gradients = torch.autograd.grad(product, list(phi.values()), allow_unused=True)
-    return {
+    found = {
         name: torch.zeros_like(value) if g is None else g
         for (name, value), g in zip(phi.items(), gradients, strict=True)
     }
+    if loss.log_steps is not None:
+        found["log_steps"] = torch.stack([(outer[name] * (step.theta[name] - theta[name])).sum() for name in theta])
+    return found
+
+
+def _sized(gradient: Theta, loss: LearnedLoss) -> Theta:
+    """D ∇, the learned size of every parameter's step times its gradient."""
+    if loss.log_steps is None:
+        return gradient
+    sizes = loss.log_steps.detach().exp()
+    return {name: size * value for size, (name, value) in zip(sizes, gradient.items(), strict=True)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from shui_lib.predict import task_loss
+
 INPUTS = ("logits", "features", "ids", "targets")
 
 
@@ -16,6 +18,10 @@ class LearnedLoss(nn.Module):
         n_features: D, the length of the CLS token (768 for ViT-B).
         n_identities: training identities, one row of the embedding each.
         inputs: some of "logits", "features", "ids", "targets".
+        n_steps: parameters of the model that have a step size of their own, as exp(`log_steps`) times η; not in the
+            paper.
+        residual: learn what to add to the negated task loss, at first nothing, instead of a loss from scratch; not in
+            the paper.
     """
 
     def __init__(
@@ -28,6 +34,8 @@ class LearnedLoss(nn.Module):
         embedding: int = 64,
         hidden: int = 512,
         dropout: float = 0.5,
+        n_steps: int = 0,
+        residual: bool = False,
     ):
         super().__init__()
         if not inputs or not set(inputs) <= set(INPUTS):
@@ -46,6 +54,10 @@ class LearnedLoss(nn.Module):
             nn.Linear(hidden, 1),
             nn.Softplus(),
         )
+        self.log_steps = nn.Parameter(torch.zeros(n_steps)) if n_steps else None
+        self.residual = residual
+        if residual:
+            nn.init.zeros_(self.layers[-2].weight)
 
     def forward(self, logits: Tensor, features: Tensor, ids: Tensor, targets: Tensor) -> Tensor:
         """The loss, averaged over the Support Set.
@@ -54,11 +66,12 @@ class LearnedLoss(nn.Module):
             logits: (N_S, K); features: (N_S, D); ids: (N_S,) rows of the embedding;
             targets: (N_S, K) attributes, or (N_S,) classes, which become one-hot.
         Returns:
-            a scalar, above zero.
+            a scalar, above zero but for a residual loss.
         """
         parts = {"logits": lambda: logits.sigmoid(), "features": lambda: features}
         parts |= {"ids": lambda: self.identities(ids), "targets": lambda: self._one_hot(targets).to(logits)}
-        return self.layers(torch.cat([parts[name]() for name in self.inputs], dim=1)).mean()  # (N_S, sum) -> ()
+        learned = self.layers(torch.cat([parts[name]() for name in self.inputs], dim=1)).mean()  # (N_S, sum) -> ()
+        return learned - task_loss(logits, targets) if self.residual else learned
 
     def _one_hot(self, targets: Tensor) -> Tensor:
         return targets if targets.ndim == 2 else nn.functional.one_hot(targets, self.n_outputs)

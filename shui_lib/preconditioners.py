@@ -13,7 +13,7 @@ leading columns of U are the directions that the data uses most.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -152,3 +152,27 @@ def leading(values: Tensor, share: float) -> int:
 def without(gradient: Tensor, basis: Tensor) -> Tensor:
     """g − g P with P = U Uᵀ: the part of a gradient (out, d) that does not touch the basis U (d, k), orthonormal."""
     return gradient - (gradient @ basis) @ basis.T
+
+
+class Projector:
+    """P of a projected step: what of a gradient does not touch the directions that the data uses.
+
+    Linear, symmetric, and P P = P; zero for parameters other than the weights of layers with a basis.
+    """
+
+    def __init__(self, bases: Mapping[str, Tensor]):
+        self.bases = bases  # by layer, (d, k) orthonormal
+
+    def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """P ∇ by parameter, for all parameters that ∇ has."""
+        held = {name: torch.zeros_like(value) for name, value in gradient.items()}
+        for layer, basis in self.bases.items():
+            whole = gradient[f"{layer}.weight"]
+            held[f"{layer}.weight"] = without(whole.flatten(1), basis.to(whole)).view_as(whole)
+        return held
+
+
+def protected(gram: Tensor, share: float) -> Tensor:
+    """U_k (d, k): the leading directions up to a share of the summed singular values of what G tells of."""
+    values, directions = spectrum(gram)
+    return directions[:, : leading(values, share)].clone()  # frees the other directions

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "progress": set(),
     "randomness": set(),
     "store": set(),
-    "meta_loss": set(),
+    "meta_loss": {"predict"},
     "names": set(),
     "splits": {"config"},
     "settings": {"config", "methods", "names"},

@@ -16,6 +16,7 @@ from shui_lib.meta_loss import INPUTS, LearnedLoss
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
 from shui_lib.objectives import Alignment, Knowledge, alignment_objective, judge_alignment, judge_as_scrub
+from shui_lib.preconditioners import Projector, input_grams, protected
 from shui_lib.predict import task_loss
 
 K, IDS = 5, 12
@@ -66,6 +67,8 @@ def naive(model, loss, support, known, ids, seed, dtype, precondition=None, **ob
             n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(theta.items(), gradient, strict=True)
         }
         gradient = precondition(gradient) if precondition else gradient
+        if loss.log_steps is not None:
+            gradient = {n: size * g for size, (n, g) in zip(loss.log_steps.exp(), gradient.items(), strict=True)}
         stepped = {n: t - ETA * gradient[n] for n, t in theta.items()}
         said = {part: logits_at(stepped, getattr(known, part)) for part in ("forget", "val", "retain")}
     objective_value = scrub(said, known) if objective.get("terms") == "scrub" else judged(said, known, objective)
@@ -115,11 +118,21 @@ OBJECTIVES = {
 }
 
 
-def agreement(dtype, multilabel, inputs, objective, *, curved=False) -> float:
+def preconditioner(kind, model, faces):
+    generator = torch.Generator().manual_seed(0)
+    if kind == "kfac":
+        return Preconditioner(kfac(model, faces, generator=generator), damping=1.0)
+    grams = input_grams(model, faces, generator=generator)
+    return Projector({layer: protected(gram, 0.5) for layer, gram in grams.items()})
+
+
+def agreement(dtype, multilabel, inputs, objective, *, kind="", **of_loss) -> float:
     """Relative difference of the two gradients."""
     torch.manual_seed(0)
     model = small_vit().to(dtype)
-    loss = LearnedLoss(n_outputs=K, n_features=32, n_identities=IDS, inputs=inputs).to(dtype)
+    loss = LearnedLoss(n_outputs=K, n_features=32, n_identities=IDS, inputs=inputs, **of_loss).to(dtype)
+    for parameter in (p for p in (loss.log_steps, loss.layers[-2].weight) if p is not None and not p.any()):
+        torch.nn.init.normal_(parameter, std=0.1)
     support, forget, val, retain = (some_faces(n, multilabel=multilabel, seed=n) for n in (7, 18, 20, 22))
     # ∇A is the slope of A times ∇L(D_f), and the slope is a difference: 2 a_f − a_v − a_v0 near zero, with a = (1−m) L.
     # With random targets and η = 0.05 it came out as 2·1.099 − 0.990 − 1.241 = −0.033: losses of size 1, each right to
@@ -133,8 +146,7 @@ def agreement(dtype, multilabel, inputs, objective, *, curved=False) -> float:
         shift = 0.5 * torch.linspace(-1, 1, K, dtype=dtype)
     known = Knowledge(forget, val, said[1], said[0] + shift, retain, said[2] - shift)
     ids = torch.from_numpy(support.identity)
-    factors = kfac(model, forget, generator=torch.Generator().manual_seed(0)) if curved else None
-    objective = objective | ({"precondition": Preconditioner(factors, damping=1.0)} if curved else {})
+    objective = objective | ({"precondition": preconditioner(kind, model, forget)} if kind else {})
     given = (model, loss, support, known, ids, 3, dtype)
     expected, found = (torch.cat([g.flatten() for g in way(*given, **objective)]) for way in (naive, ours))
     assert expected.norm() > 0
@@ -156,10 +168,29 @@ def test_other_objectives_agree_with_double_backward(objective, multilabel):
 
 
 @pytest.mark.parametrize("objective", ["eq6", "scrub"])
-def test_a_preconditioned_step_agrees_with_double_backward(objective):
+@pytest.mark.parametrize("kind", ["kfac", "pgu"])
+def test_a_preconditioned_step_agrees_with_double_backward(kind, objective):
     plain = agreement(torch.float64, True, INPUTS, OBJECTIVES[objective])
-    found = agreement(torch.float64, True, INPUTS, OBJECTIVES[objective], curved=True)
+    found = agreement(torch.float64, True, INPUTS, OBJECTIVES[objective], kind=kind)
     assert 0 < found <= TOLERANCE[torch.float64] and found != plain
+
+
+@pytest.mark.parametrize("kind", ["", "kfac", "pgu"])
+@pytest.mark.parametrize("multilabel", [True, False], ids=["bce", "cross_entropy"])
+def test_learned_steps_and_residual_losses_agree_with_double_backward(multilabel, kind):
+    n_steps = len(parameters(small_vit()))
+    for of_loss in ({"n_steps": n_steps}, {"residual": True}, {"n_steps": n_steps, "residual": True}):
+        found = agreement(torch.float64, multilabel, INPUTS, OBJECTIVES["eq6"], kind=kind, **of_loss)
+        assert found <= TOLERANCE[torch.float64], of_loss
+
+
+def test_a_residual_loss_begins_as_gradient_ascent():
+    torch.manual_seed(0)
+    loss, support = LearnedLoss(n_outputs=K, n_features=32, n_identities=IDS, residual=True), torch.randn(6, K)
+    logits, targets = support.requires_grad_(), torch.rand(6, K).round()
+    value = loss(logits, torch.randn(6, 32), torch.arange(6), targets)
+    ascent = torch.autograd.grad(-task_loss(logits, targets), logits)
+    torch.testing.assert_close(torch.autograd.grad(value, logits), ascent)
 
 
 def test_step_is_plain_gradient_descent_on_the_learned_loss():

@@ -13,7 +13,7 @@ from tiny import same_weights, small_resnet, small_vit, tiny_faces
 
 from shui_lib.config import ALL_INPUTS
 from shui_lib.data import Faces
-from shui_lib.meta_gradient import parameters, unlearning_step
+from shui_lib.meta_gradient import parameters
 from shui_lib.meta_loss import INPUTS
 from shui_lib.methods import (
     REGISTRY,
@@ -29,6 +29,7 @@ from shui_lib.methods import (
 from shui_lib.methods.meta_unlearn import embedding_rows
 from shui_lib.models import FaceModel
 from shui_lib.objectives import Alignment, alignment_objective
+from shui_lib.preconditioners import layers_of
 from shui_lib.predict import predict, task_loss
 from shui_lib.settings import settings_for
 from shui_lib.store import load_tensors, save_tensors
@@ -268,18 +269,6 @@ def test_two_steps_of_gradient_ascent_are_one_after_another():
     assert_close(found, dict(model.named_parameters()))
 
 
-def test_meta_unlearns_step_along_the_negated_task_loss_is_gradient_ascent():
-    model, support = small_vit(), tiny_faces()[slice(0, 5)]
-
-    def negated(logits, features, ids, targets):
-        return -task_loss(logits, targets)
-
-    step = unlearning_step(model, parameters(model), negated, support, torch.arange(5), eta=0.3, micro_batch=2)
-    method = make_method("gradient_ascent", {"eta": 0.3})
-    found = method.unlearn(model, Given({"support": support}), Artefacts(), generator=generator())
-    assert_close(found, step.theta)
-
-
 # MetaUnlearn
 
 
@@ -340,6 +329,39 @@ def test_preparing_moves_phi_and_writes_one_row_per_simulated_request():
     assert moved == {name for name in found.tensors if name.startswith("phi/")}
     assert found.history["epoch"].tolist() == [1] * 3 + [2] * 3  # 7 identities in groups of 3, the last filled up
     assert {"objective", "h", *Alignment._fields} <= set(found.history)
+
+
+@pytest.mark.parametrize("preconditioner", ["none", "pgu", "kfac"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_steps_beyond_the_paper_are_learned_and_taken(residual, preconditioner):
+    settings = {"preconditioner": preconditioner, "residual": residual, "learned_steps": True}
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"] | settings)
+    parts, model = parts_of(tiny_faces(10, (5, 5))), small_vit()
+    artefacts = method.prepare(model, parts, generator=generator())
+    sizes = artefacts.tensors["phi/log_steps"]
+    unlearned = method.unlearn(model, Given(parts), artefacts, generator=generator())
+    assert len(sizes) == len([*model.parameters()]) and sizes.any() and not same_weights(unlearned, model)
+    if preconditioner == "pgu":
+        moved = {n for n, p in unlearned.named_parameters() if not torch.equal(p, model.get_parameter(n))}
+        assert moved <= {f"{layer}.weight" for layer in layers_of(model)}
+
+
+@pytest.mark.parametrize("preconditioner", ["none", "kfac"])
+def test_a_residual_loss_that_has_learned_nothing_is_ascent(preconditioner):
+    parts, model = parts_of(tiny_faces(10, (5, 5))), small_vit()
+    settings = {"residual": True, "epochs": 0, "preconditioner": preconditioner, "eta": 1e-2, "damping": 1.0}
+    ours = make_method("meta_unlearn", SMALL["meta_unlearn"] | settings)
+    theirs = {"none": ("gradient_ascent", {}), "kfac": ("curvature", {"damping": 1.0, "copies": 0})}[preconditioner]
+    theirs = make_method(theirs[0], {"eta": 1e-2, **theirs[1]})
+    ends = []
+    for method in (ours, theirs):
+        artefacts = method.prepare(model, parts, generator=generator())
+        if method is ours and preconditioner == "kfac":  # other draws of targets
+            known = artefacts
+        elif preconditioner == "kfac":
+            artefacts = Artefacts({k: v for k, v in known.tensors.items() if k in artefacts.tensors})
+        ends.append(method.unlearn(model, Given(parts), artefacts, generator=generator()))
+    assert_close(ends[0], dict(ends[1].named_parameters()))
 
 
 def test_micro_batches_do_not_matter():
