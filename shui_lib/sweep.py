@@ -50,10 +50,10 @@ def people(dataset: str, n_ids: int, seeds: int, **more: object) -> list[Run]:
     return [Run(path, {"dataset": dataset, "n_ids": n_ids, "seeds": every, "record": True, **more}) for path in PEOPLE]
 
 
-def sequences(dataset: str, seeds: int, **more: object) -> list[Run]:
-    """Twenty requests, one after another, with a retrained model after every fifth."""
-    twenty = {"n_ids": 20, "reserved": 20, "every": 5, "forms": "gradient_ascent curvature meta_unlearn"}
-    return [Run(SEQUENCES, {"dataset": dataset, **twenty, "seed": s, "attacked": True, **more}) for s in range(seeds)]
+def sequences(dataset: str, seeds: int, forms: str, **more: object) -> list[Run]:
+    """Twenty requests, one after another."""
+    twenty = {"dataset": dataset, "n_ids": 20, "forms": forms, "attacked": True, **more}
+    return [Run(SEQUENCES, {**twenty, "seed": seed}) for seed in range(seeds)]
 
 
 # What `make results` runs. Published constants where `forms` is all; with strangers an FPR of 0.01 % is resolved.
@@ -66,7 +66,8 @@ GRID = [
     *tables("celebahq", (20, 50), 3, forms="tuned", **PHOTOS),
     *people("faces", 10, 10),
     *people("celebahq", 20, 3, **PHOTOS),
-    *sequences("faces", 3),
+    *sequences("faces", 3, "gradient_ascent curvature meta_unlearn", reserved=20, every=5),
+    *sequences("celebahq", 1, "gradient_ascent curvature", every=10, **PHOTOS),
 ]
 
 

@@ -206,8 +206,13 @@ def test_the_paragraph_on_sequences_says_what_the_rows_say():
     text = paragraph("One request after another")
     rows = read_rows(Path(__file__).parent.parent / "results" / "rows_sequential.csv")
     end = rows[(rows["step"] == 20) & (rows["metric"] == "tow")]
-    assert end["seed"].nunique() == 3 and "three seeds" in text
-    mean = end.groupby(["method", "variant"])["value"].mean()
+    faces, photos = (end[end["dataset"] == dataset] for dataset in ("faces", "celebahq"))
+    assert faces["seed"].nunique() == 3 and "three seeds" in text
+    assert photos["seed"].nunique() == 1 and "one seed" in text
+    mean, there = (part.groupby(["method", "variant"])["value"].mean() for part in (faces, photos))
+    union, untouched = there["curvature", "union"], there["original", ""]
+    assert f"ends at {union:.1f}, where the untouched model has {untouched:.1f}" in text
+    assert there.loc["curvature"][["latest", "share 5"]].max() < 30 and "fall below 30" in text
     for words, form in {
         "Curvature ends at a Tug-of-War of {:.1f}": ("curvature", "union"),
         "the untouched model has {:.1f}": ("original", ""),
