@@ -113,12 +113,12 @@ def _with_settings_for(experiment: Experiment, form: str, n_ids: int) -> Experim
 def rows(
     experiment: Experiment, form: str, strategy: str, *, size: int, every: int, attacked: bool = False
 ) -> pd.DataFrame:
-    """Result rows of a sequence, a `step` a request: scores, after every `every`-th Tug-of-War, and with
-    `attacked` RMIA at the end.
+    """Result rows of a sequence, a `step` a request: scores, and after every `every`-th Tug-of-War, with `attacked`
+    RMIA too.
 
     `forget` holds the images of everybody who has asked so far; `retain` those of people who never ask, so that it
     can be compared between steps. Tug-of-War and RMIA compare with a model retrained at that point, to which those
-    who have not asked yet belong to the people to keep.
+    who have not asked yet belong to the people to keep; RMIA's reference has served the same requests as the target.
 
     Args:
         form: a method's form, or "original" for the model that nobody touches.
@@ -133,9 +133,8 @@ def rows(
         values = _scores(at, model, experiment.part("retain"))
         if step % every == 0:
             values["all", "tow"] = _tug_of_war(at, model, values)
-        if step == n and attacked and not waits:
-            *_, reference = sequence(at, form, strategy, size=size, base="retrained")
-            values |= _attack(at, model, reference)
+            if attacked:
+                values |= _attack(at, model, _reference(at, form, strategy, size))
         variant = "" if waits else f"{strategy} {size}" if strategy in ("share", "queue") else strategy
         found.append(make_rows(values, experiment.about(Form(form_named(form).method, variant)) | {"step": step}))
     return pd.concat(found, ignore_index=True)
@@ -166,6 +165,14 @@ def _tug_of_war(at: Experiment, model: FaceModel, values: dict[tuple[str, str], 
     known = {part: value / 100 for (part, _), value in values.items()}
     reached = Scores(_score(model, at.part("retain")), known["forget"], known["test"])
     return tug_of_war(reached, at.scores("retrained"))
+
+
+def _reference(at: Experiment, form: str, strategy: str, size: int) -> FaceModel:
+    """The model retrained at this point, after the same requests as the target."""
+    if form == "original":
+        return at.model("retrained")
+    *_, last = sequence(at, form, strategy, size=size, base="retrained")
+    return last
 
 
 def _attack(at: Experiment, model: FaceModel, reference: FaceModel) -> dict[tuple[str, str], Measured]:
