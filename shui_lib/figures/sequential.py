@@ -40,5 +40,5 @@ def plot_sequences(
                 style = {"linestyle": "--", "marker": ""} if method == "original" else {"linestyle": ""}
                 ax.plot(mean.index, mean, color=colour, label=label, **{"marker": marker, "markersize": 6, **style})
         ax.set(xlabel="requests so far", title=name)
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
