@@ -154,6 +154,16 @@ def without(gradient: Tensor, basis: Tensor) -> Tensor:
     return gradient - (gradient @ basis) @ basis.T
 
 
+def protected(gram: Tensor, share: float, *, magnitudes: bool = False, further: int = 0) -> Tensor:
+    """U_k (d, k): the leading directions up to a share of the summed singular values, and some `further` ones.
+
+    Args:
+        gram, magnitudes: as in `spectrum`.
+    """
+    values, directions = spectrum(gram, magnitudes=magnitudes)
+    return directions[:, : leading(values, share) + further].clone()  # frees the other directions
+
+
 class Projector:
     """P of a projected step: what of a gradient does not touch the directions that the data uses.
 
@@ -170,9 +180,3 @@ class Projector:
             whole = gradient[f"{layer}.weight"]
             held[f"{layer}.weight"] = without(whole.flatten(1), basis.to(whole)).view_as(whole)
         return held
-
-
-def protected(gram: Tensor, share: float) -> Tensor:
-    """U_k (d, k): the leading directions up to a share of the summed singular values of what G tells of."""
-    values, directions = spectrum(gram)
-    return directions[:, : leading(values, share)].clone()  # frees the other directions

@@ -27,7 +27,7 @@ from shui_lib.data import Faces
 from shui_lib.methods import Artefacts, Given, register
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
-from shui_lib.preconditioners import input_grams, layers_of, leading, spectrum, stochastic, without
+from shui_lib.preconditioners import input_grams, layers_of, protected, stochastic, without
 from shui_lib.predict import pixels_for, predict, probability_of_truth
 from shui_lib.randomness import draw_seed, seeded
 
@@ -94,12 +94,10 @@ class PGU:
         self, model: FaceModel, asked: Faces, artefacts: Artefacts, *, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """U_k (d, k) by layer name: the directions of the inputs that are protected while `asked` is forgotten."""
-        bases = {}
+        theirs, bases = self.variant == "one-shui", {}
         for name, forget in input_grams(model, asked, dtype=self._dtype, generator=generator).items():
             left = artefacts.tensors[f"gram/{name}"].to(forget) - forget
-            values, directions = spectrum(left, magnitudes=self.variant == "one-shui")
-            k = leading(values, self.gamma) + (self.variant == "one-shui")
-            bases[name] = directions[:, :k].clone()  # frees the other directions
+            bases[name] = protected(left, self.gamma, magnitudes=theirs, further=int(theirs))
         return bases
 
     def rate(self, epoch: int) -> float:
