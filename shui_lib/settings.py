@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 from shui_lib.config import ALL_INPUTS, preset_named
-from shui_lib.methods import REGISTRY, make_method
+from shui_lib.methods import REGISTRY, needs_of
 from shui_lib.names import Form, parse
 
 # Constants of the literature, by method, variant and setting ("" is for all settings; reference page, sections 3, 4).
@@ -123,10 +123,6 @@ def forms_named(words: str) -> list[str]:
     "tuned" is every form, "all" the published ones too, "support" those tuned ones that see Support Samples only.
     """
     if words == "support":
-        return [name for name in every_form(published=False) if _needs(form_named(name)) == ("support",)]
+        return [name for name in every_form(published=False) if needs_of(*parse(name)[:2]) == ("support",)]
     several = {"tuned": every_form(published=False), "all": every_form()}
     return several.get(words, words.split())
-
-
-def _needs(form: Form) -> tuple[str, ...]:
-    return make_method(form.method, {"variant": form.variant} if form.variant else {}).needs

@@ -15,7 +15,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from shui_lib import claims
-from shui_lib.methods import REGISTRY, make_method
+from shui_lib.methods import REGISTRY, needs_of
 from shui_lib.results import benchmark_rows, form_of, paired_difference, read_rows
 from shui_lib.store import save_section
 
@@ -71,7 +71,7 @@ def access_of(form: str) -> str:
     method, _, variant = form.removesuffix("published").strip().partition(" ")
     if method not in REGISTRY:
         return ""
-    return " + ".join(make_method(method, {"variant": variant} if variant else {}).needs)
+    return " + ".join(needs_of(method, variant))
 
 
 def texts(table: Table, *, digits: int = 1) -> pd.DataFrame:

@@ -142,6 +142,11 @@ def make_method(name: str, settings: Mapping[str, object] | None = None) -> Meth
     return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
 
 
+def needs_of(name: str, variant: str = "") -> Needs:
+    """What a method's form may see when the request comes."""
+    return make_method(name, {"variant": variant} if variant else {}).needs
+
+
 def settings_of(method: Method) -> dict[str, object]:
     """A method's settings, ready for JSON and `make_method`."""
     return asdict(method)
