@@ -48,12 +48,11 @@ def ablations(n_ids: int) -> dict[str, dict[str, object]]:
     return found
 
 
-def choose_eta(change: Settings, requests: Sequence[PoolRequest]) -> pd.DataFrame:
+def choose_eta(row: Settings, requests: Sequence[PoolRequest]) -> pd.DataFrame:
     """The trials of one row: each η with Tug-of-War against the fold models, and A, over the requests."""
-    size, lines = rehearsed(len(requests[0].group)), []
+    lines = []
     for eta in ETAS:
-        settings = {**BASE, "simulated_n_ids": size, **change, "eta": eta}
-        settings["eta"] = eta / settings.get("steps", 1)  # several steps go as far as one
+        settings = {**row, "eta": eta / row.get("steps", 1)}  # several steps go as far as one
         tried = [judge(e.with_settings({FORM: settings}), FORM, group, wanted) for e, group, wanted in requests]
         lines.append({"settings": json.dumps(settings), **pd.DataFrame(tried).mean(), "requests": len(tried)})
     return pd.DataFrame(lines)
@@ -75,10 +74,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
     known: dict[Method, pd.DataFrame] = {}  # three rows are MetaUnlearn as it is, under three names
     for name, change in progress(ablations(args["n_ids"]).items(), desc="ablations", unit="row"):
-        what = make_method(FORM, {**BASE, "simulated_n_ids": rehearsed(args["n_ids"]), **change})
-        if what not in known:
-            known[what] = choose_eta(change, requests)
-        tried = known[what].assign(**key, form=f"{FORM} {name}", seeds=1)
+        row = {**BASE, "simulated_n_ids": rehearsed(args["n_ids"]), **change}
+        method = make_method(FORM, row)
+        if method not in known:
+            known[method] = choose_eta(row, requests)
+        tried = known[method].assign(**key, form=f"{FORM} {name}", seeds=1)
         record(results / "selection_ablations.csv", tried, [*key, "form"], "settings")
         chosen = json.loads(tried.loc[tried["tow"].idxmax(), "settings"])
         for seed in seeds:

@@ -36,9 +36,7 @@ def test_rows_and_trials_are_recorded(tmp_path, monkeypatch):
     few = {name: ablations(2)[name] for name in ("aux_loss=scrub_loss", "steps=2")}
     monkeypatch.setattr(module, "ablations", lambda n_ids: few | {"steps=2 again": few["steps=2"]})
     searched, choose = [], module.choose_eta
-    monkeypatch.setattr(
-        module, "choose_eta", lambda change, requests: searched.append(change) or choose(change, requests)
-    )
+    monkeypatch.setattr(module, "choose_eta", lambda row, requests: searched.append(row) or choose(row, requests))
     monkeypatch.setitem(BASE, "epochs", 1)
     told = ["--dataset", "tiny", "--preset", "smoke", "--n-ids", "2", "--reserved", "3", "--seeds", "0", "1"]
     for name in ("data", "runs", "results"):
@@ -49,7 +47,8 @@ def test_rows_and_trials_are_recorded(tmp_path, monkeypatch):
         read_rows(tmp_path / "results" / "rows_ablations.csv"),
         pd.read_csv(tmp_path / "results/selection_ablations.csv"),
     )
-    assert searched == [*few.values()], "what is the same is searched once"
+    rehearsing = {**BASE, "simulated_n_ids": 2}
+    assert searched == [rehearsing | change for change in few.values()], "what is the same is searched once"
     few |= {"steps=2 again": few["steps=2"]}
     assert set(rows["variant"]) == set(few) and set(rows["seed"]) == {0, 1}
     assert trials.groupby("form").size().to_dict() == {f"meta_unlearn {name}": len(ETAS) for name in few}
