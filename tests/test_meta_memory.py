@@ -1,6 +1,5 @@
 """The memory of one simulated request grows neither with the images to forget nor with the identities asking."""
 
-import json
 import os
 import subprocess
 import sys
@@ -42,17 +41,19 @@ def memory(name: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def measure(n_support: int, n_forget: int) -> dict[str, float]:
-    """Peak above the level just before, after a first request that fills the allocator's caches."""
+def measure(n_support: int, n_forget: int) -> float:
+    """Peak in MiB above the level just before, after a first request that fills the allocator's caches."""
     torch.manual_seed(0)
     model = build_model(ModelConfig(options=VIT), n_outputs=K, image_size=SIZE, seed=0).eval()
     loss = LearnedLoss(n_outputs=K, n_features=VIT["embed_dim"], n_identities=n_support)
     support, forget = some_faces(n_support), some_faces(n_forget)
     one_request(model, loss, support[slice(0, 10)], forget[slice(0, 32)])
-    level = memory("VmRSS")
-    (PROC / "clear_refs").write_text("5")  # resets VmHWM
-    one_request(model, loss, support, forget)
-    return {"level": level, "peak": memory("VmHWM") - level}
+    level, peaks = memory("VmRSS"), []
+    for _ in range(3):
+        (PROC / "clear_refs").write_text("5")  # resets VmHWM
+        one_request(model, loss, support, forget)
+        peaks.append(memory("VmHWM") - level)
+    return min(peaks)  # chance, a tenth from run to run, only adds
 
 
 @pytest.mark.skipif(not (PROC / "clear_refs").exists(), reason="peak memory is read from Linux's /proc")
@@ -67,14 +68,12 @@ def test_peak_memory_is_flat():
     peaks = {}
     for sizes in [(10, 64), (10, 1024), (40, 64)]:
         command = [sys.executable, "-W", "error", __file__, *map(str, sizes)]
-        said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        found = json.loads(said)
-        peaks[sizes] = found["peak"]
-        print(f"N_S = {sizes[0]}, |D_f| = {sizes[1]}: {found['peak']:.1f} MiB above {found['level']:.0f} MiB")
+        peaks[sizes] = float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+        print(f"N_S = {sizes[0]}, |D_f| = {sizes[1]}: {peaks[sizes]:.1f} MiB")
     assert min(peaks.values()) > 20, "too small to show anything"
-    # From run to run the peak differs by a tenth, and h_φ keeps some 0.1 MiB a photo; activations are 2.5.
-    assert max(peaks.values()) <= 1.25 * min(peaks.values())
+    # h_φ keeps some 0.1 MiB a photo; activations are 2.5.
+    assert max(peaks.values()) <= 1.1 * min(peaks.values())
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(*map(int, sys.argv[1:]))))
+    print(measure(*map(int, sys.argv[1:])))
