@@ -1,7 +1,10 @@
 """What MetaUnlearn owes to its parts: Tables 5-7 of the paper, and a few questions of our own.
 
 Each row of a table is MetaUnlearn with one thing changed. The step size fits the objective that it was chosen for, so
-every row gets its own, from the same three trials on the tuning pool (`shui_lib.selection`); all else stays.
+every row gets its own, from three trials on the tuning pool (`shui_lib.selection`); all else stays.
+
+The rows of `steps_and_objectives` build a better step: what is taken is gradient ascent, plain or preconditioned, and
+what is learned is added to it, so that a loss that has learned nothing is ascent itself.
 
     python -m shui_lib.ablations --dataset faces --n-ids 10 --seeds 0 1 2
 """
@@ -25,6 +28,7 @@ from shui_lib.selection import PoolRequest, judge, pool_requests, record, rehear
 
 FORM = "meta_unlearn"
 ETAS = (3e-4, 1e-3, 3e-3)
+ETAS_OF_ASCENT = {"none": (0.06, 0.12, 0.25), "pgu": (0.12, 0.25, 0.5), "kfac": (5e-5, 1e-4, 2e-4)}
 BASE = {"alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS}
 Settings = Mapping[str, object]
 
@@ -45,13 +49,27 @@ def ablations(n_ids: int) -> dict[str, dict[str, object]]:
     found["distance=squared"] = {"distance": "squared"}
     for steps in (2, 4):
         found[f"steps={steps}"] = {"steps": steps}
+    return found | steps_and_objectives()
+
+
+def steps_and_objectives() -> dict[str, dict[str, object]]:
+    """Every preconditioner of the step with every objective, and with learned sizes; "ascent" has learned nothing."""
+    ascent = {"residual": True}
+    learned = {"eq6": {"objective": "both"}, "held_out": {"objective": "held_out"}, "rank": {"objective": "rank"}}
+    found: dict[str, dict[str, object]] = {}
+    for step in ETAS_OF_ASCENT:
+        found[f"step={step}+ascent"] = {"preconditioner": step, **ascent, "epochs": 0}
+        for name, objective in learned.items():
+            found[f"step={step}+{name}"] = {"preconditioner": step, **ascent, **objective}
+    for name in ("eq6", "held_out"):
+        found[f"step=kfac+{name}+sizes"] = found[f"step=kfac+{name}"] | {"learned_steps": True}
     return found
 
 
 def choose_eta(row: Settings, requests: Sequence[PoolRequest]) -> pd.DataFrame:
     """The trials of one row: each η with Tug-of-War against the fold models, and A, over the requests."""
     lines = []
-    for eta in ETAS:
+    for eta in ETAS_OF_ASCENT[row.get("preconditioner", "none")] if row.get("residual") else ETAS:
         settings = {**row, "eta": eta / row.get("steps", 1)}  # several steps go as far as one
         tried = [judge(e.with_settings({FORM: settings}), FORM, group, wanted) for e, group, wanted in requests]
         lines.append({"settings": json.dumps(settings), **pd.DataFrame(tried).mean(), "requests": len(tried)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -175,6 +175,16 @@ class Experiment:
         """(N, K) logits of a model for the images of a split, in the order of `part(name)`."""
         return self.predictions(model).logits[torch.from_numpy(self.rows_of[part])]
 
+    @cached_property
+    def held_out_logits(self) -> torch.Tensor:
+        """(N, K) logits for the training images, each of the fold model that has not seen its person."""
+        identity = self.part("train").identity
+        logits = torch.empty(len(identity), len(self.faces.classes))
+        for k, fold in enumerate(self.folds):
+            left_out = torch.from_numpy(np.isin(identity, fold))
+            logits[left_out] = self.logits(f"fold_{k}", "train")[left_out]
+        return logits
+
     def score(self, model: str, part: str) -> float:
         """mAP or accuracy of a model on a split, a fraction."""
         return score(self.logits(model, part), self.part(part).targets)
@@ -277,9 +287,7 @@ class Experiment:
         form, method = form_named(name), self.method(name)
 
         def compute(folder: Path) -> dict[str, object]:
-            data = {part: self.part(part) for part in method.prepares_on}
-            if "train" in data:
-                data["train"] = self._training_data(form.base)  # a reference model knows its own data only
+            data = {part: self._preparing_data(form.base, part) for part in method.prepares_on}
             generator = torch.Generator().manual_seed(self.seed)
             checkpoint = folder / "preparing.checkpoint"
             prepared = method.prepare(self.model(form.base), data, generator=generator, checkpoint=checkpoint)
@@ -289,7 +297,20 @@ class Experiment:
 
         facts = {"method": form.method, "settings": settings_of(method), "seed": self.seed}
         facts, parents = json.loads(json.dumps(facts)), {"original": self._trained(form.base)}
+        if "held_out" in method.prepares_on:
+            parents |= {f"fold_{k}": self._trained(f"fold_{k}") for k in range(FOLDS)}
         return self._load_or_compute(f"{form.method}-artefacts", facts, compute, parents=parents)
+
+    def _preparing_data(self, base: str, part: str) -> Faces:
+        """Data for `prepare`, of which a reference model's method sees what the reference model has seen."""
+        if part == "val":
+            return self.part("val")
+        seen = self._training_data(base)
+        if part == "train":
+            return seen
+        everyone = replace(self.part("train"), targets=self.held_out_logits)
+        # A reference's answers come from the original's fold models, which have seen D_f; others would cost five more.
+        return everyone[np.isin(everyone.rows, seen.rows)]
 
     def _unlearned(self, name: str) -> Stage:
         form = form_named(name)

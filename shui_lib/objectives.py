@@ -1,12 +1,17 @@
-"""What meta-training asks of a model that has forgotten: the alignment of eq. 5 and 6, its ablations, SCRUB's loss.
+"""What meta-training asks of a model that has forgotten: the alignment of eq. 5 and 6, its ablations, other losses.
 
 Each judges θ_u on the images to forget and on others, and comes with its gradient at θ_u, which is all that the exact
 meta-gradient needs of it. Images pass in micro-batches, so memory grows with none of the parts; the paper ran out of it
 with SCRUB's loss (Table 5).
+
+Two are not in the paper, which looks at losses. A loss can be moved without forgetting: by making the model less sure
+of everything. Average precision cannot, so `judge_by_rank` aligns a smooth form of it. `judge_held_out` asks for what
+is wanted itself: on the images to forget the answers of models that never saw the person, on others the original's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,7 +27,7 @@ from shui_lib.predict import task_loss
 
 DISTANCES = {"squared": mse_loss, "smooth_l1": smooth_l1_loss}
 TERMS = ("both", "first", "second")  # of the alignment: with validation under θ_u, with validation under θ (Table 5)
-OBJECTIVES = (*TERMS, "scrub")
+OBJECTIVES = (*TERMS, "scrub", "held_out", "rank")
 SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE = 0.001, 0.99, 4.0  # as published (Kurmanji et al., 2023)
 
 
@@ -46,14 +51,15 @@ class Verdict(NamedTuple):
 
 
 class Knowledge(NamedTuple):
-    """The images of one simulated request, and what the original model says of those that it is asked about."""
+    """The images of one simulated request, and what other models say of those that they are asked about."""
 
     forget: Faces
     val: Faces
     val_said: Tensor  # (|D_v|, K) logits under θ
-    forget_said: Tensor | None = None  # this and the others are read by SCRUB's loss alone
+    # For SCRUB's loss and the held-out answers only:
+    forget_said: Tensor | None = None  # (|D_f|, K) logits under θ, or of models that never saw the person
     retain: Faces | None = None
-    retain_said: Tensor | None = None
+    retain_said: Tensor | None = None  # logits under θ
 
 
 def alignment_objective(
@@ -110,21 +116,92 @@ def judge_as_scrub(model: FaceModel, theta: Theta, known: Knowledge, *, micro_ba
     kl = divergence_for(known.forget, kl="softmax", temperature=SCRUB_TEMPERATURE)
     square = SCRUB_TEMPERATURE**2
 
-    def disagree(said: Tensor, rows: slice) -> Tensor:
-        return -square * kl(said, known.forget_said[rows].to(said)) * len(said)
+    def disagree(said: Tensor, taught: Tensor, _: Tensor) -> Tensor:
+        return -square * kl(said, taught) * len(said)
 
-    def agree(said: Tensor, rows: slice) -> Tensor:
-        likeness = square * kl(said, known.retain_said[rows].to(said)) * len(said)
-        right = task_loss(said, known.retain.targets[rows].to(said.device), reduction="sum")
-        return SCRUB_ALPHA * likeness + SCRUB_GAMMA * right
+    def agree(said: Tensor, taught: Tensor, targets: Tensor) -> Tensor:
+        likeness = square * kl(said, taught) * len(said)
+        return SCRUB_ALPHA * likeness + SCRUB_GAMMA * task_loss(said, targets, reduction="sum")
 
+    return _judge_both(model, theta, known, disagree, agree, micro_batch=micro_batch, bf16=bf16)
+
+
+def judge_held_out(model: FaceModel, theta: Theta, known: Knowledge, *, micro_batch: int, bf16: bool) -> Verdict:
+    """Divergence from the held-out answers on D_f plus divergence from the original's on others; not in the paper."""
+    kl = divergence_for(known.forget, kl="bernoulli" if known.forget.multilabel else "softmax", temperature=1.0)
+
+    def apart(said: Tensor, taught: Tensor, _: Tensor) -> Tensor:
+        return kl(said, taught) * len(said)
+
+    return _judge_both(model, theta, known, apart, apart, micro_batch=micro_batch, bf16=bf16)
+
+
+def judge_by_rank(model: FaceModel, theta: Theta, known: Knowledge, *, micro_batch: int, bf16: bool) -> Verdict:
+    """Eq. 5 with 1 − AP in the place of the losses, AP smoothed (`soft_average_precision`); not in the paper."""
     size = {"micro_batch": micro_batch, "bf16": bf16}
-    apart, said_f, gradient = streamed_gradient(model, theta, known.forget, disagree, **size)
-    near, _, kept = streamed_gradient(model, theta, known.retain, agree, **size)
+    loss_f, said_f, _ = loss_gradient(model, theta, known.forget, **size, wanted=False)
+    loss_v, said_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
+    ap_f, slopes = soft_average_precision(said_f.to(loss_f), known.forget.noted)
+    ap_v, ap_v0 = (soft_average_precision(said.to(loss_f), known.val.noted)[0] for said in (said_v, known.val_said))
+    missed = (1 - ap_f).requires_grad_()
+    value = alignment_objective(Alignment(missed, 1 - ap_v, 1 - ap_v0, 0, 0, 0), accuracy_factor=False)
+    (slope,) = torch.autograd.grad(value, missed)
+
+    def along(said: Tensor, rows: slice) -> Tensor:  # its gradient in the logits is that of the value
+        return -slope * (said * slopes[rows]).sum() * len(known.forget)
+
+    gradient = streamed_gradient(model, theta, known.forget, along, **size)[2]
+    return Verdict(value.detach(), gradient, _alignment(known, loss_f, said_f, loss_v, said_v))
+
+
+def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tensor]:
+    """Average precision over images (N), mean over classes (K), with logistic steps of width 1 in place of ranks.
+
+    A positive's rank is 1 + Σ σ(z_j − z_i) over the other images j (as in Smooth-AP, Brown et al., 2020). Memory is
+    N² numbers, for one class at a time; classes that all images or none have are left out.
+
+    Args:
+        logits, noted: (N, K).
+    Returns:
+        AP, a scalar, and its gradient in the logits (N, K).
+    """
+    noted = noted.to(logits)
+    mixed = torch.nonzero((noted.mean(0) > 0) & (noted.mean(0) < 1)).flatten().tolist()
+    total, gradient = logits.new_zeros(()), torch.zeros_like(logits)
+    for k in mixed:
+        z = logits[:, k].detach().requires_grad_()
+        has = noted[:, k] > 0
+        above = (z - z[has, None]).sigmoid()  # (N₊, N)
+        above = above - 0.5 * torch.eye(len(z)).to(z)[has]  # nobody stands above oneself
+        precision = (1 + above[:, has].sum(1)) / (1 + above.sum(1))
+        (gradient[:, k],) = torch.autograd.grad(precision.mean() / len(mixed), z)
+        total += precision.mean().detach() / len(mixed)
+    return total, gradient
+
+
+def _judge_both(
+    model: FaceModel,
+    theta: Theta,
+    known: Knowledge,
+    on_forget: Callable[[Tensor, Tensor, Tensor], Tensor],
+    on_retain: Callable[[Tensor, Tensor, Tensor], Tensor],
+    **size: object,
+) -> Verdict:
+    """A mean over D_f plus a mean over D_r of losses that compare logits (B, K) with another model's and with targets,
+    summed over the batch."""
+
+    def compared(loss: Callable, faces: Faces, taught: Tensor) -> tuple[Tensor, Tensor, Theta]:
+        def summed(said: Tensor, rows: slice) -> Tensor:
+            return loss(said, taught[rows].to(said), faces.targets[rows].to(said.device))
+
+        return streamed_gradient(model, theta, faces, summed, **size)
+
+    forgotten, said_f, gradient = compared(on_forget, known.forget, known.forget_said)
+    kept, _, more = compared(on_retain, known.retain, known.retain_said)
     loss_v, said_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
     loss_f = task_loss(said_f, known.forget.targets.to(said_f.device))
     alignment = _alignment(known, loss_f, said_f, loss_v, said_v)
-    return Verdict(apart + near, {name: g + kept[name] for name, g in gradient.items()}, alignment)
+    return Verdict(forgotten + kept, {name: g + more[name] for name, g in gradient.items()}, alignment)
 
 
 def _alignment(known: Knowledge, loss_f: Tensor, said_f: Tensor, loss_v: Tensor, said_v: Tensor) -> Alignment:

@@ -88,12 +88,8 @@ def fold_scores(experiment: Experiment, group: np.ndarray) -> Scores:
     the retrained model what they are to the original one, so those scores are the original's; a fold's own would be
     too low, as a fold model misses a fifth of the people and of the steps (`fold_bias` measures both).
     """
-    train = experiment.part("train")
-    asked = np.isin(train.identity, group)
-    before, held_out = experiment.logits("original", "train"), torch.empty(len(train), len(experiment.faces.classes))
-    for k, fold in enumerate(experiment.folds):
-        left_out = np.isin(train.identity, fold)
-        held_out[left_out] = experiment.logits(f"fold_{k}", "train")[left_out]
+    train, before = experiment.part("train"), experiment.logits("original", "train")
+    asked, held_out = np.isin(train.identity, group), experiment.held_out_logits
     kept = score(before[~asked], train.targets[~asked])
     return Scores(kept, score(held_out[asked], train.targets[asked]), experiment.score("original", "val"))
 

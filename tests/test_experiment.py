@@ -15,7 +15,7 @@ from tiny import prepare_tiny, same_weights
 import shui_lib.experiment
 import shui_lib.train
 from shui_lib.experiment import QUERIES, Experiment
-from shui_lib.methods import REGISTRY, Given, make_method
+from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.names import parse
 from shui_lib.predict import query_losses
 from shui_lib.results import COLUMNS, KEY, SPLITS, check_rows
@@ -175,6 +175,24 @@ def test_a_fold_model_misses_its_fold_and_nobody_else(copied, monkeypatch):
     (train,) = seen
     assert set(train.identity) == set(one.part("train").identity) - set(one.folds[1])
     assert one.stage("fold_1").folder != one.stage("fold_2").folder
+
+
+@pytest.mark.parametrize("base", ["original", "retrained"])
+def test_held_out_answers_are_of_the_images_that_a_method_prepares_on(copied, monkeypatch, base):
+    one, seen = experiment(copied, settings={"meta_unlearn": {"objective": "held_out"}}), {}
+
+    def watched(self, model, data, **options):
+        seen.update(data)
+        return Artefacts()
+
+    monkeypatch.setattr(REGISTRY["meta_unlearn"], "prepare", watched)
+    stage = one._artefacts(f"meta_unlearn@{base}")
+    train, held_out = seen["train"], seen["held_out"]
+    assert np.array_equal(held_out.rows, train.rows) and len(train) == len(one._training_data(base))
+    for row, identity, logits in zip(held_out.rows, held_out.identity, held_out.targets, strict=True):
+        (k,) = [k for k, fold in enumerate(one.folds) if identity in fold]
+        assert torch.equal(logits, one.predictions(f"fold_{k}").logits[row])
+    assert {f"fold_{k}" for k in range(len(one.folds))} < set(stage.lineage["parents"])
 
 
 def test_rows_say_where_settings_were_selected(finished, monkeypatch):

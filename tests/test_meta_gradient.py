@@ -15,7 +15,16 @@ from shui_lib.meta_gradient import meta_gradient, parameters, unlearning_step
 from shui_lib.meta_loss import INPUTS, LearnedLoss
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
-from shui_lib.objectives import Alignment, Knowledge, alignment_objective, judge_alignment, judge_as_scrub
+from shui_lib.objectives import (
+    Alignment,
+    Knowledge,
+    alignment_objective,
+    judge_alignment,
+    judge_as_scrub,
+    judge_by_rank,
+    judge_held_out,
+    soft_average_precision,
+)
 from shui_lib.preconditioners import Projector, input_grams, protected
 from shui_lib.predict import task_loss
 
@@ -71,7 +80,8 @@ def naive(model, loss, support, known, ids, seed, dtype, precondition=None, **ob
             gradient = {n: size * g for size, (n, g) in zip(loss.log_steps.exp(), gradient.items(), strict=True)}
         stepped = {n: t - ETA * gradient[n] for n, t in theta.items()}
         said = {part: logits_at(stepped, getattr(known, part)) for part in ("forget", "val", "retain")}
-    objective_value = scrub(said, known) if objective.get("terms") == "scrub" else judged(said, known, objective)
+    terms = objective.get("terms")
+    objective_value = TWINS[terms](said, known) if terms in TWINS else judged(said, known, objective)
     phi = list(loss.parameters())
     found = torch.autograd.grad(objective_value, phi, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(phi, found, strict=True)]
@@ -95,13 +105,50 @@ def scrub(said, known):
     return kept - kl(said["forget"], known.forget_said)
 
 
+def held_out(said, known):
+    """KL(p ‖ θ_u) on D_f with held-out p, plus KL(θ ‖ θ_u) on D_r; for attributes each is a coin, and K their mean."""
+
+    def kl(student, teacher):
+        if known.forget.multilabel:
+            student, teacher = (torch.stack([z, torch.zeros_like(z)], 2).flatten(0, 1) for z in (student, teacher))
+        p, q = teacher.softmax(1), student.softmax(1)
+        return (p * (p / q).log()).sum(1).mean()
+
+    return kl(said["forget"], known.forget_said) + kl(said["retain"], known.retain_said)
+
+
+def by_rank(said, known):
+    """Smooth L1 between 1 − AP of D_f under θ_u and of validation under θ_u and θ, the latter two constants."""
+    asked = [(said["forget"], known.forget), (said["val"].detach(), known.val), (known.val_said, known.val)]
+    missed = [1 - soft_ap(logits, faces.noted) for logits, faces in asked]
+    return sum(torch.nn.functional.smooth_l1_loss(missed[0], other) for other in missed[1:])
+
+
+def soft_ap(logits, noted):
+    """Positive by positive: how many of the images above it are positive, images counted by a sigmoid."""
+    per_class = []
+    for z, has in zip(logits.T, noted.T.bool(), strict=True):
+        if 0 < has.sum() < len(has):
+            precisions = []
+            for i in torch.nonzero(has).flatten().tolist():
+                above = [(torch.sigmoid(z[j] - z[i]), has[j]) for j in range(len(z)) if j != i]
+                right = sum((share for share, positive in above if positive), start=1.0)
+                precisions.append(right / sum((share for share, _ in above), start=1.0))
+            per_class.append(sum(precisions) / len(precisions))
+    return torch.stack(per_class).mean()
+
+
+TWINS = {"scrub": scrub, "held_out": held_out, "rank": by_rank}
+JUDGES = {"scrub": judge_as_scrub, "held_out": judge_held_out, "rank": judge_by_rank}
+
+
 def ours(model, loss, support, known, ids, seed, dtype, precondition=None, **objective):
     theta, p = parameters(model), {"precondition": precondition}
     torch.manual_seed(seed)
     step = unlearning_step(model, theta, loss, support, ids, eta=ETA, micro_batch=3, differentiable=True, **p)
     size = {"micro_batch": 4, "bf16": False}
-    if objective.get("terms") == "scrub":
-        verdict = judge_as_scrub(model, step.theta, known, **size)
+    if judge := JUDGES.get(objective.get("terms")):
+        verdict = judge(model, step.theta, known, **size)
     else:
         verdict = judge_alignment(model, step.theta, known, **size, **{"detached": True, **objective})
     found = meta_gradient(model, theta, loss, support, step, verdict.gradient, eta=ETA, micro_batch=3, **p)
@@ -115,6 +162,8 @@ OBJECTIVES = {
     "second": {"terms": "second"},
     "not_detached": {"detached": False},
     "scrub": {"terms": "scrub"},
+    "held_out": {"terms": "held_out"},
+    "rank": {"terms": "rank"},
 }
 
 
@@ -167,7 +216,15 @@ def test_other_objectives_agree_with_double_backward(objective, multilabel):
     assert agreement(torch.float64, multilabel, INPUTS, OBJECTIVES[objective]) <= TOLERANCE[torch.float64]
 
 
-@pytest.mark.parametrize("objective", ["eq6", "scrub"])
+def test_soft_average_precision_is_that_of_ranks_when_outputs_are_far_apart():
+    logits, noted = torch.randperm(40).float()[:, None] * torch.tensor([50.0, -30.0]), torch.rand(40, 3).round()
+    noted[:, 2] = 1  # everybody has it: nothing to rank
+    found, gradient = soft_average_precision(torch.hstack([logits, logits[:, :1]]), noted)
+    assert found.item() == pytest.approx(score(logits, noted[:, :2]))
+    assert gradient.shape == (40, 3) and not gradient[:, 2].any()
+
+
+@pytest.mark.parametrize("objective", ["eq6", "scrub", "held_out"])
 @pytest.mark.parametrize("kind", ["kfac", "pgu"])
 def test_a_preconditioned_step_agrees_with_double_backward(kind, objective):
     plain = agreement(torch.float64, True, INPUTS, OBJECTIVES[objective])

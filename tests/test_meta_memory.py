@@ -68,7 +68,9 @@ def test_peak_memory_is_flat():
     peaks = {}
     for sizes in [(10, 64), (10, 1024), (40, 64)]:
         command = [sys.executable, "-W", "error", __file__, *map(str, sizes)]
-        peaks[sizes] = float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+        peaks[sizes] = float(
+            subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        )
         print(f"N_S = {sizes[0]}, |D_f| = {sizes[1]}: {peaks[sizes]:.1f} MiB")
     assert min(peaks.values()) > 20, "too small to show anything"
     # h_φ keeps some 0.1 MiB a photo; activations are 2.5.

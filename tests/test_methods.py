@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import make_dataclass
+from dataclasses import make_dataclass, replace
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from shui_lib.methods import (
 )
 from shui_lib.methods.meta_unlearn import embedding_rows
 from shui_lib.models import FaceModel
-from shui_lib.objectives import Alignment, alignment_objective
+from shui_lib.objectives import OBJECTIVES, Alignment, alignment_objective
 from shui_lib.preconditioners import layers_of
 from shui_lib.predict import predict, task_loss
 from shui_lib.settings import settings_for
@@ -344,6 +344,20 @@ def test_steps_beyond_the_paper_are_learned_and_taken(residual, preconditioner):
     if preconditioner == "pgu":
         moved = {n for n, p in unlearned.named_parameters() if not torch.equal(p, model.get_parameter(n))}
         assert moved <= {f"{layer}.weight" for layer in layers_of(model)}
+
+
+@pytest.mark.parametrize("multilabel", [True, False], ids=["bce", "cross_entropy"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_is_learned_from(objective, multilabel):
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"] | {"objective": objective})
+    parts, model = parts_of(tiny_faces(10, (5, 5), multilabel=multilabel)), small_vit(3 if multilabel else 4)
+    untaught = predict(model, parts["train"]).logits.flip(0)  # as if others had answered
+    parts["held_out"] = replace(parts["train"], targets=untaught)
+    found = method.prepare(model, only(parts, method.prepares_on), generator=generator())
+    default = make_method("meta_unlearn", settings_of(method) | {"objective": "both"})
+    other = default.prepare(model, only(parts, default.prepares_on), generator=generator())
+    same = all(torch.equal(value, other.tensors[name]) for name, value in found.tensors.items())
+    assert same == (objective == "both") and found.history["objective"].notna().all()
 
 
 @pytest.mark.parametrize("preconditioner", ["none", "kfac"])

@@ -38,7 +38,8 @@ class Method(Protocol):
     name: str
     variants: tuple[str, ...]  # forms of the algorithm: original (its own paper) and one-shui (the authors' code)
     needs: tuple[str, ...]  # what unlearn may see: support, forget, retain, val
-    prepares_on: tuple[str, ...]  # what prepare may see: train, val
+    prepares_on: tuple[str, ...]  # what prepare may see: train, val, held_out (train, its targets the (N, K) logits
+    # of models that never saw the person)
 
     def prepare(
         self,
@@ -102,11 +103,15 @@ Needs = tuple[str, ...]
 
 
 def register(
-    name: str, *, needs: Needs | Mapping[str, Needs], prepares_on: Needs | Mapping[str, Needs] = ()
+    name: str,
+    *,
+    needs: Needs | Mapping[str, Needs],
+    prepares_on: Needs | Mapping[str, Needs] | Callable[[Method], Needs] = (),
 ) -> Callable[[type], type]:
     """Class decorator: make a method known under `name`, with what it may see.
 
-    A method that comes in several forms has a field `variant`, and tells its needs by variant.
+    A method that comes in several forms has a field `variant`, and tells its needs by variant; one whose needs follow
+    from other settings tells them by a function of itself.
     """
 
     def add(cls: type) -> type:
@@ -120,7 +125,9 @@ def register(
     return add
 
 
-def _by_variant(parts: Needs | Mapping[str, Needs]) -> object:
+def _by_variant(parts: Needs | Mapping[str, Needs] | Callable[[Method], Needs]) -> object:
+    if callable(parts):
+        return property(parts)
     return property(lambda method: parts[method.variant]) if isinstance(parts, Mapping) else parts
 
 

@@ -19,7 +19,16 @@ from shui_lib.meta_gradient import Precondition, Theta, meta_gradient, parameter
 from shui_lib.meta_loss import INPUTS, LearnedLoss
 from shui_lib.methods import Artefacts, Given, register, with_parameters
 from shui_lib.models import FaceModel
-from shui_lib.objectives import DISTANCES, OBJECTIVES, Knowledge, Verdict, judge_alignment, judge_as_scrub
+from shui_lib.objectives import (
+    DISTANCES,
+    OBJECTIVES,
+    Knowledge,
+    Verdict,
+    judge_alignment,
+    judge_as_scrub,
+    judge_by_rank,
+    judge_held_out,
+)
 from shui_lib.preconditioners import Projector, input_grams, protected
 from shui_lib.predict import predict
 from shui_lib.progress import progress
@@ -32,7 +41,11 @@ CHOICES = {"distance": tuple(DISTANCES), "objective": OBJECTIVES, "preconditione
 FASTER = 30  # learned sizes of steps move by logarithms of a few; weights of the loss by hundredths
 
 
-@register("meta_unlearn", needs=("support",), prepares_on=("train", "val"))
+def _prepares_on(method: MetaUnlearn) -> tuple[str, ...]:
+    return ("train", "val", "held_out") if method.objective == "held_out" else ("train", "val")
+
+
+@register("meta_unlearn", needs=("support",), prepares_on=_prepares_on)
 @dataclass(frozen=True, kw_only=True)
 class MetaUnlearn:
     """Settings as in the paper's appendix A; the defaults are for a small ViT trained from scratch."""
@@ -44,7 +57,7 @@ class MetaUnlearn:
     inputs: tuple[str, ...] = INPUTS
     distance: str = "smooth_l1"  # Table 8a and the authors' code; "squared" in the paper's equations
     accuracy_factor: bool = True  # eq. 6; False is eq. 5
-    objective: str = "both"  # terms of eq. 6: both, first or second; or "scrub" (Table 5)
+    objective: str = "both"  # terms of eq. 6: both, first or second; "scrub" (Table 5); ours: "held_out", "rank"
     detached: bool = True  # validation under θ_u is a constant, as in the authors' code
     steps: int = 1  # along the learned loss when the request comes, each of size η; it is learned for one
     # What follows departs from the paper: the step is divided by the training data's curvature ("kfac") or keeps off
@@ -54,7 +67,7 @@ class MetaUnlearn:
     gamma: float = 0.5  # share of a layer's input directions that "pgu" protects
     learned_steps: bool = False
     residual: bool = False
-    val_sample: int = 256  # validation images per simulated request, and images of others for "scrub"
+    val_sample: int = 256  # validation images per simulated request, and images of others for "scrub", "held_out"
     micro_batch: int = 64
     bf16: bool = False  # on the images to forget and on validation, never on S
 
@@ -78,7 +91,7 @@ class MetaUnlearn:
             φ by name ("phi/…") and the identities that own a row of the embedding. The history has one row per
             simulated request: epoch, objective, h, and the losses and scores of `Alignment`.
         """
-        course = _MetaTraining(self, model, data["train"], data["val"], draw_seed(generator))
+        course = _MetaTraining(self, model, data, draw_seed(generator))
         known = self._known_of(model, data["train"], generator)
         history = course.run(checkpoint, self._precondition(known, course.theta))
         phi = {f"phi/{name}": value.detach().cpu() for name, value in course.loss.state_dict().items()}
@@ -137,10 +150,10 @@ def embedding_rows(known: Tensor, identity: np.ndarray) -> Tensor:
 class _MetaTraining:
     """State of Algorithm 1: the fixed θ, the learned φ and its optimizer, and what was seen on the way."""
 
-    def __init__(self, method: MetaUnlearn, model: FaceModel, train: Faces, val: Faces, seed: int):
-        self.method, self.train, self.val, self.seed = method, train, val, seed
+    def __init__(self, method: MetaUnlearn, model: FaceModel, data: Mapping[str, Faces], seed: int):
+        self.method, self.train, self.val, self.seed = method, data["train"], data["val"], seed
         self.model, self.theta = copy.deepcopy(model).eval(), parameters(model)
-        ids, counts = np.unique(train.identity, return_counts=True)
+        ids, counts = np.unique(self.train.identity, return_counts=True)
         self.usable = ids[counts >= FEWEST_IMAGES]
         self.identities = torch.from_numpy(ids)
         with seeded(seed):
@@ -150,8 +163,10 @@ class _MetaTraining:
         groups = [{"params": [p], "faster": faster.get(name, 1)} for name, p in self.loss.named_parameters()]
         self.optimizer = torch.optim.Adam(groups, method.alpha, amsgrad=True)
         # θ is fixed, so what it says is asked once for all requests.
-        self.val_said = predict(self.model, val, bf16=method.bf16).logits
-        self.train_said = predict(self.model, train, bf16=method.bf16).logits if method.objective == "scrub" else None
+        self.val_said = predict(self.model, self.val, bf16=method.bf16).logits
+        if method.objective in ("scrub", "held_out"):
+            self.train_said = predict(self.model, self.train, bf16=method.bf16).logits
+            self.taught = data["held_out"].targets if method.objective == "held_out" else self.train_said
         self.history: list[dict[str, float]] = []
 
     def run(self, checkpoint: Path | None, precondition: Precondition | None = None) -> pd.DataFrame:
@@ -189,13 +204,13 @@ class _MetaTraining:
                 yield self._one_request(self.train[support], known)
 
     def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> Knowledge:
-        """What the objective may look at; images of others are drawn for SCRUB's loss alone."""
+        """What the objective may look at; images of others are drawn for those that look at them."""
         known = Knowledge(self.train[forget], self.val[val], self.val_said[val])
-        if self.train_said is None:
+        if self.method.objective not in ("scrub", "held_out"):
             return known
         others = np.setdiff1d(np.arange(len(self.train)), np.append(support, forget))
         retain = others[torch.randperm(len(others), generator=generator)[: self.method.val_sample].numpy()]
-        said = {"forget_said": self.train_said[forget], "retain_said": self.train_said[retain]}
+        said = {"forget_said": self.taught[forget], "retain_said": self.train_said[retain]}
         return known._replace(retain=self.train[retain], **said)
 
     def _one_request(self, support: Faces, known: Knowledge) -> dict[str, float]:
@@ -213,8 +228,9 @@ class _MetaTraining:
     def _judge(self, theta: Theta, known: Knowledge) -> Verdict:
         method = self.method
         size = {"micro_batch": method.micro_batch, "bf16": method.bf16}
-        if method.objective == "scrub":
-            return judge_as_scrub(self.model, theta, known, **size)
+        others = {"scrub": judge_as_scrub, "held_out": judge_held_out, "rank": judge_by_rank}
+        if judge := others.get(method.objective):
+            return judge(self.model, theta, known, **size)
         form = {"distance": method.distance, "accuracy_factor": method.accuracy_factor, "terms": method.objective}
         return judge_alignment(self.model, theta, known, **size, **form, detached=method.detached)
 
