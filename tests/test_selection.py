@@ -27,6 +27,7 @@ from shui_lib.selection import (
     pool_requests,
     record,
     search,
+    trials_of,
 )
 from shui_lib.settings import PUBLISHED, every_form, forms_named, published_for, selected_key, settings_for
 
@@ -76,14 +77,15 @@ def test_nobody_of_the_pool_is_in_a_reported_request(where, seed):
 def test_every_form_gets_the_same_number_of_trials():
     forms = {f"{name}:{variant}".strip(":") for name, method in REGISTRY.items() for variant in method.variants or [""]}
     assert set(TRIALS) == forms
-    assert len({len(trials) for trials in TRIALS.values()}) == 1
+    assert len({len(trials_of(form, multilabel=kind)) for form in TRIALS for kind in (True, False)}) == 1
 
 
+@pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
 @pytest.mark.parametrize("form", TRIALS)
-def test_trials_are_valid_and_differ(form):
+def test_trials_are_valid_and_differ(form, multilabel):
     variant = {"variant": parse(form).variant} if parse(form).variant else {}
-    made = [make_method(parse(form).method, settings | variant) for settings in TRIALS[form]]
-    assert len(set(map(repr, made))) == len(made)
+    trials = trials_of(form, multilabel=multilabel)
+    assert len({repr(make_method(parse(form).method, settings | variant)) for settings in trials}) == len(trials)
 
 
 @pytest.mark.parametrize("method", PUBLISHED)
@@ -227,5 +229,5 @@ def test_what_the_package_uses_is_what_the_recorded_trials_choose():
 def test_the_recorded_trials_are_those_that_the_code_would_run():
     for (_, dataset, _, form), found in pd.read_csv(FOUND).groupby(["preset", "dataset", "n_ids", "form"]):
         recorded = [{k: v for k, v in json.loads(s).items() if k != "simulated_n_ids"} for s in found["settings"]]
-        wanted = json.loads(json.dumps(TRIALS[form]))
+        wanted = json.loads(json.dumps(trials_of(form, multilabel=dataset != "ages")))
         assert all(trial in wanted for trial in recorded) and len(recorded) == len(wanted), (dataset, form)
