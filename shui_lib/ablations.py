@@ -7,6 +7,7 @@ The rows of `steps_and_objectives` build a better step: what is taken is gradien
 what is learned is added to it, so that a loss that has learned nothing is ascent itself.
 
     python -m shui_lib.ablations --dataset faces --n-ids 10 --seeds 0 1 2
+    python -m shui_lib.ablations --seeds 0 1 2 --only step=
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def ablations(n_ids: int) -> dict[str, dict[str, object]]:
     found["distance=squared"] = {"distance": "squared"}
     for steps in (2, 4):
         found[f"steps={steps}"] = {"steps": steps}
-    return found | steps_and_objectives()
+    return found
 
 
 def steps_and_objectives() -> dict[str, dict[str, object]]:
@@ -85,13 +86,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Choose η for every row, record trials in results/selection_ablations.csv, rows in results/rows_ablations.csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_setting(parser)
+    parser.add_argument("--only", default="", help='rows whose name begins so, for instance "step="; all by default')
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     args = vars(parser.parse_args(argv))
-    results, seeds, reserved = args.pop("results"), args.pop("seeds"), args.pop("reserved")
+    results, seeds, reserved, only = (args.pop(name) for name in ("results", "seeds", "reserved", "only"))
     requests = pool_requests(**args)
     key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
     known: dict[Method, pd.DataFrame] = {}  # three rows are MetaUnlearn as it is, under three names
-    for name, change in progress(ablations(args["n_ids"]).items(), desc="ablations", unit="row"):
+    changes = {**ablations(args["n_ids"]), **steps_and_objectives()}
+    changes = {name: change for name, change in changes.items() if name.startswith(only)}
+    for name, change in progress(changes.items(), desc="ablations", unit="row"):
         row = {**BASE, "simulated_n_ids": rehearsed(args["n_ids"]), **change}
         method = make_method(FORM, row)
         if method not in known:

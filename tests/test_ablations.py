@@ -8,7 +8,7 @@ import pytest
 from tiny import prepare_tiny
 
 from shui_lib import ablations as module
-from shui_lib.ablations import BASE, ETAS, ablations, main
+from shui_lib.ablations import BASE, ETAS, ablations, main, steps_and_objectives
 from shui_lib.methods import make_method
 from shui_lib.results import read_rows
 
@@ -31,10 +31,32 @@ def test_every_row_is_a_method_of_its_own_but_for_those_that_are_the_default(n_i
     assert len(set(methods.values())) == len(methods) - len(same) + 1
 
 
+def test_every_step_is_taken_with_every_objective():
+    methods = {name: make_method("meta_unlearn", {**BASE, **change}) for name, change in steps_and_objectives().items()}
+    assert len(set(methods.values())) == len(methods) == 14
+    for name, method in methods.items():
+        step, learned, *sizes = name.removeprefix("step=").split("+")
+        assert method.preconditioner == step and method.residual and method.learned_steps == bool(sizes)
+        assert method.objective == {"eq6": "both", "ascent": "both"}.get(learned, learned)
+        assert (method.epochs == 0) == (learned == "ascent")
+
+
+def test_only_the_rows_that_are_asked_for_are_computed(tmp_path, monkeypatch):
+    computed, trial = [], pd.DataFrame([{"settings": "{}", "tow": 1.0}])
+    monkeypatch.setattr(module, "pool_requests", lambda **where: [])
+    monkeypatch.setattr(module, "choose_eta", lambda row, requests: trial)
+    monkeypatch.setattr(module, "Experiment", lambda **where: None)
+    monkeypatch.setattr(module, "ablation_rows", lambda experiment, name, settings: computed.append(name))
+    monkeypatch.setattr(module, "record_rows", lambda path, rows: None)
+    main(["--only", "step=kfac+held_out", "--seeds", "0", "1", "--results", str(tmp_path)])
+    assert computed == ["step=kfac+held_out"] * 2 + ["step=kfac+held_out+sizes"] * 2
+
+
 def test_rows_and_trials_are_recorded(tmp_path, monkeypatch):
     prepare_tiny(tmp_path / "data" / "tiny")
     few = {name: ablations(2)[name] for name in ("aux_loss=scrub_loss", "steps=2")}
     monkeypatch.setattr(module, "ablations", lambda n_ids: few | {"steps=2 again": few["steps=2"]})
+    monkeypatch.setattr(module, "steps_and_objectives", dict)
     searched, choose = [], module.choose_eta
     monkeypatch.setattr(module, "choose_eta", lambda row, requests: searched.append(row) or choose(row, requests))
     monkeypatch.setitem(BASE, "epochs", 1)
