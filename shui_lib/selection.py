@@ -72,7 +72,7 @@ _PGU_OF_CLASSES = grid(gamma=(0.5, 0.75, 0.9), lr=(0.3, 1.0, 3.0, 10.0))
 _JIT_OF_CLASSES = grid(sigma=(0.03, 0.1, 0.5), eta=(1e-3, 3e-3, 1e-2, 3e-2))
 TRIALS_OF_CLASSES = {
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(2.5e-4, 2.5e-2, 12)]),
-    "curvature": grid(eta=(1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3), damping=(0.1, 1.0)),
+    "curvature": grid(eta=(2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3), damping=(0.1, 1.0)),
     "jit:original": _JIT_OF_CLASSES,
     "jit:one-shui": _JIT_OF_CLASSES,
     "pgu:original": [{**trial, "epochs": 10} for trial in _PGU_OF_CLASSES],
