@@ -25,6 +25,7 @@ BENCHES = (
     "input",
     "subspaces",
     "importances",
+    "curvature",
     "splits",
     "rmia",
     "meta_gradient",
