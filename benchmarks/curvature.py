@@ -24,7 +24,7 @@ from shui_lib.train import _one_epoch, make_optimizer
 EPOCHS = 2
 CASES = {
     CPU_PRESET: ("cpu", 512, 10),
-    VIT_B: ("paper", 64, 1),
+    VIT_B: ("paper", 16, 1),
 }  # preset, training images, Support Samples
 
 
