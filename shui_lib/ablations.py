@@ -25,7 +25,8 @@ from shui_lib.experiment import Experiment
 from shui_lib.methods import Method, make_method
 from shui_lib.progress import progress
 from shui_lib.results import record as record_rows
-from shui_lib.selection import PoolRequest, judge, pool_requests, record, rehearsed
+from shui_lib.selection import PoolRequest, judge, pool_requests, record
+from shui_lib.settings import rehearsed
 
 FORM = "meta_unlearn"
 ETAS = (3e-4, 1e-3, 3e-3)

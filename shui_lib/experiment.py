@@ -24,7 +24,7 @@ from shui_lib.names import Form, is_trained, reference_of
 from shui_lib.predict import Predictions, predict, query_losses, task_loss
 from shui_lib.results import Measured, make_rows
 from shui_lib.serve import load_model, unlearn_from
-from shui_lib.settings import form_named, published_for, selected_key, settings_for
+from shui_lib.settings import form_named, published_for, rehearsed, selected_key, settings_for
 from shui_lib.splits import Request, Split, cross_folds, draw_request, split_identities
 from shui_lib.stages import Stage, load_or_compute
 from shui_lib.store import load_tensors, save_frame, save_tensors
@@ -120,8 +120,7 @@ class Experiment:
         chosen |= self.settings.get(form.name, {})
         takes = {field.name for field in fields(REGISTRY[form.method])} if form.method in REGISTRY else set()
         if "simulated_n_ids" in takes and "simulated_n_ids" not in chosen:
-            # As the paper: the real size, and a larger one for a request of one identity.
-            chosen["simulated_n_ids"] = self.n_ids if self.n_ids > 1 else self.reserved
+            chosen["simulated_n_ids"] = rehearsed(self.n_ids)
         return make_method(form.method, chosen)
 
     def with_settings(self, settings: Mapping[str, Mapping[str, object]]) -> Experiment:

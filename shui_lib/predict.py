@@ -11,6 +11,8 @@ from shui_lib.data import Faces, augment
 from shui_lib.models import FaceModel
 from shui_lib.progress import progress
 
+SLACK = 0.05  # keeps the logarithm of `unlikelihood` finite where p_y = 1
+
 
 class Predictions(NamedTuple):
     """Everything later stages need of a model."""
@@ -104,3 +106,11 @@ def probability_of_truth(logits: Tensor, targets: Tensor) -> Tensor:
     if targets.ndim == 1:
         return logits.softmax(1).gather(1, targets[:, None])
     return torch.where(targets > 0.5, logits, -logits).sigmoid()
+
+
+def unlikelihood(logits: Tensor, targets: Tensor) -> Tensor:
+    """−log(1 − p_y + 0.05), mean over images; for attributes over every one, p_y being the probability of its value.
+
+    A positive attribute pays −log(1 − p_k + 0.05), a negative one −log(p_k + 0.05).
+    """
+    return -(1 - probability_of_truth(logits, targets) + SLACK).log().mean()

@@ -30,6 +30,7 @@ from shui_lib.objectives import Alignment, alignment_objective
 from shui_lib.predict import predict, task_loss
 from shui_lib.progress import progress
 from shui_lib.serve import unlearn_from
+from shui_lib.settings import rehearsed
 from shui_lib.splits import FEWEST_IMAGES
 from shui_lib.store import save_frame, save_json
 
@@ -72,7 +73,7 @@ _PGU_OF_CLASSES = grid(gamma=(0.5, 0.75, 0.9), lr=(0.3, 1.0, 3.0, 10.0))
 _JIT_OF_CLASSES = grid(sigma=(0.03, 0.1, 0.5), eta=(1e-3, 3e-3, 1e-2, 3e-2))
 TRIALS_OF_CLASSES = {
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(2.5e-4, 2.5e-2, 12)]),
-    "curvature": grid(eta=(2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3), damping=(0.1, 1.0)),
+    "curvature": grid(eta=(4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2), damping=(0.1,), loss=("task", "unlikelihood")),
     "jit:original": _JIT_OF_CLASSES,
     "jit:one-shui": _JIT_OF_CLASSES,
     "pgu:original": [{**trial, "epochs": 10} for trial in _PGU_OF_CLASSES],
@@ -171,11 +172,6 @@ def pool_requests(*, n_ids: int, seeds: Sequence[int] = SEEDS, **where: object) 
     """The requests that every form is tried on: `REQUESTS` of each seed."""
     pools = [pool_experiment(n_ids=n_ids, seed=seed, **where) for seed in seeds]
     return [PoolRequest(e, group, fold_scores(e, group)) for e, groups in pools for group in groups]
-
-
-def rehearsed(n_ids: int) -> int:
-    """People in MetaUnlearn's rehearsals: as many as in the request, and a larger number for one (as the paper)."""
-    return n_ids if n_ids > 1 else 10
 
 
 def search(form: str, requests: Sequence[PoolRequest]) -> pd.DataFrame:

@@ -101,6 +101,11 @@ def settings_for(form: str, *, preset: str, dataset: str, n_ids: int) -> dict[st
     return {**selected, **preset_named(preset).methods.get(form, {})}
 
 
+def rehearsed(n_ids: int) -> int:
+    """People in MetaUnlearn's rehearsals: as many as in the request, and a larger number for one (as the paper)."""
+    return n_ids if n_ids > 1 else 10
+
+
 def form_named(name: str) -> Form:
     """A name taken apart (`shui_lib.names`), a missing variant filled in: `ssd` is `ssd:one-shui`."""
     form = parse(name)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from shui_lib.kfac import Factors, held_back, kfac, sampled_targets, undo_curvature
 from shui_lib.methods import Given, make_method
-from shui_lib.predict import predict, task_loss
+from shui_lib.methods.curvature import LOSSES
+from shui_lib.predict import predict, probability_of_truth, task_loss
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -169,3 +170,29 @@ def test_the_step_forgets_the_support():
     after = method.unlearn(model, Given({"support": support}), known, generator=generator())
     before, now = (task_loss(predict(m, support).logits, support.targets) for m in (model, after))
     assert now > before
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_unlikelihood_is_steepest_where_the_model_is_right(multilabel):
+    logits = torch.tensor([[2.0, -2.0, -2.0]], requires_grad=True)
+    right, wrong = torch.tensor([[1.0, 0, 0]]), torch.tensor([[0.0, 1, 1]])
+    if not multilabel:
+        right, wrong = torch.tensor([0]), torch.tensor([1])
+    slope = {name: [torch.autograd.grad(loss(logits, t), logits)[0].norm() for t in (right, wrong)]
+             for name, loss in LOSSES.items()}  # fmt: skip
+    assert slope["task"][0] < slope["task"][1] and slope["unlikelihood"][0] > slope["unlikelihood"][1]
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_a_step_down_the_unlikelihood_makes_what_is_noted_improbable(multilabel):
+    faces, model = tiny_faces(6, multilabel=multilabel), small_vit(3 if multilabel else 4)
+    method = make_method("curvature", {"loss": "unlikelihood", "eta": 1e-4, "batch": 16})
+    artefacts = method.prepare(model, {"train": faces}, generator=generator())
+    changed = method.unlearn(model, Given({"support": faces}), artefacts, generator=generator())
+    before, after = (probability_of_truth(predict(m, faces).logits, faces.targets).mean() for m in (model, changed))
+    assert after < before
+
+
+def test_an_unknown_loss_is_named():
+    with pytest.raises(ValueError, match="loss='likely' is unknown: choose task or unlikelihood"):
+        make_method("curvature", {"loss": "likely"})

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from shui_lib.config import ModelConfig
 from shui_lib.data import Faces
 from shui_lib.methods import Artefacts, Given, make_method
-from shui_lib.methods.pgu import PGU, negative_entropy, unlikelihood, unlikelihood_by_index
+from shui_lib.methods.pgu import PGU, negative_entropy, unlikelihood_by_index
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel, Output, build_model
 from shui_lib.preconditioners import input_grams, input_rows, layers_of
-from shui_lib.predict import predict
+from shui_lib.predict import predict, unlikelihood
 
 VARIANTS = ("original", "one-shui")
 PLAIN = {"gamma": 0.6, "lr": 0.05, "epochs": 3, "decay": 0.5}

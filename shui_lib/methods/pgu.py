@@ -28,10 +28,9 @@ from shui_lib.methods import Artefacts, Given, register
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
 from shui_lib.preconditioners import input_grams, layers_of, protected, stochastic, without
-from shui_lib.predict import pixels_for, predict, probability_of_truth
+from shui_lib.predict import SLACK, pixels_for, predict, unlikelihood
 from shui_lib.randomness import draw_seed, seeded
 
-SLACK = 0.05  # keeps the logarithm finite where p_y = 1
 UNCERTAINTY = 0.2  # weight of the negative entropy
 
 
@@ -139,14 +138,6 @@ class PGU:
             return -math.inf
         val, forget = (score(predict(model, part).logits, part.targets) for part in (given.val, given.forget))
         return val - forget
-
-
-def unlikelihood(logits: Tensor, targets: Tensor) -> Tensor:
-    """−log(1 − p_y + 0.05), mean over images; for attributes over every one, p_y being the probability of its value.
-
-    A positive attribute pays −log(1 − p_k + 0.05), a negative one −log(p_k + 0.05).
-    """
-    return -(1 - probability_of_truth(logits, targets) + SLACK).log().mean()
 
 
 def unlikelihood_by_index(logits: Tensor, targets: Tensor) -> Tensor:
