@@ -70,7 +70,7 @@ TRIALS = {  # by form, as in `shui_lib.names`
 # Where each image has one class, losses are larger than a mean over attributes. These grids were moved when the best
 # trial on the pool lay at the edge of the ones above.
 _PGU_OF_CLASSES = grid(gamma=(0.5, 0.75, 0.9), lr=(0.3, 1.0, 3.0, 10.0))
-_JIT_OF_CLASSES = grid(sigma=(0.03, 0.1, 0.5), eta=(1e-3, 3e-3, 1e-2, 3e-2))
+_JIT_OF_CLASSES = grid(sigma=(0.1, 0.5, 2.0), eta=(3e-3, 1e-2, 3e-2, 1e-1))
 TRIALS_OF_CLASSES = {
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(2.5e-4, 2.5e-2, 12)]),
     "curvature": grid(eta=(4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2), damping=(0.1,), loss=("task", "unlikelihood")),
