@@ -44,7 +44,8 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
 
     One forward and one backward pass in eval mode; a layer that no image passes has no entry.
     """
-    model, sums, rows_per_image = copy.deepcopy(model).eval(), {}, {}
+    model = copy.deepcopy(model).eval().requires_grad_(False)  # gradients of layers' results are all that is looked at
+    sums, rows_per_image = {}, {}
 
     def forward(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         rows = input_rows(layer, inputs[0].detach())  # (R, d)
@@ -62,10 +63,10 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         layer.register_forward_hook(partial(forward, name))
     bar = progress(total=len(faces), desc="curvature", unit="image", leave=False, mininterval=1)
     for part in faces.batches(batch):
-        logits = model(pixels_for(model, part)).logits
+        x = pixels_for(model, part).requires_grad_()
+        logits = model(x).logits
         drawn = sampled_targets(logits.detach(), multilabel=part.multilabel, generator=generator)
-        task_loss(logits, drawn, reduction="none").sum().backward()
-        model.zero_grad(set_to_none=True)
+        torch.autograd.grad(task_loss(logits, drawn, reduction="none").sum(), x)
         bar.update(len(part))
     bar.close()
     scale = {name: (1 / (len(faces) * rows), 1 / len(faces)) for name, rows in rows_per_image.items()}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from shui_lib.methods import REGISTRY
-from shui_lib.results import Measured, make_rows, read_rows
+from shui_lib.results import Measured, form_of, make_rows, read_rows
 from shui_lib.tables import (
     ORDER,
     access_of,
@@ -186,7 +186,7 @@ def test_the_paragraph_on_photos_says_what_the_rows_say():
     gains = differences(rows, ["curvature", "gradient_ascent", "meta_unlearn"])
     assert rows["seed"].nunique() == 3 and (gains["low"] < 0).all() and (gains["high"] > 0).all()
     said = {
-        "Curvature gains {}": "curvature",
+        "twenty ask it gains {}": "curvature",
         "gradient ascent {}": "gradient_ascent",
         "MetaUnlearn {}": "meta_unlearn",
     }
@@ -195,11 +195,26 @@ def test_the_paragraph_on_photos_says_what_the_rows_say():
         assert "[{low:+.1f}, {high:+.1f}]".format_map(gains.loc[form]) in text
     idle = differences(rows, ["ssd one-shui", "jit one-shui", "pgu one-shui"])
     assert (idle["mean"].abs() < 0.1).all() and "SSD, JiT and PGU do nothing" in text
-    tried = pd.read_csv(results / "selection.csv").query("form == 'curvature'")
-    tried = tried[tried["settings"] == '{"eta": 5e-05, "damping": 0.1}'].set_index(["dataset", "n_ids"])
-    photos, drawn = (100 * tried.loc[key, ["forget_drop", "retain_drop"]] for key in (("celebahq", 20), ("faces", 10)))
-    assert f"takes {photos['forget_drop']:.1f} points from forget for {photos['retain_drop']:.1f} from" in text
-    assert f"and {drawn['forget_drop']:.1f} for {drawn['retain_drop']:.1f} on rendered faces" in text
+    fifty = read_rows(results / "rows_celebahq_50.csv")
+    gain = differences(fifty, ["curvature"]).loc["curvature"]
+    interval = "[{low:+.1f}, {high:+.1f}]"
+    assert f"gains {{mean:+.1f}} points of Tug-of-War over doing nothing {interval}".format_map(gain) in text
+    rivals = sorted({*form_of(fifty)} - {"original", "retrained", "retrained_again", "curvature"})
+    ahead = pd.concat([differences(fifty, ["curvature"], rival) for rival in rivals], keys=rivals).droplevel(1)
+    assert (ahead["low"] > 0).all() and fifty["seed"].nunique() == 3 and ahead["mean"].idxmin() == "pgu one-shui"
+    assert f"{{mean:.1f}} points behind {interval}".format_map(ahead.loc["pgu one-shui"]) in text
+    auc = result_table(fifty).mean["RMIA AUC"].round()
+    assert auc["curvature"] == auc["original"] and f"stays where it is ({auc['original']:.0f})" in text
+    photos, drawn = known_beyond(rows), known_beyond(committed())
+    assert f"is {photos['forget']:.3f} nats below the retrained one's" in text
+    assert f"only {photos['support']:.3f}; on" in text
+    assert f"it is {drawn['forget']:.3f} and {drawn['support']:.3f}" in text
+
+
+def known_beyond(rows: pd.DataFrame) -> pd.Series:
+    """Loss of the retrained model minus that of the original one, by split; nats."""
+    losses = rows[rows["metric"] == "loss"].pivot_table(index=["split", "seed"], columns="method", values="value")
+    return (losses["retrained"] - losses["original"]).groupby("split").mean()
 
 
 def test_the_paragraph_on_sequences_says_what_the_rows_say():
