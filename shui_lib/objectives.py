@@ -1,8 +1,8 @@
 """What meta-training asks of a model that has forgotten: the alignment of eq. 5 and 6, its ablations, other losses.
 
 Each judges θ_u on the images to forget and on others, and comes with its gradient at θ_u, which is all that the exact
-meta-gradient needs of it. Images pass in micro-batches, so memory grows with none of the parts; the paper ran out of it
-with SCRUB's loss (Table 5).
+meta-gradient needs of it. Images pass in micro-batches, so memory grows with none of the parts (`judge_by_rank` keeps
+a few numbers for every pair of images to forget); the paper ran out of it with SCRUB's loss (Table 5).
 
 Two are not in the paper, which looks at losses. A loss can be moved without forgetting: by making the model less sure
 of everything. Average precision cannot, so `judge_by_rank` aligns a smooth form of it. `judge_held_out` asks for what
@@ -28,6 +28,7 @@ from shui_lib.predict import task_loss
 DISTANCES = {"squared": mse_loss, "smooth_l1": smooth_l1_loss}
 TERMS = ("both", "first", "second")  # of the alignment: with validation under θ_u, with validation under θ (Table 5)
 OBJECTIVES = (*TERMS, "scrub", "held_out", "rank")
+STEP = 0.1  # width of a smooth step between two ranks, in standard deviations of a class's logits
 SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE = 0.001, 0.99, 4.0  # as published (Kurmanji et al., 2023)
 
 
@@ -155,10 +156,11 @@ def judge_by_rank(model: FaceModel, theta: Theta, known: Knowledge, *, micro_bat
 
 
 def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tensor]:
-    """Average precision over images (N), mean over classes (K), with logistic steps of width 1 in place of ranks.
+    """Average precision over images (N), mean over classes (K), with logistic steps in place of ranks.
 
-    A positive's rank is 1 + Σ σ(z_j − z_i) over the other images j (as in Smooth-AP, Brown et al., 2020). Memory is
-    N² numbers, for one class at a time; classes that all images or none have are left out.
+    A positive's rank is 1 + Σ σ((z_j − z_i)/τ) over the other images j (as in Smooth-AP, Brown et al., 2020), with τ in
+    standard deviations of the class's logits: like ranks, it does not change when all logits shrink. Memory is N²
+    numbers, for one class at a time; classes that all images or none have are left out.
 
     Args:
         logits, noted: (N, K).
@@ -171,7 +173,7 @@ def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tenso
     for k in mixed:
         z = logits[:, k].detach().requires_grad_()
         has = noted[:, k] > 0
-        above = (z - z[has, None]).sigmoid()  # (N₊, N)
+        above = ((z - z[has, None]) / (STEP * z.std())).sigmoid()  # (N₊, N)
         above = above - 0.5 * torch.eye(len(z)).to(z)[has]  # nobody stands above oneself
         precision = (1 + above[:, has].sum(1)) / (1 + above.sum(1))
         (gradient[:, k],) = torch.autograd.grad(precision.mean() / len(mixed), z)

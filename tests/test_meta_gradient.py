@@ -130,8 +130,9 @@ def soft_ap(logits, noted):
     for z, has in zip(logits.T, noted.T.bool(), strict=True):
         if 0 < has.sum() < len(has):
             precisions = []
+            spread = 0.1 * ((z - z.mean()).square().sum() / (len(z) - 1)).sqrt()
             for i in torch.nonzero(has).flatten().tolist():
-                above = [(torch.sigmoid(z[j] - z[i]), has[j]) for j in range(len(z)) if j != i]
+                above = [(torch.sigmoid((z[j] - z[i]) / spread), has[j]) for j in range(len(z)) if j != i]
                 right = sum((share for share, positive in above if positive), start=1.0)
                 precisions.append(right / sum((share for share, _ in above), start=1.0))
             per_class.append(sum(precisions) / len(precisions))
@@ -217,11 +218,18 @@ def test_other_objectives_agree_with_double_backward(objective, multilabel):
 
 
 def test_soft_average_precision_is_that_of_ranks_when_outputs_are_far_apart():
-    logits, noted = torch.randperm(40).float()[:, None] * torch.tensor([50.0, -30.0]), torch.rand(40, 3).round()
+    logits, noted = torch.arange(5.0)[:, None] * torch.tensor([2.0, -3.0]), torch.tensor([[1, 0, 0, 1, 0]] * 3).T
     noted[:, 2] = 1  # everybody has it: nothing to rank
     found, gradient = soft_average_precision(torch.hstack([logits, logits[:, :1]]), noted)
-    assert found.item() == pytest.approx(score(logits, noted[:, :2]))
-    assert gradient.shape == (40, 3) and not gradient[:, 2].any()
+    assert found.item() == pytest.approx(score(logits, noted[:, :2].float()), abs=1e-2)
+    assert gradient.shape == (5, 3) and not gradient[:, 2].any()
+
+
+def test_doubt_alone_does_not_change_soft_average_precision():
+    logits, noted = torch.randn(30, 4), torch.rand(30, 4).round()
+    found, gradient = soft_average_precision(logits, noted)
+    assert soft_average_precision(logits / 5, noted)[0].item() == pytest.approx(found.item())
+    assert (gradient * logits).sum().item() == pytest.approx(0, abs=1e-6) and gradient.any()
 
 
 @pytest.mark.parametrize("objective", ["eq6", "scrub", "held_out"])
