@@ -91,11 +91,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     args = vars(parser.parse_args(argv))
     results, seeds, reserved, only = (args.pop(name) for name in ("results", "seeds", "reserved", "only"))
+    changes = {**ablations(args["n_ids"]), **steps_and_objectives()}
+    changes = {name: change for name, change in changes.items() if name.startswith(only)}
+    if not changes:
+        parser.error(f"no row's name begins with {only!r}")
     requests = pool_requests(**args)
     key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
     known: dict[Method, pd.DataFrame] = {}  # three rows are MetaUnlearn as it is, under three names
-    changes = {**ablations(args["n_ids"]), **steps_and_objectives()}
-    changes = {name: change for name, change in changes.items() if name.startswith(only)}
     for name, change in progress(changes.items(), desc="ablations", unit="row"):
         row = {**BASE, "simulated_n_ids": rehearsed(args["n_ids"]), **change}
         method = make_method(FORM, row)

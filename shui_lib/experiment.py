@@ -301,15 +301,17 @@ class Experiment:
         return self._load_or_compute(f"{form.method}-artefacts", facts, compute, parents=parents)
 
     def _preparing_data(self, base: str, part: str) -> Faces:
-        """Data for `prepare`, of which a reference model's method sees what the reference model has seen."""
+        """Data for `prepare`; of the training images, those that the model `base` was trained on."""
         if part == "val":
             return self.part("val")
         seen = self._training_data(base)
         if part == "train":
             return seen
-        everyone = replace(self.part("train"), targets=self.held_out_logits)
-        # A reference's answers come from the original's fold models, which have seen D_f; others would cost five more.
-        return everyone[np.isin(everyone.rows, seen.rows)]
+        if part == "held_out":
+            everyone = replace(self.part("train"), targets=self.held_out_logits)
+            # A reference model's come from the original's folds, which have seen D_f: its own would cost five models.
+            return everyone[np.isin(everyone.rows, seen.rows)]
+        raise ValueError(f"no method can prepare on {part!r}: choose train, val or held_out")
 
     def _unlearned(self, name: str) -> Stage:
         form = form_named(name)

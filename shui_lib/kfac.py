@@ -53,6 +53,8 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
             rows = F.pad(rows, (0, 1), value=1.0)
         rows_per_image[name] = len(rows) / len(output)
         _add(sums, (name, "inputs"), rows)
+        if not output.requires_grad:  # the layer does not see the image: a latent query of attention pooling
+            output.requires_grad_()
         output.register_hook(partial(backward, name, layer))
 
     def backward(name: str, layer: nn.Module, gradient: Tensor) -> None:
@@ -66,7 +68,7 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         x = pixels_for(model, part).requires_grad_()
         logits = model(x).logits
         drawn = sampled_targets(logits.detach(), multilabel=part.multilabel, generator=generator)
-        torch.autograd.grad(task_loss(logits, drawn, reduction="none").sum(), x)
+        task_loss(logits, drawn, reduction="none").sum().backward()
         bar.update(len(part))
     bar.close()
     scale = {name: (1 / (len(faces) * rows), 1 / len(faces)) for name, rows in rows_per_image.items()}

@@ -72,9 +72,7 @@ TRIALS = {  # by form, as in `shui_lib.names`
 _JIT_OF_CLASSES = grid(sigma=(0.1, 0.5, 2.0), eta=(3e-3, 1e-2, 3e-2, 1e-1))
 TRIALS_OF_CLASSES = {
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(2.5e-4, 2.5e-2, 12)]),
-    "curvature": grid(
-        eta=(4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2), damping=(0.1,), loss=("task", "unlikelihood")
-    ),
+    "curvature": grid(eta=(4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2), damping=(0.1,), loss=("task", "unlikelihood")),
     "jit:original": _JIT_OF_CLASSES,
     "jit:one-shui": _JIT_OF_CLASSES,
     "pgu:one-shui": grid(gamma=(0.3, 0.5, 0.75), lr=(0.1, 0.3, 1.0, 3.0)),

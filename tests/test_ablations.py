@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 from tiny import prepare_tiny
 
 from shui_lib import ablations as module
-from shui_lib.ablations import BASE, ETAS, ablations, main, steps_and_objectives
+from shui_lib.ablations import BASE, ETAS, ETAS_OF_ASCENT, ablations, choose_eta, main, steps_and_objectives
 from shui_lib.methods import make_method
 from shui_lib.results import read_rows
+from shui_lib.selection import PoolRequest
 
 REPORTED = Path(__file__).parent.parent / "results" / "reported.csv"
 
@@ -50,6 +52,22 @@ def test_only_the_rows_that_are_asked_for_are_computed(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "record_rows", lambda path, rows: None)
     main(["--only", "step=kfac+held_out", "--seeds", "0", "1", "--results", str(tmp_path)])
     assert computed == ["step=kfac+held_out"] * 2 + ["step=kfac+held_out+sizes"] * 2
+
+
+def test_rows_that_are_not_there_are_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["--only", "stride="])
+    assert "no row's name begins with 'stride='" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["step=pgu+rank", "step=kfac+eq6", "steps=4"])
+def test_every_row_is_tried_with_steps_that_fit_it(name, monkeypatch):
+    row = {**BASE, **steps_and_objectives(), **ablations(10)}[name]
+    monkeypatch.setattr(module, "judge", lambda *asked: {"tow": 1.0})
+    request = PoolRequest(Mock(), [0], None)
+    tried = [json.loads(settings)["eta"] for settings in choose_eta(row, [request])["settings"]]
+    wanted = ETAS_OF_ASCENT[row["preconditioner"]] if "preconditioner" in row else [eta / 4 for eta in ETAS]
+    assert tried == pytest.approx(list(wanted))
 
 
 def test_rows_and_trials_are_recorded(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from torch import Tensor
 from shui_lib.kfac import Factors, held_back, kfac, sampled_targets, undo_curvature
 from shui_lib.methods import Given, make_method
 from shui_lib.methods.curvature import LOSSES
-from shui_lib.predict import predict, probability_of_truth, task_loss
+from shui_lib.models import Output
+from shui_lib.predict import pixels_for, predict, probability_of_truth, task_loss
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -46,6 +47,7 @@ def test_factors_are_what_a_loop_over_images_finds(multilabel):
 @pytest.mark.parametrize("make", [small_vit, small_resnet])
 def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
     model = make().double()
+    torch.nn.init.normal_(model.network.get_classifier().weight, generator=generator())  # zero would stop gradients
     faces = tiny_faces(4, size=model.image_size)
     one, other = (kfac(model, faces, generator=generator(), batch=batch) for batch in (3, 64))
     for name, layer in model.named_modules():
@@ -54,6 +56,8 @@ def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
             assert (one[name].inputs.shape, one[name].outputs.shape) == ((d, d), (out, out))
             torch.testing.assert_close(one[name].inputs, other[name].inputs)
     assert {name.rpartition(".")[0] for name, p in model.named_parameters() if p.ndim in (2, 4)} <= one.keys()
+    passed = [bool(known.outputs.any()) for known in one.values()]  # a ResNet's residual branches begin at zero
+    assert passed[0] and passed[-1] and sum(passed) > len(passed) / 2
 
 
 def test_targets_are_drawn_as_often_as_the_model_says():
@@ -181,6 +185,40 @@ def test_unlikelihood_is_steepest_where_the_model_is_right(multilabel):
     slope = {name: [torch.autograd.grad(loss(logits, t), logits)[0].norm() for t in (right, wrong)]
              for name, loss in LOSSES.items()}  # fmt: skip
     assert slope["task"][0] < slope["task"][1] and slope["unlikelihood"][0] > slope["unlikelihood"][1]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_the_gradient_is_that_of_the_loss_asked_for_whatever_the_batch(multilabel, loss):
+    faces, model = tiny_faces(6, multilabel=multilabel)[slice(0, 6)], small_vit(3 if multilabel else 4).double()
+    method = make_method("curvature", {"loss": loss, "copies": 0, "batch": 4})
+    found = method.gradient(model, faces, generator=generator())
+    value = LOSSES[loss](model(pixels_for(model, faces)).logits, faces.targets)
+    wanted = torch.autograd.grad(value, list(model.parameters()))
+    for (name, gradient), expected in zip(found.items(), wanted, strict=True):
+        torch.testing.assert_close(gradient, expected, msg=name)
+
+
+class WithQuery(torch.nn.Module):
+    """A network with a linear layer that sees no image, as attention pooling with a latent query has."""
+
+    def __init__(self, network: torch.nn.Module):
+        super().__init__()
+        self.network, self.query = network, torch.nn.Linear(2, 3, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Output:
+        said = self.network(x)
+        return said._replace(logits=said.logits + self.query(torch.ones(1, 2).to(x)))
+
+    @property
+    def image_size(self) -> int:
+        return self.network.image_size
+
+
+def test_a_layer_that_sees_no_image_has_factors_too():
+    faces, model = tiny_faces(4), WithQuery(two_layers(3))
+    found = kfac(model, faces, generator=generator())
+    assert found["query"].outputs.shape == (3, 3) and found["query"].outputs.any()
 
 
 @pytest.mark.parametrize("multilabel", [True, False])

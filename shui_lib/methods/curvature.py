@@ -13,8 +13,9 @@ chosen on the tuning pool like every other setting. Copies of the photo, cropped
 proxy better. With much damping every layer moves along its plain gradient.
 
 The task loss of a photo that the model gets wrong outweighs the others, though there is little to forget in it. That
-matters where each image has one class: there a step that is steepest for photos the model knows, down PGU's
-unlikelihood −log(1 − p_y + 0.05), takes far less from those who stay. It is no influence function any more.
+matters where each image has one class: there a step down PGU's unlikelihood −log(1 − p_y + 0.05), flat where the model
+is wrong and steep where it is right, takes less from those who stay, once much is to be forgotten. It is no influence
+function any more.
 """
 
 from __future__ import annotations
