@@ -56,8 +56,8 @@ def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
             assert (one[name].inputs.shape, one[name].outputs.shape) == ((d, d), (out, out))
             torch.testing.assert_close(one[name].inputs, other[name].inputs)
     assert {name.rpartition(".")[0] for name, p in model.named_parameters() if p.ndim in (2, 4)} <= one.keys()
-    passed = [bool(known.outputs.any()) for known in one.values()]  # a ResNet's residual branches begin at zero
-    assert passed[0] and passed[-1] and sum(passed) > len(passed) / 2
+    first, *_, last = one.values()  # not all: a ResNet's residual branches begin at zero
+    assert first.outputs.any() and last.outputs.any()
 
 
 def test_targets_are_drawn_as_often_as_the_model_says():
