@@ -207,7 +207,7 @@ def test_the_paragraph_on_photos_says_what_the_rows_say():
     assert auc["curvature"] == auc["original"] and f"stays where it is ({auc['original']:.0f})" in text
     photos, drawn = known_beyond(rows), known_beyond(committed())
     assert f"is {photos['forget']:.3f} nats below the retrained one's" in text
-    assert f"only {photos['support']:.3f}; on" in text
+    assert f"only {photos['support']:.3f} ({photos['val']:.3f} on strangers'); on" in text
     assert f"it is {drawn['forget']:.3f} and {drawn['support']:.3f}" in text
 
 
