@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from shui_lib.methods import REGISTRY
-from shui_lib.results import Measured, form_of, make_rows, read_rows
+from shui_lib.results import Measured, form_of, make_rows, paired_difference, read_rows
 from shui_lib.tables import (
     ORDER,
     access_of,
@@ -167,9 +167,19 @@ def test_the_paragraph_on_curvature_says_what_the_rows_say():
     mean = result_table(rows).mean
     assert f"from {mean.loc['original', 'RMIA AUC']:.0f} to {mean.loc['curvature', 'RMIA AUC']:.0f}" in text
     assert f"costs {mean.loc['original', 'retain'] - mean.loc['curvature', 'retain']:.1f} points of retain" in text
+    built = read_rows(Path(__file__).parent.parent / "results" / "rows_ablations.csv")
+    learned = {
+        name: paired_difference(built, f"meta_unlearn step=kfac+{name}", "meta_unlearn step=kfac+ascent")
+        for name in ("held_out", "eq6")
+    }
+    assert "({mean:+.1f} points [{low:+.1f}, {high:+.1f}])".format_map(learned["held_out"]) in text
+    assert "({mean:+.1f} [{low:+.1f}, {high:+.1f}])".format_map(learned["eq6"]) in text
+    assert learned["held_out"]["seeds"] == 3 and "three seeds" in text
     five, one = committed(5), committed(1)
     interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-    assert f"it is the same: {interval}".format_map(differences(five, ["curvature"]).loc["curvature"]) in text
+    assert (
+        f"it is the same as with ten: {interval}".format_map(differences(five, ["curvature"]).loc["curvature"]) in text
+    )
     alone = differences(one, ["curvature", "retrained_again"])
     assert alone.loc["curvature", "low"] < 0 < alone.loc["curvature", "high"]
     assert f"cannot be told from doing nothing, {interval}".format_map(alone.loc["curvature"]) in text
@@ -178,6 +188,34 @@ def test_the_paragraph_on_curvature_says_what_the_rows_say():
     lost = mean.loc["original", ["retain", "RMIA AUC"]] - mean.loc["curvature", ["retain", "RMIA AUC"]]
     assert f"from {mean.loc['original', 'RMIA AUC']:.0f} to {mean.loc['curvature', 'RMIA AUC']:.0f}, for" in text
     assert f"for {lost['retain']:.1f} points of retain" in text
+
+
+def test_the_paragraph_on_classes_says_what_the_rows_say():
+    text, results = paragraph("One class for each image"), Path(__file__).parent.parent / "results"
+    ten, five = (read_rows(results / f"rows_ages_{n_ids}.csv") for n_ids in (10, 5))
+    assert ten["seed"].nunique() == five["seed"].nunique() == 5 and "five seeds" in text
+    rivals = ["curvature", "pgu one-shui", "gradient_ascent", "meta_unlearn"]
+    gains, interval = differences(ten, rivals), "{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+    said = {form: interval.format_map(gains.loc[form]) for form in rivals}
+    assert f"Curvature gains {said['curvature']} points" in text and f"and PGU {said['pgu one-shui']};" in text
+    assert f"Gradient ascent ({said['gradient_ascent']} with ten)" in text
+    assert f"MetaUnlearn ({said['meta_unlearn']}) vary" in text
+    assert (gains.loc[rivals[2:], "low"] < 0).all() and (gains.loc[rivals[:2], "low"] > 0).all()
+    smaller = differences(five, rivals[:2])
+    assert "with five {} and {}:".format(*(interval.format_map(smaller.loc[form]) for form in rivals[:2])) in text
+    for rows in (ten, five):
+        apart = differences(rows, ["curvature"], "pgu one-shui").loc["curvature"]
+        assert apart["low"] < 0 < apart["high"]
+    mean = result_table(ten).mean
+    assert "(forget {:.0f} %)".format(mean.loc["original", "forget"]) in text
+    assert "guess ({:.0f} %)".format(mean.loc["retrained", "forget"]) in text
+    assert "from {:.0f} to {:.0f}".format(*mean.loc[["original", "curvature"], "RMIA AUC"]) in text
+    lost = mean.loc["original", "retain"] - mean.loc["curvature", "retain"]
+    assert f"at {lost:.1f} points of retain" in text
+    tried = pd.read_csv(results / "selection.csv").query("dataset == 'ages' and n_ids == 10 and form == 'curvature'")
+    loss = tried["settings"].str.extract('"loss": "([^"]*)"')[0]
+    best = tried.groupby(loss)["tow"].max()
+    assert f"of {best['unlikelihood']:.1f} against {best['task']:.1f}" in text
 
 
 def test_the_paragraph_on_photos_says_what_the_rows_say():
