@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "train": {"config", "data", "metrics", "models", "predict", "progress", "randomness", "store"},
     "meta_gradient": {"data", "meta_loss", "models", "predict"},
     "objectives": {"data", "distillation", "meta_gradient", "metrics", "models", "predict"},
-    "ablations": {"arguments", "config", "experiment", "methods", "progress", "results", "selection"},
+    "ablations": {"arguments", "config", "experiment", "methods", "progress", "results", "selection", "settings"},
     "distillation": {"data", "models", "predict", "randomness"},
     "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
     "kfac": {"data", "models", "predict", "preconditioners", "progress"},
@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "laboratory": {"figures", "progress", "rmia"},
     "selection": {
         "experiment", "meta_loss", "methods", "metrics", "objectives", "predict", "progress",
-        "serve", "splits", "store",
+        "serve", "settings", "splits", "store",
     },
     "sequential": {
         "data", "experiment", "methods", "metrics", "models", "names", "predict", "progress", "results", "settings",
