@@ -212,6 +212,11 @@ def test_the_paragraph_on_classes_says_what_the_rows_say():
     assert "from {:.0f} to {:.0f}".format(*mean.loc[["original", "curvature"], "RMIA AUC"]) in text
     lost = mean.loc["original", "retain"] - mean.loc["curvature", "retain"]
     assert f"at {lost:.1f} points of retain" in text
+    seeing = differences(ten, ["scrub one-shui", "bad_teacher original", "pgu original"])
+    seeing = {form: interval.format_map(seeing.loc[form]) for form in seeing.index}
+    assert f"SCRUB gains {seeing['scrub one-shui']} and" in text and f"at hand, gains {seeing['pgu original']}" in text
+    assert f"original form {seeing['bad_teacher original']}, since" in text
+    assert f"leaves {mean.loc['scrub one-shui', 'retain']:.0f} % of retain" in text
     tried = pd.read_csv(results / "selection.csv").query("dataset == 'ages' and n_ids == 10 and form == 'curvature'")
     loss = tried["settings"].str.extract('"loss": "([^"]*)"')[0]
     best = tried.groupby(loss)["tow"].max()
