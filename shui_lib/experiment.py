@@ -33,6 +33,7 @@ from shui_lib.train import fit
 FOLDS = 5  # fold models for choosing settings, each trained without a fifth of the training identities
 QUERIES = 8  # augmented views of each image that the attack looks at
 POPULATION = 1000  # images that the attack compares with, at most
+POPULATION_QUERIES = 1  # views of each of these: it reads no others
 OTHER_SEED = 10_000  # added to the seed of the second retrained model
 
 
@@ -340,6 +341,7 @@ class Experiment:
             return self._measured()
 
         facts = {"n_ids": self.n_ids, "seed": self.seed, "queries": QUERIES, "population": POPULATION}
+        facts["population_queries"] = POPULATION_QUERIES
         if self.strangers:
             facts["strangers"] = fingerprint(self.folder.parent / self.strangers)
         return self._load_or_compute("queries", facts, compute, parents={"model": self.stage(name)})
@@ -348,7 +350,7 @@ class Experiment:
         losses = {}
         for part, faces in self.attack_parts.items():
             generator = torch.Generator().manual_seed(self.seed)
-            views = 1 if part == "population" else QUERIES
+            views = POPULATION_QUERIES if part == "population" else QUERIES
             options = {"queries": views, "crop": self.config.train.crop, "bf16": self.config.train.bf16}
             losses[part] = query_losses(model, faces, generator=generator, **options)
         return losses
