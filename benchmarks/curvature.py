@@ -22,10 +22,10 @@ from shui_lib.randomness import epoch_generator
 from shui_lib.train import _one_epoch, make_optimizer
 
 EPOCHS = 2
-CASES = {
+CASES = {  # model: preset of the recipe, training images, Support Samples
     CPU_PRESET: ("cpu", 512, 10),
     VIT_B: ("paper", 16, 1),
-}  # preset, training images, Support Samples
+}
 
 
 def generator() -> torch.Generator:

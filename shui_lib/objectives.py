@@ -27,7 +27,6 @@ from shui_lib.predict import task_loss
 
 DISTANCES = {"squared": mse_loss, "smooth_l1": smooth_l1_loss}
 TERMS = ("both", "first", "second")  # of the alignment: with validation under θ_u, with validation under θ (Table 5)
-OBJECTIVES = (*TERMS, "scrub", "held_out", "rank")
 STEP = 0.1  # width of a smooth step between two ranks, in standard deviations of a class's logits
 SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE = 0.001, 0.99, 4.0  # as published (Kurmanji et al., 2023)
 
@@ -211,3 +210,8 @@ def _alignment(known: Knowledge, loss_f: Tensor, said_f: Tensor, loss_v: Tensor,
     scores = (score(said.float().cpu(), faces.targets) for said, faces in asked)
     loss_v0 = task_loss(known.val_said, known.val.targets).to(loss_f)
     return Alignment(loss_f.requires_grad_(), loss_v.requires_grad_(), loss_v0, *scores)
+
+
+JUDGES = {"scrub": judge_as_scrub, "held_out": judge_held_out, "rank": judge_by_rank}
+OBJECTIVES = (*TERMS, *JUDGES)
+COMPARE = ("scrub", "held_out")  # those that compare with what others say of D_f, and of images of others

@@ -16,13 +16,11 @@ from shui_lib.meta_loss import INPUTS, LearnedLoss
 from shui_lib.metrics import score
 from shui_lib.models import FaceModel
 from shui_lib.objectives import (
+    JUDGES,
     Alignment,
     Knowledge,
     alignment_objective,
     judge_alignment,
-    judge_as_scrub,
-    judge_by_rank,
-    judge_held_out,
     soft_average_precision,
 )
 from shui_lib.preconditioners import Projector, input_grams, protected
@@ -140,7 +138,6 @@ def soft_ap(logits, noted):
 
 
 TWINS = {"scrub": scrub, "held_out": held_out, "rank": by_rank}
-JUDGES = {"scrub": judge_as_scrub, "held_out": judge_held_out, "rank": judge_by_rank}
 
 
 def ours(model, loss, support, known, ids, seed, dtype, precondition=None, **objective):

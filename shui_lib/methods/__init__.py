@@ -118,14 +118,14 @@ def register(
         if name in REGISTRY:
             raise ValueError(f"a method named {name!r} is registered already ({REGISTRY[name].__name__})")
         cls.name, cls.variants = name, tuple(needs) if isinstance(needs, Mapping) else ()
-        cls.needs, cls.prepares_on = _by_variant(needs), _by_variant(prepares_on)
+        cls.needs, cls.prepares_on = _declared(needs), _declared(prepares_on)
         REGISTRY[name] = cls
         return cls
 
     return add
 
 
-def _by_variant(parts: Needs | Mapping[str, Needs] | Callable[[Method], Needs]) -> object:
+def _declared(parts: Needs | Mapping[str, Needs] | Callable[[Method], Needs]) -> object:
     if callable(parts):
         return property(parts)
     return property(lambda method: parts[method.variant]) if isinstance(parts, Mapping) else parts

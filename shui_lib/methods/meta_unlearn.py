@@ -19,16 +19,7 @@ from shui_lib.meta_gradient import Precondition, Theta, meta_gradient, parameter
 from shui_lib.meta_loss import INPUTS, LearnedLoss
 from shui_lib.methods import Artefacts, Given, register, with_parameters
 from shui_lib.models import FaceModel
-from shui_lib.objectives import (
-    DISTANCES,
-    OBJECTIVES,
-    Knowledge,
-    Verdict,
-    judge_alignment,
-    judge_as_scrub,
-    judge_by_rank,
-    judge_held_out,
-)
+from shui_lib.objectives import COMPARE, DISTANCES, JUDGES, OBJECTIVES, Knowledge, Verdict, judge_alignment
 from shui_lib.preconditioners import Projector, input_grams, protected
 from shui_lib.predict import predict
 from shui_lib.progress import progress
@@ -164,7 +155,7 @@ class _MetaTraining:
         self.optimizer = torch.optim.Adam(groups, method.alpha, amsgrad=True)
         # θ is fixed, so what it says is asked once for all requests.
         self.val_said = predict(self.model, self.val, bf16=method.bf16).logits
-        if method.objective in ("scrub", "held_out"):
+        if method.objective in COMPARE:
             self.train_said = predict(self.model, self.train, bf16=method.bf16).logits
             self.taught = data["held_out"].targets if method.objective == "held_out" else self.train_said
         self.history: list[dict[str, float]] = []
@@ -206,7 +197,7 @@ class _MetaTraining:
     def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> Knowledge:
         """What the objective may look at; images of others are drawn for those that look at them."""
         known = Knowledge(self.train[forget], self.val[val], self.val_said[val])
-        if self.method.objective not in ("scrub", "held_out"):
+        if self.method.objective not in COMPARE:
             return known
         others = np.setdiff1d(np.arange(len(self.train)), np.append(support, forget))
         retain = others[torch.randperm(len(others), generator=generator)[: self.method.val_sample].numpy()]
@@ -228,9 +219,8 @@ class _MetaTraining:
     def _judge(self, theta: Theta, known: Knowledge) -> Verdict:
         method = self.method
         size = {"micro_batch": method.micro_batch, "bf16": method.bf16}
-        others = {"scrub": judge_as_scrub, "held_out": judge_held_out, "rank": judge_by_rank}
-        if judge := others.get(method.objective):
-            return judge(self.model, theta, known, **size)
+        if method.objective in JUDGES:
+            return JUDGES[method.objective](self.model, theta, known, **size)
         form = {"distance": method.distance, "accuracy_factor": method.accuracy_factor, "terms": method.objective}
         return judge_alignment(self.model, theta, known, **size, **form, detached=method.detached)
 
