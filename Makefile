@@ -37,8 +37,8 @@ results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json)
 sweep: $(READY) data/faces/dataset.json ## runs of your choice on many workers: SWEEP="--datasets faces --seeds 0 1 --workers 2 --dry-run"
 	$(BIN)/python -m shui_lib.sweep grid --data-root $(DATA_ROOT) $(SWEEP)
 
-tables: $(READY) ## rewrite the README's results from results/ alone
-	$(BIN)/python -m shui_lib.tables
+tables: $(READY) ## rewrite docs/results.md and the README's claims from results/ alone
+	$(BIN)/python -m shui_lib.report
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
 	$(BIN)/python -m shui_lib.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --preset $(or $(PRESET),cpu) --data-root $(DATA_ROOT)

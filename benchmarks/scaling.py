@@ -34,7 +34,7 @@ from shui_lib import analyses, figures
 from shui_lib.config import PRESETS, ModelConfig
 from shui_lib.experiment import Experiment
 from shui_lib.methods import REGISTRY
-from shui_lib.store import save_frame
+from shui_lib.store import save_figure, save_frame
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE, PICTURE = ROOT / "results" / "scaling.csv", ROOT / "docs" / "scaling.png"
@@ -205,7 +205,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         ax.set(xscale="log", xlabel=label, yticks=range(len(stages)), yticklabels=stages)
         ax.xaxis.set_minor_formatter("")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    fig.savefig(path, dpi=110)
+    save_figure(path, fig, dpi=110)
 
 
 def report(table: pd.DataFrame) -> list[str]:

@@ -19,7 +19,14 @@ html_theme_options = {"use_download_button": False, "show_toc_level": 2, "navbar
 html_context = {"default_mode": "auto"}
 html_show_search_summary = False  # a page from a disk may not read other pages
 root_doc = "README"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/speed.md", "notebooks/*.ipynb"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/results.md",
+    "docs/speed.md",
+    "notebooks/*.ipynb",
+]
 exclude_patterns = [".*", "data", "exercises", "runs", "site"]  # not even looked into
 templates_path = ["."]
 html_additional_pages = {"index": "home.html"}  # a site begins at index.html
@@ -36,6 +43,7 @@ PAGES = """
 :glob:
 
 notebooks/*
+docs/results
 CONTRIBUTING
 docs/speed
 CHANGELOG

@@ -1,4 +1,4 @@
-"""Files that are never half-written: tensors as safetensors, facts as JSON, all renamed into place."""
+"""Files that are never half-written: tensors as safetensors, facts as JSON, figures as PNG, all renamed into place."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SOON = 10.0  # seconds of waiting for a lock after which we say so
 
@@ -109,6 +113,11 @@ def save_json(path: Path, value: object) -> None:
 def save_frame(path: Path, frame: pd.DataFrame) -> None:
     """Write a frame as CSV without its row numbers."""
     _renamed(path, lambda temporary: frame.to_csv(temporary, index=False))
+
+
+def save_figure(path: Path, figure: Figure, **how: object) -> None:
+    """Write a figure as PNG; `how` goes to matplotlib's `savefig`."""
+    _renamed(path, lambda temporary: figure.savefig(temporary, format="png", **how))
 
 
 def checksum(path: Path) -> str:

@@ -1,23 +1,17 @@
-"""Tables 1-4 from result rows: one line for each method and variant, the paper's values beside ours.
-
-python -m shui_lib.tables        # rewrite the results section of README.md from results/
-"""
+"""Tables 1-4 from result rows: one line for each method and variant, the paper's values beside ours."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from shui_lib import claims
 from shui_lib.methods import REGISTRY, needs_of
-from shui_lib.results import benchmark_rows, form_of, paired_difference, read_rows
-from shui_lib.store import save_section
+from shui_lib.results import form_of, paired_difference
 
 ORDER = (
     "original", "retrained", "retrained_again",
@@ -126,29 +120,6 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     return cells.drop(columns=["access", *COSTS.values()], errors="ignore")
 
 
-def report(folder: Path) -> str:
-    """Every setting of a results folder as Markdown, tuned forms only, with paired differences to the original."""
-    rows, reported = benchmark_rows(read_rows(folder)), pd.read_csv(Path(folder) / "reported.csv")
-    rows, parts = rows[~rows["variant"].str.contains("published")], []
-    for (dataset, preset, n_ids), group in rows.groupby(["dataset", "preset", "n_ids"], sort=True):
-        found = result_table(group, reported)
-        costs = list(COSTS.values())
-        found = found._replace(mean=found.mean.drop(columns=costs, errors="ignore").dropna(axis=1, how="all"))
-        title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({_seeds(group)}"
-        known = "; in brackets the paper's: all identities, photos at 224 px, a pretrained ViT-B/16)"
-        gains = differences(group, [form for form in found.mean.index if found.access[form]])
-        interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]" if group["seed"].nunique() > 1 else "{mean:+.1f}"
-        about = {"ToW − original [95 %]": gains.apply(interval.format_map, axis=1)}
-        title += known if found.paper.notna().any(axis=None) else ")"
-        parts += [title, "", markdown(found, **about), ""]
-    return "\n".join(parts).strip()
-
-
-def _seeds(rows: pd.DataFrame) -> str:
-    seeds = rows["seed"].nunique()
-    return f"{seeds} seeds, mean ± std" if seeds > 1 else f"seed {rows['seed'].iloc[0]} alone"
-
-
 def differences(rows: pd.DataFrame, forms: Sequence[str], other: str = "original", **what: str) -> pd.DataFrame:
     """Paired difference of each form to `other` (`paired_difference`; Tug-of-War by default): one line a form."""
     found = {form: paired_difference(rows, form, other, **what) for form in forms}
@@ -162,12 +133,16 @@ def _with_headings(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(form=form_of(rows), heading=rows["split"].where(score, rows["metric"].map(COLUMNS)))
 
 
+def ordered(forms: Iterable[str]) -> list[str]:
+    """Forms in the order of tables: by method, as in `ORDER`, then by variant."""
+    rank = {method: place for place, method in enumerate(ORDER)}
+    return sorted(forms, key=lambda form: (rank.get(form.split()[0], len(rank)), form))
+
+
 def _laid_out(values: pd.Series) -> pd.DataFrame:
     """Lines in the order of methods, columns in the order of headings."""
     wide = values.unstack("heading")
-    rank = {method: place for place, method in enumerate(ORDER)}
-    lines = sorted(wide.index, key=lambda form: (rank.get(form.split()[0], len(rank)), form))
-    return wide.loc[lines, [c for c in (*SCORES, *COLUMNS.values()) if c in wide]]
+    return wide.loc[ordered(wide.index), [c for c in (*SCORES, *COLUMNS.values()) if c in wide]]
 
 
 def _paper(reported: pd.DataFrame | None, setting: pd.Series, lines: pd.Index) -> pd.DataFrame:
@@ -196,20 +171,3 @@ def _cell(mean: float, std: float, paper: float, reason: str, form: str) -> str:
         return reason or "–"
     text = f"{mean:{form}}" + ("" if np.isnan(std) else f" ± {std:{form}}")
     return text + ("" if np.isnan(paper) else f" [{paper:{form}}]")
-
-
-SECTIONS = {  # of the README, by name
-    "results": report,
-    "claims": lambda folder: claims.markdown(claims.claims(folder)),
-}
-
-
-def write_readme(readme: Path, results: Path) -> None:
-    """Put the current tables between their markers in the README. ValueError: a marker is missing."""
-    for name, written in SECTIONS.items():
-        save_section(readme, name, written(results), by="make tables")
-
-
-if __name__ == "__main__":
-    root = Path(__file__).resolve().parent.parent
-    write_readme(root / "README.md", root / "results")

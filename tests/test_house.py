@@ -47,7 +47,8 @@ MAY_IMPORT = {
     "attack": {"rmia"},
     "results": {"store"},
     "claims": {"analyses", "results"},
-    "tables": {"claims", "methods", "results", "store"},  # methods: for the access column
+    "tables": {"methods", "results"},  # methods: for the access column
+    "report": {"claims", "figures", "results", "store", "tables"},
     "experiment": {
         "attack", "config", "data", "machine", "methods", "metrics", "models", "names", "predict", "results", "serve",
         "settings", "splits", "stages", "store", "train",

@@ -1,0 +1,72 @@
+"""What `make tables` writes: full tables, the picture of gains, and where they stand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from shui_lib.report import digest, draw, gains, tables, write
+from shui_lib.results import make_rows, record
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+
+
+@pytest.fixture
+def house(tmp_path) -> Path:
+    """A project of two settings: three seeds of ten people, one seed of one."""
+    for seed, n_ids in ((0, 10), (1, 10), (2, 10), (0, 1)):
+        about = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": n_ids, "seed": seed}
+        for method, tow in {"original": 80 + seed, "retrained": 100, "scrub": 90, "curvature": 85 + 2 * seed}.items():
+            variant = "one-shui" if method == "scrub" else ""
+            values = {("forget", "map"): 70.0, ("all", "tow"): float(tow)}
+            record(
+                tmp_path / "results" / "rows_tiny.csv",
+                make_rows(values, {**about, "method": method, "variant": variant}),
+            )
+    pd.read_csv(RESULTS / "reported.csv").to_csv(tmp_path / "results" / "reported.csv", index=False)
+    for page, name in (("README.md", "claims"), ("docs/results.md", "results")):
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text(
+            f"before\n<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\nafter\n"
+        )
+    return tmp_path
+
+
+def test_gains_are_paired_over_seeds_and_need_several(house):
+    found = gains(house / "results")
+    assert list(found) == ["tiny, 10 people"]
+    frame = found["tiny, 10 people"]
+    assert list(frame.index) == ["curvature", "scrub one-shui"]
+    assert frame.loc["curvature", "mean"] == 6 and frame.loc["scrub one-shui", "mean"] == 9
+    assert frame.loc["curvature", "low"] == pytest.approx(6 - 4.3027 / np.sqrt(3), abs=1e-3)  # differences 5, 6, 7
+
+
+def test_the_picture_sets_apart_who_sees_more_than_the_support(house):
+    fig = draw(gains(house / "results"))
+    shown = [ax for ax in fig.axes if ax.axison]
+    assert [ax.get_title(loc="left") for ax in shown] == ["tiny, 10 people"]
+    assert [label.get_text() for label in shown[0].get_yticklabels()] == ["Curvature", "SCRUB one-shui"]
+    (apart,) = [line for line in shown[0].lines if line.get_linestyle() == ":"]
+    assert set(apart.get_ydata()) == {0.5}
+
+
+def test_pages_get_their_sections_and_the_picture_knows_its_rows(house):
+    write(house)
+    full = (house / "docs" / "results.md").read_text()
+    assert tables(house / "results") in full and full.startswith("before") and full.endswith("after\n")
+    assert "| the paper's claim |" in (house / "README.md").read_text()
+    assert Image.open(house / "docs" / "gains.png").text["Rows"] == digest(gains(house / "results"))
+
+
+def test_a_changed_row_changes_the_digest(house):
+    found = gains(house / "results")
+    changed = {setting: frame.assign(mean=frame["mean"] + 0.1) for setting, frame in found.items()}
+    assert digest(found) != digest(changed)
+
+
+def test_committed_pages_and_picture_are_of_the_committed_rows():
+    assert tables(RESULTS) in (ROOT / "docs" / "results.md").read_text(), "run `make tables`"
+    assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(gains(RESULTS)), "run `make tables`"
