@@ -17,7 +17,7 @@ from shui_lib.attack import attack
 from shui_lib.config import preset_named
 from shui_lib.data import Faces, fingerprint, load_faces
 from shui_lib.machine import device_name, git_commit
-from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, settings_of
+from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
 from shui_lib.metrics import Scores, score, score_name, tug_of_war
 from shui_lib.models import FaceModel, build_model, weights_checksum
 from shui_lib.names import Form, is_trained, reference_of
@@ -156,15 +156,16 @@ class Experiment:
 
     def history(self, name: str) -> pd.DataFrame:
         """The course of training, or of a method's preparation."""
-        stage = self.stage(name) if is_trained(name) else self._artefacts(name)
+        stage = self.stage(name) if is_trained(name) else self._prepared(name)
         return pd.read_csv(stage.file("history.csv"))
 
     def artefacts(self, method: str) -> Artefacts:
         """What a method has prepared while the data existed."""
-        return Artefacts(load_tensors(self._artefacts(method).file("artefacts.safetensors")))
+        return Artefacts(load_tensors(self._prepared(method).file("artefacts.safetensors")))
 
     def artefacts_folder(self, method: str) -> Path:
-        """The folder of a method's artefacts: all that is needed, with its base model's, to serve a request."""
+        """The folder of a method's settings: all that is needed, with those of its parents (its base model, what it has
+        prepared), to serve a request."""
         return self._artefacts(method).folder
 
     def predictions(self, model: str) -> Predictions:
@@ -284,6 +285,14 @@ class Experiment:
         return self.part("retain")
 
     def _artefacts(self, name: str) -> Stage:
+        """What serving a request takes: the method's settings, its base model and what it has prepared."""
+        form, method = form_named(name), self.method(name)
+        parents = {"original": self._trained(form.base), "prepared": self._prepared(name)}
+        facts = {"method": form.method, "settings": settings_of(method), "seed": self.seed}
+        facts = json.loads(json.dumps(facts))
+        return self._load_or_compute(f"{form.method}-artefacts", facts, lambda _: self._measured(), parents=parents)
+
+    def _prepared(self, name: str) -> Stage:
         form, method = form_named(name), self.method(name)
 
         def compute(folder: Path) -> dict[str, object]:
@@ -295,11 +304,11 @@ class Experiment:
             save_frame(folder / "history.csv", prepared.history)
             return self._measured()
 
-        facts = {"method": form.method, "settings": settings_of(method), "seed": self.seed}
+        facts = {"method": form.method, "settings": preparing_settings_of(method), "seed": self.seed}
         facts, parents = json.loads(json.dumps(facts)), {"original": self._trained(form.base)}
         if "held_out" in method.prepares_on:
             parents |= {f"fold_{k}": self._trained(f"fold_{k}") for k in range(FOLDS)}
-        return self._load_or_compute(f"{form.method}-artefacts", facts, compute, parents=parents)
+        return self._load_or_compute(f"{form.method}-prepared", facts, compute, parents=parents)
 
     def _preparing_data(self, base: str, part: str) -> Faces:
         """Data for `prepare`; of the training images, those that the model `base` was trained on."""

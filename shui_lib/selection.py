@@ -32,7 +32,7 @@ from shui_lib.progress import progress
 from shui_lib.serve import unlearn_from
 from shui_lib.settings import rehearsed
 from shui_lib.splits import FEWEST_IMAGES
-from shui_lib.store import save_frame, save_json
+from shui_lib.store import locked, save_frame, save_json
 
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …
 REQUESTS = 6  # of one seed, drawn from the pool again and again; they overlap
@@ -219,20 +219,29 @@ def main(argv: list[str] | None = None) -> None:
     for form in args.forms or TRIALS:  # written form by form, so that a killed search loses one
         found = search(form, requests)
         record(args.results / "selection.csv", found, ["preset", "dataset", "n_ids", "form"], "settings")
-        chosen, key = choose(found), "{preset}/{dataset}/{n_ids}".format(**setting)
-        selected = json.loads((here / "selected.json").read_text())
-        selected[key] = selected.get(key, {}) | chosen
-        save_json(here / "selected.json", selected)
+        chosen = choose(found)
+        select(here / "selected.json", "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
         print(json.dumps(chosen))
 
 
 def record(path: Path, found: pd.DataFrame, setting: list[str], order: str) -> None:
-    """Add rows to a file, sorted by `setting` and `order`, in place of earlier ones of the same setting."""
-    if path.is_file():
-        earlier = pd.read_csv(path)
-        replaced = earlier[setting].apply(tuple, axis=1).isin(found[setting].apply(tuple, axis=1))
-        found = pd.concat([earlier[~replaced], found])
-    save_frame(path, found.sort_values([*setting, order]).round(6))
+    """Add rows to a file, sorted by `setting` and `order`, in place of earlier ones of the same setting.
+
+    Several searches may do so at a time, here and in `select`.
+    """
+    with locked(path):
+        if path.is_file():
+            earlier = pd.read_csv(path)
+            replaced = earlier[setting].apply(tuple, axis=1).isin(found[setting].apply(tuple, axis=1))
+            found = pd.concat([earlier[~replaced], found])
+        save_frame(path, found.sort_values([*setting, order]).round(6))
+
+
+def select(path: Path, key: str, chosen: dict[str, dict[str, object]]) -> None:
+    """Note the chosen settings of some forms under "preset/dataset/n_ids"; those of other forms stay."""
+    with locked(path):
+        selected = json.loads(path.read_text())
+        save_json(path, {**selected, key: selected.get(key, {}) | chosen})
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def unlearn_from(
     """Serve a request from a folder of artefacts.
 
     Args:
-        artefacts: folder of a `<method>-artefacts` stage, beside the folder of its original model.
+        artefacts: folder of a `<method>-artefacts` stage, which holds the method's settings, beside the folders of its
+            original model and of what it has prepared.
         given: the Support Set, and whatever else the method needs.
     Returns:
         θ_u in eval mode, on the device.
@@ -40,9 +41,10 @@ def unlearn_from(
     stage = open_stage(Path(artefacts))
     method = make_method(stage.lineage["facts"]["method"], stage.lineage["facts"]["settings"])
     model = load_model(_original_of(stage)).to(device)
-    prepared = Artefacts(load_tensors(stage.file("artefacts.safetensors")))
+    prepared = open_stage(stage.folder.parent / stage.lineage["parents"]["prepared"])
+    tensors = load_tensors(prepared.file("artefacts.safetensors"))
     generator = torch.Generator().manual_seed(seed)
-    return method.unlearn(model, given.only(method.needs), prepared, generator=generator)
+    return method.unlearn(model, given.only(method.needs), Artefacts(tensors), generator=generator)
 
 
 def _original_of(stage: Stage) -> Stage:

@@ -177,6 +177,24 @@ def test_a_fold_model_misses_its_fold_and_nobody_else(copied, monkeypatch):
     assert one.stage("fold_1").folder != one.stage("fold_2").folder
 
 
+def test_what_is_prepared_is_shared_by_settings_that_preparing_does_not_read(copied, monkeypatch):
+    made, prepare = [], REGISTRY["ssd"].prepare
+
+    def watched(self, *rest, **options):
+        made.append(self)
+        return prepare(self, *rest, **options)
+
+    monkeypatch.setattr(REGISTRY["ssd"], "prepare", watched)
+    trials = [{"ssd:one-shui": {"alpha": alpha, "batch": 2}} for alpha in (1.0, 10.0)]
+    trials.append({"ssd:original": {"shrink": 0.5, "batch": 2}})
+    models = [experiment(copied, settings=trial).model(next(iter(trial))) for trial in trials]
+    assert len(made) == 1 and not same_weights(models[0], models[1])
+    folders = {experiment(copied, settings=trial).artefacts_folder(next(iter(trial))) for trial in trials}
+    assert len(folders) == 3, "the settings of serving are kept apart"
+    experiment(copied, settings={"ssd": {"batch": 3}}).artefacts("ssd")
+    assert len(made) == 2
+
+
 @pytest.mark.parametrize("base", ["original", "retrained"])
 def test_held_out_answers_are_of_the_images_that_a_method_prepares_on(copied, monkeypatch, base):
     one, seen = experiment(copied, settings={"meta_unlearn": {"objective": "held_out"}}), {}
@@ -186,7 +204,7 @@ def test_held_out_answers_are_of_the_images_that_a_method_prepares_on(copied, mo
         return Artefacts()
 
     monkeypatch.setattr(REGISTRY["meta_unlearn"], "prepare", watched)
-    stage = one._artefacts(f"meta_unlearn@{base}")
+    stage = one._prepared(f"meta_unlearn@{base}")
     train, held_out = seen["train"], seen["held_out"]
     assert np.array_equal(held_out.rows, train.rows) and len(train) == len(one._training_data(base))
     for row, identity, logits in zip(held_out.rows, held_out.identity, held_out.targets, strict=True):
@@ -282,7 +300,7 @@ def test_damaged_weights_are_noticed(copied, idle, damage, model):
 @pytest.mark.parametrize("name", ["artefacts.safetensors", "history.csv"])
 def test_a_damaged_or_missing_artefact_is_noticed(copied, name):
     one = experiment(copied)
-    path = one.artefacts_folder("meta_unlearn") / name
+    path = one._prepared("meta_unlearn").folder / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     for _ in range(2):
         with pytest.raises(CorruptFile, match=f"{name} is missing or damaged: delete .*{path.parent.name}"):

@@ -22,6 +22,7 @@ from shui_lib.methods import (
     Method,
     NotGiven,
     make_method,
+    preparing_settings_of,
     register,
     settings_of,
     with_parameters,
@@ -116,6 +117,27 @@ def test_the_model_given_is_not_touched(case):
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     shared = {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in unlearned.parameters()}
     assert not shared
+
+
+@every_form
+@pytest.mark.parametrize("more", [{}, {"preconditioner": "pgu"}, {"preconditioner": "kfac", "objective": "scrub"}])
+def test_artefacts_depend_on_no_setting_of_the_request(name, variant, more):
+    method = small_method(name, variant)
+    method = replace(method, **{key: value for key, value in more.items() if hasattr(method, key)})
+    read = set()
+
+    class Watched(type(method)):
+        def __getattribute__(self, attribute):
+            read.add(attribute)
+            return super().__getattribute__(attribute)
+
+    watched = Watched(**settings_of(method))
+    read.clear()
+    parts = parts_of(tiny_faces(10, (6, 6), size=32, multilabel=True))
+    artefacts = Watched.prepare(watched, small_vit(3, size=32), parts, generator=generator())
+    assert not read & set(method.at_request)
+    asked = {setting for setting in read if setting in settings_of(method)}
+    assert asked <= set(preparing_settings_of(method)) and (asked or not artefacts.tensors or name == "curvature")
 
 
 @contract

@@ -27,6 +27,7 @@ from shui_lib.selection import (
     pool_requests,
     record,
     search,
+    select,
     trials_of,
 )
 from shui_lib.settings import PUBLISHED, every_form, forms_named, published_for, selected_key, settings_for
@@ -199,6 +200,18 @@ def test_a_new_search_replaces_the_old_one_of_its_setting_and_no_other(tmp_path)
     record(path, some_trials(gradient_ascent=[81]), setting, "settings")
     held = pd.read_csv(path).groupby(["n_ids", "form"])["tow"].agg(list).to_dict()
     assert held == {(2, "gradient_ascent"): [81], (2, "ssd"): [50], (5, "gradient_ascent"): [70]}
+
+
+def test_a_choice_leaves_those_of_other_forms_and_settings(tmp_path):
+    path = tmp_path / "selected.json"
+    path.write_text(json.dumps({"cpu/faces/5": {"ssd": {"alpha": 1}}, "cpu/faces/10": {"jit": {"eta": 2}}}))
+    select(path, "cpu/faces/5", {"jit": {"eta": 3}})
+    select(path, "cpu/ages/5", {"ssd": {"alpha": 4}})
+    assert json.loads(path.read_text()) == {
+        "cpu/faces/5": {"ssd": {"alpha": 1}, "jit": {"eta": 3}},
+        "cpu/faces/10": {"jit": {"eta": 2}},
+        "cpu/ages/5": {"ssd": {"alpha": 4}},
+    }
 
 
 def test_the_bias_of_the_folds_is_measured_on_a_retrained_model(where):

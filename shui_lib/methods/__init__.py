@@ -33,13 +33,16 @@ class Artefacts(NamedTuple):
 
 
 class Method(Protocol):
-    """What every method offers; `register` adds the four attributes."""
+    """What every method offers; `register` adds the five attributes."""
 
     name: str
     variants: tuple[str, ...]  # forms of the algorithm: original (its own paper) and one-shui (the authors' code)
     needs: tuple[str, ...]  # what unlearn may see: support, forget, retain, val
     prepares_on: tuple[str, ...]  # what prepare may see: train, val, held_out (train, its targets the (N, K) logits
     # of models that never saw the person)
+    at_request: tuple[
+        str, ...
+    ]  # settings that prepare does not read: trials that differ in these alone share artefacts
 
     def prepare(
         self,
@@ -107,11 +110,13 @@ def register(
     *,
     needs: Needs | Mapping[str, Needs],
     prepares_on: Needs | Mapping[str, Needs] | Callable[[Method], Needs] = (),
+    at_request: tuple[str, ...] = (),
 ) -> Callable[[type], type]:
     """Class decorator: make a method known under `name`, with what it may see.
 
     A method that comes in several forms has a field `variant`, and tells its needs by variant; one whose needs follow
-    from other settings tells them by a function of itself.
+    from other settings tells them by a function of itself. `at_request` may be left out: then artefacts are made anew
+    for every change of a setting.
     """
 
     def add(cls: type) -> type:
@@ -119,6 +124,8 @@ def register(
             raise ValueError(f"a method named {name!r} is registered already ({REGISTRY[name].__name__})")
         cls.name, cls.variants = name, tuple(needs) if isinstance(needs, Mapping) else ()
         cls.needs, cls.prepares_on = _declared(needs), _declared(prepares_on)
+        nothing = issubclass(cls, PreparesNothing)
+        cls.at_request = tuple(field.name for field in fields(cls)) if nothing else at_request
         REGISTRY[name] = cls
         return cls
 
@@ -157,6 +164,11 @@ def needs_of(name: str, variant: str = "") -> Needs:
 def settings_of(method: Method) -> dict[str, object]:
     """A method's settings, ready for JSON and `make_method`."""
     return asdict(method)
+
+
+def preparing_settings_of(method: Method) -> dict[str, object]:
+    """Those that its artefacts depend on."""
+    return {name: value for name, value in settings_of(method).items() if name not in method.at_request}
 
 
 def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:

@@ -38,7 +38,12 @@ from shui_lib.predict import pixels_for, task_loss, unlikelihood
 LOSSES = {"task": task_loss, "unlikelihood": lambda logits, targets: -unlikelihood(logits, targets)}
 
 
-@register("curvature", needs=("support",), prepares_on=("train",))
+@register(
+    "curvature",
+    needs=("support",),
+    prepares_on=("train",),
+    at_request=("eta", "damping", "loss", "copies", "crop", "batch"),
+)
 @dataclass(frozen=True, kw_only=True)
 class Curvature:
     """A preconditioned step on the Support Set.

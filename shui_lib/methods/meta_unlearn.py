@@ -36,7 +36,7 @@ def _prepares_on(method: MetaUnlearn) -> tuple[str, ...]:
     return ("train", "val", "held_out") if method.objective == "held_out" else ("train", "val")
 
 
-@register("meta_unlearn", needs=("support",), prepares_on=_prepares_on)
+@register("meta_unlearn", needs=("support",), prepares_on=_prepares_on, at_request=("steps",))
 @dataclass(frozen=True, kw_only=True)
 class MetaUnlearn:
     """Settings as in the paper's appendix A; the defaults are for a small ViT trained from scratch."""

@@ -34,7 +34,12 @@ from shui_lib.randomness import draw_seed, seeded
 UNCERTAINTY = 0.2  # weight of the negative entropy
 
 
-@register("pgu", needs={"original": ("forget", "val"), "one-shui": ("support",)}, prepares_on=("train",))
+@register(
+    "pgu",
+    needs={"original": ("forget", "val"), "one-shui": ("support",)},
+    prepares_on=("train",),
+    at_request=("gamma", "lr", "epochs", "batch", "decay"),
+)
 @dataclass(frozen=True, kw_only=True)
 class PGU:
     """Projected steps in two forms.

@@ -31,7 +31,12 @@ from shui_lib.progress import progress
 CHUNK = 8  # gradients of single images held at a time; each is as large as the model
 
 
-@register("ssd", needs={"original": ("forget",), "one-shui": ("support",)}, prepares_on=("train",))
+@register(
+    "ssd",
+    needs={"original": ("forget",), "one-shui": ("support",)},
+    prepares_on=("train",),
+    at_request=("variant", "alpha", "shrink"),
+)
 @dataclass(frozen=True, kw_only=True)
 class SSD:
     """Dampening in two forms, which differ in what I_f is measured on; I_D is measured on D_tr in both.
