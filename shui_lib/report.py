@@ -22,7 +22,7 @@ SETTING = ["dataset", "preset", "n_ids"]
 COLUMNS = 4  # panels side by side
 
 
-def tuned_rows(results: Path) -> pd.DataFrame:
+def tuned_rows(results: Path | str) -> pd.DataFrame:
     """Committed rows of Tables 1-4, of forms with tuned settings."""
     rows = benchmark_rows(read_rows(results))
     return rows[~rows["variant"].str.contains("published")]
@@ -50,7 +50,7 @@ def _seeds(rows: pd.DataFrame) -> str:
     return f"{seeds} seeds, mean ± std" if seeds > 1 else f"seed {rows['seed'].iloc[0]} alone"
 
 
-def gains(results: Path) -> dict[str, pd.DataFrame]:
+def gains(results: Path | str) -> dict[str, pd.DataFrame]:
     """By setting ("faces, 10 people"): paired gain of Tug-of-War of each form over doing nothing (`differences`).
 
     Settings with one seed, which have no interval, are left out.

@@ -63,7 +63,7 @@ GRID = [
     *tables("faces", (5, 1), 10, forms="tuned"),
     *tables("faces", (10,), 3, forms="curvature", strangers="strangers"),
     *tables("ages", (10, 5), 10, forms="tuned"),
-    *tables("celebahq", (20, 50), 3, forms="support", **PHOTOS),
+    *tables("celebahq", (20, 50), 3, forms="tuned", **PHOTOS),
     *people("faces", 10, 10),
     *people("celebahq", 20, 3, **PHOTOS),
     *sequences("faces", 3, "gradient_ascent curvature meta_unlearn", reserved=20, every=5),
