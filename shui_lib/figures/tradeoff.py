@@ -28,7 +28,8 @@ def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | No
     ax.plot(goal["forget"], goal["retain"], marker, color=colour, markersize=9, label="Retrained")
     ax.axhline(0, color="black", linewidth=0.8)
     top = max(3.0, 1.1 * curves.loc[curves["forget"] <= 1.15 * goal["forget"].max(), "retain"].max())
-    ax.set(xlabel="forget score lost (points)", ylabel="retain score lost (points)", ylim=(-1.5, top))
+    bottom = min(-1.5, goal["retain"].min() - 0.06 * top)
+    ax.set(xlabel="forget score lost (points)", ylabel="retain score lost (points)", ylim=(bottom, top))
     ax.set_xlim(-1, 1.15 * goal["forget"].max())
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
