@@ -19,6 +19,7 @@ from shui_lib.results import benchmark_rows, form_of, paired_difference, read_ro
 
 OURS = "meta_unlearn"
 DEFAULT = f"{OURS} aux_loss=first+second+accuracy"
+SETTING = ["preset", "dataset", "n_ids"]
 SEEDS = 3  # a setting with fewer is left out
 
 
@@ -112,21 +113,25 @@ def _distances(folder: Path, who: str, claim: str, sign: int, chapter: str) -> C
     """The paper's figure: mAP, averaged over the three methods with the highest Tug-of-War."""
     found = {}
     for path in sorted(folder.glob(f"people_{who}_*.csv")):
-        people = pd.read_csv(path)
-        _, mean = mean_of_best(people, [*set(people["form"]) - {"original", "retrained", "retrained_again"}])
-        within = {"identity": mean["identity"], "within": mean["seed"], "generator": np.random.default_rng(0)}
-        setting = "{dataset}/{n_ids}".format_map(people.iloc[0])
-        found[setting] = trend(mean["euclid"], mean["score"], **within)
+        for setting, people in pd.read_csv(path).groupby(SETTING):
+            _, mean = mean_of_best(people, [*set(people["form"]) - {"original", "retrained", "retrained_again"}])
+            within = {"identity": mean["identity"], "within": mean["seed"], "generator": np.random.default_rng(0)}
+            found[_named(setting)] = trend(mean["euclid"], mean["score"], **within)
     verdict = _verdict([t.low > 0 if sign > 0 else t.high < 0 for t in found.values()])
     said = "; ".join(f"{setting}: {_rho(t)}" for setting, t in found.items())
     return Claim(claim, verdict, said, f"[{chapter[:2]}](notebooks/{chapter}.ipynb)")
 
 
 def _settings(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Rows by "dataset/n_ids", of those with enough seeds; strangers change nothing but the attack."""
+    """Rows by setting, of those with enough seeds; strangers change nothing but the attack."""
     rows = rows[~rows["dataset"].str.contains("+", regex=False)]
-    groups = {f"{dataset}/{n_ids}": group for (dataset, n_ids), group in rows.groupby(["dataset", "n_ids"])}
+    groups = {_named(setting): group for setting, group in rows.groupby(SETTING)}
     return {setting: group for setting, group in groups.items() if group["seed"].nunique() >= SEEDS}
+
+
+def _named(setting: tuple[str, str, int]) -> str:
+    """ "celebahq/20"; a preset other than `cpu` stands before: "paper/celebahq/20"."""
+    return "/".join(map(str, setting)).removeprefix("cpu/")
 
 
 def _is_ablation(rows: pd.DataFrame) -> pd.Series:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from shui_lib.results import Measured, make_rows
 from shui_lib.serve import load_model, unlearn_from
 from shui_lib.settings import form_named, published_for, rehearsed, selected_key, settings_for
 from shui_lib.splits import Request, Split, cross_folds, draw_request, split_identities
-from shui_lib.stages import Stage, load_or_compute
+from shui_lib.stages import Stage, load_or_compute, open_stage
 from shui_lib.store import load_tensors, save_frame, save_tensors
 from shui_lib.train import fit
 
@@ -168,13 +168,17 @@ class Experiment:
         prepared), to serve a request."""
         return self._artefacts(method).folder
 
+    def prepared_folder(self, method: str) -> Path:
+        """The folder of what a method has prepared; the same for settings that preparing does not read."""
+        return self._prepared(method).folder
+
     def predictions(self, model: str) -> Predictions:
         """Logits and features of a model for every image of the data set, in the data set's order."""
         return Predictions(**load_tensors(self._predicted(model).file("predictions.safetensors")))
 
     def logits(self, model: str, part: str) -> torch.Tensor:
         """(N, K) logits of a model for the images of a split, in the order of `part(name)`."""
-        return self.predictions(model).logits[torch.from_numpy(self.rows_of[part])]
+        return _stored_logits(self._predicted(model).folder)[torch.from_numpy(self.rows_of[part])]
 
     @cached_property
     def held_out_logits(self) -> torch.Tensor:
@@ -225,10 +229,18 @@ class Experiment:
         return {
             "members": self.part("forget"),
             "non_members": self.part("val"),
-            **({"strangers": load_faces(self.folder.parent / self.strangers)} if self.strangers else {}),
+            **({"strangers": self._stranger_faces()} if self.strangers else {}),
             "population": test[torch.randperm(len(test), generator=chosen)[:POPULATION]],
             "trained": retain[torch.randperm(len(retain), generator=chosen)[: POPULATION // 2]],
         }
+
+    def _stranger_faces(self) -> Faces:
+        faces = load_faces(self.folder.parent / self.strangers)
+        if faces.classes != self.faces.classes:
+            raise ValueError(
+                f"the strangers of {self.strangers} have other classes than {self.dataset}: prepare one task"
+            )
+        return faces
 
     def attack(self, model: str) -> dict[str, Measured]:
         """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""
@@ -257,7 +269,7 @@ class Experiment:
             **{part: asdict(getattr(self.config, part)) for part in ("model", "train", "split")},
         }
         if self.config.model.pretrained:
-            facts["weights"] = weights_checksum(self.config.model)
+            facts["weights"] = self._weights
         if which in ("retrained", "retrained_again") or self.n_ids > self.reserved:
             facts["n_ids"] = self.n_ids
         if which.startswith("fold_"):
@@ -368,6 +380,10 @@ class Experiment:
     def _fingerprint(self) -> str:
         return fingerprint(self.folder)
 
+    @cached_property
+    def _weights(self) -> str:
+        return weights_checksum(self.config.model)
+
     def _load_or_compute(self, *what: object, parents: Mapping[str, Stage] | None = None) -> Stage:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -386,8 +402,8 @@ class Experiment:
         for part in ("retain", "forget", "test", "val", "support"):
             logits, targets = self.logits(model, part), self.part(part).targets
             values[part, "loss"] = task_loss(logits, targets).item()
-            values[part, score_name(targets)] = 100 * score(logits, targets)
-        values["all", "tow"] = self.tug_of_war(model)
+            values[part, score_name(targets)] = _or_reason(lambda: 100 * score(logits, targets))  # noqa: B023
+        values["all", "tow"] = _or_reason(lambda: self.tug_of_war(model))
         if attacked and model != reference_of(model):  # the retrained model is its own reference
             values |= {("all", metric): measured for metric, measured in self.attack(model).items()}
         stage = self.stage(model)
@@ -415,7 +431,24 @@ class Experiment:
         """A note on settings that were not selected for this very setting, or ""."""
         mine = f"{self.preset}/{self.dataset}/{self.n_ids}"
         source = selected_key(form.name, preset=self.preset, dataset=self.dataset, n_ids=self.n_ids)
-        return "" if source == mine else f"settings selected for {source}" if source else "settings not selected"
+        if source == mine:
+            return ""
+        stated = f", but for those of preset {self.preset}" if form.name in self.config.methods else ""
+        return (f"settings selected for {source}" if source else "settings not selected") + stated
+
+
+@lru_cache(maxsize=8)
+def _stored_logits(folder: Path) -> torch.Tensor:
+    """(N, K) logits of a stage of predictions; without features small enough to keep those of a few models."""
+    return load_tensors(open_stage(folder).file("predictions.safetensors"))["logits"]
+
+
+def _or_reason(measure: Callable[[], float]) -> float | Measured:
+    """What is measured, or why it is not defined: for a split without a positive, for instance."""
+    try:
+        return measure()
+    except ValueError as error:
+        return Measured(np.nan, note=str(error))
 
 
 def _strangers_last(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

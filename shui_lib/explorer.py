@@ -201,7 +201,7 @@ def parts_of(prepared: Prepared, choice: Choice) -> dict[str, np.ndarray]:
 
 
 def tuned(prepared: Prepared, form: str) -> float:
-    """The strength that the form was given on the tuning pool (or by its preset), at which its artefacts were made."""
+    """The strength that the form was given on the tuning pool (or by its preset)."""
     return getattr(prepared.methods[form], KNOBS[form].setting)
 
 
@@ -212,7 +212,7 @@ def photos_of(prepared: Prepared, identity: int) -> dict[int, bool]:
 
 
 def unlearn(prepared: Prepared, support: np.ndarray, choice: Choice) -> FaceModel:
-    """θ_u: the chosen method at the chosen strength, from the artefacts it prepared at its own setting."""
+    """θ_u: the chosen method at the chosen strength, from the artefacts that go with its own setting."""
     method = replace(prepared.methods[choice.form], **{KNOBS[choice.form].setting: choice.strength})
     given = Given({"support": prepared.faces[support]}).only(method.needs)
     generator = torch.Generator().manual_seed(prepared.experiment.seed)
@@ -229,7 +229,8 @@ def _nearest(features: Tensor, parts: Mapping[str, np.ndarray]) -> dict[str, int
     """By part, the photo whose feature lies nearest to the (first) Support Sample's, which is no example of another."""
     anchor = parts["support"][0]
     distance = torch.linalg.vector_norm(features - features[anchor], dim=1)
-    others = {part: rows[rows != anchor] for part, rows in parts.items() if part != "support"}
+    others = {part: rows for part, rows in parts.items() if part != "support"}
+    others = {part: rows[rows != anchor] if len(rows) > 1 else rows for part, rows in others.items()}
     return {"support": anchor} | {part: rows[distance[rows].argmin()] for part, rows in others.items()}
 
 

@@ -91,10 +91,20 @@ def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Ten
     Returns:
         (out, d); zero where no image of the data depends on the layer.
     """
+    return _undone(gradient, _roots(factors, damping))
+
+
+def _roots(factors: Factors, damping: float) -> Factors | None:
+    """Cholesky roots of both damped factors; None where no image of the data depends on the layer."""
     if not (factors.inputs.any() and factors.outputs.any()):
+        return None
+    return Factors(*(torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors))
+
+
+def _undone(gradient: Tensor, roots: Factors | None) -> Tensor:
+    if roots is None:
         return torch.zeros_like(gradient)
-    inputs, outputs = (torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors)
-    return torch.cholesky_solve(torch.cholesky_solve(gradient, outputs).mT, inputs).mT
+    return torch.cholesky_solve(torch.cholesky_solve(gradient, roots.outputs).mT, roots.inputs).mT
 
 
 class Preconditioner:
@@ -105,21 +115,25 @@ class Preconditioner:
     """
 
     def __init__(self, factors: Mapping[str, Factors], *, damping: float):
-        self.factors, self.damping = factors, damping
+        self.roots = {layer: _roots(known, damping) for layer, known in factors.items()}  # once for all gradients
 
     def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """P ∇ by parameter, for all parameters that ∇ has."""
         held = {name: torch.zeros_like(value) for name, value in gradient.items()}
-        for layer, known in self.factors.items():
-            held |= held_back(layer, gradient, known, damping=self.damping)
+        for layer, roots in self.roots.items():
+            held |= _held_back(layer, gradient, roots)
         return held
 
 
 def held_back(layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float) -> dict[str, Tensor]:
     """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
+    return _held_back(layer, gradient, _roots(known, damping))
+
+
+def _held_back(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:
     weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
     matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)  # (out, d)
-    step = undo_curvature(matrix, known, damping=damping)
+    step = _undone(matrix, roots)
     held = {f"{layer}.weight": step[:, : weight[0].numel()].reshape(weight.shape)}
     return held if bias is None else held | {f"{layer}.bias": step[:, -1]}
 

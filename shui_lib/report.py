@@ -38,11 +38,17 @@ def tables(results: Path) -> str:
         title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({_seeds(group)}"
         known = "; in brackets the paper's: all identities, photos at 224 px, a pretrained ViT-B/16)"
         gained = differences(group, [form for form in found.mean.index if found.access[form]])
-        interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]" if group["seed"].nunique() > 1 else "{mean:+.1f}"
-        about = {"ToW − original [95 %]": gained.apply(interval.format_map, axis=1)}
+        said = gained.apply(_difference, axis=1, seeds=group["seed"].nunique())
+        about = {"ToW − original [95 %]": said}
         title += known if found.paper.notna().any(axis=None) else ")"
         parts += [title, "", markdown(found, **about), ""]
     return "\n".join(parts).strip()
+
+
+def _difference(found: pd.Series, *, seeds: int) -> str:
+    interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]" if found["seeds"] > 1 else "{mean:+.1f}"
+    left = f" ({found['seeds']:.0f} of {seeds} seeds)" if found["seeds"] < seeds else ""
+    return interval.format_map(found) + left
 
 
 def _seeds(rows: pd.DataFrame) -> str:
@@ -53,14 +59,17 @@ def _seeds(rows: pd.DataFrame) -> str:
 def gains(results: Path | str) -> dict[str, pd.DataFrame]:
     """By setting ("faces, 10 people"): paired gain of Tug-of-War of each form over doing nothing (`differences`).
 
+    A preset other than `cpu` is named.
+
     Settings with one seed, which have no interval, are left out.
     """
     found = {}
-    for (dataset, _, n_ids), group in tuned_rows(results).groupby(SETTING, sort=True):
+    for (dataset, preset, n_ids), group in tuned_rows(results).groupby(SETTING, sort=True):
         if group["seed"].nunique() > 1:
             forms = [form for form in result_table(group).mean.index if form not in ("original", "retrained")]
             people = "1 person" if n_ids == 1 else f"{n_ids} people"
-            found[f"{dataset}, {people}"] = differences(group, forms)
+            named = "" if preset == "cpu" else f", {preset}"
+            found[f"{dataset}, {people}{named}"] = differences(group, forms)
     return found
 
 

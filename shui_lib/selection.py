@@ -31,7 +31,7 @@ from shui_lib.predict import predict, task_loss
 from shui_lib.progress import progress
 from shui_lib.serve import unlearn_from
 from shui_lib.settings import rehearsed
-from shui_lib.splits import FEWEST_IMAGES
+from shui_lib.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
 from shui_lib.store import locked, save_frame, save_json
 
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …
@@ -89,11 +89,13 @@ def pool_experiment(*, n_ids: int, seed: int = SEEDS[0], **where: object) -> tup
     probe = Experiment(seed=seed, n_ids=n_ids, from_pool=True, **where)
     sizes = pd.Series(probe.faces.identity).value_counts()
     asking = int((sizes[probe.split.pool] >= FEWEST_IMAGES).sum())
+    fewest = FEWEST_IMAGES_ALONE if n_ids == 1 else FEWEST_IMAGES
     everyone = Experiment(seed=seed, n_ids=asking, reserved=asking, from_pool=True, **where)
     generator, groups = torch.Generator().manual_seed(seed), []
     while len(groups) < REQUESTS:
         order = everyone.request.identities[torch.randperm(asking, generator=generator).numpy()]
-        groups += list(order[: asking // n_ids * n_ids].reshape(-1, n_ids))
+        order = order[sizes[order] >= fewest]
+        groups += list(order[: len(order) // n_ids * n_ids].reshape(-1, n_ids))
     return everyone, groups[:REQUESTS]
 
 

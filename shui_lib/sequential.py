@@ -21,7 +21,7 @@ import torch
 
 from shui_lib.data import Faces
 from shui_lib.experiment import Experiment
-from shui_lib.methods import Artefacts, Given, Method
+from shui_lib.methods import Artefacts, Given, Method, settings_of
 from shui_lib.metrics import Scores, score, score_name, tug_of_war
 from shui_lib.models import FaceModel
 from shui_lib.names import Form
@@ -56,7 +56,13 @@ def queued(model: FaceModel, serve: Serve, photos: Faces, *, size: int) -> Itera
 
 
 def sequence(
-    experiment: Experiment, form: str, strategy: str, *, size: int, base: str = "original"
+    experiment: Experiment,
+    form: str,
+    strategy: str,
+    *,
+    size: int,
+    base: str = "original",
+    like: Experiment | None = None,
 ) -> Iterator[FaceModel]:
     """θ_1, θ_2, …, θ_n: a model after each of the experiment's n requests.
 
@@ -65,31 +71,40 @@ def sequence(
         strategy: one of `STRATEGIES`.
         size: N of "queue" and "share".
         base: the trained model that the requests arrive at; the method is prepared anew on it.
+        like: as in `server`.
     Raises:
         ValueError: an unknown strategy.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy {strategy!r} is unknown: choose one of {', '.join(STRATEGIES)}")
-    serve = server(experiment, form, base=base, share=size if strategy == "share" else 1)
+    serve = server(experiment, form, base=base, share=size if strategy == "share" else 1, like=like)
     model, photos = experiment.model(base), experiment.part("support")
     if strategy == "queue":
         return queued(model, serve, photos, size=size)
     return (united if strategy == "union" else latest)(model, serve, photos)
 
 
-def server(experiment: Experiment, form: str, *, base: str = "original", share: int = 1) -> Serve:
+def server(
+    experiment: Experiment, form: str, *, base: str = "original", share: int = 1, like: Experiment | None = None
+) -> Serve:
     """A function that serves photos at a model, with the settings selected for that many photos.
 
     Args:
         base: the model that the method was prepared on.
         share: with N above 1, the N-th part of the step that was selected for N photos.
+        like: an experiment whose settings are taken, if not this one's: a reference model has those of its target.
     """
-    name = f"{form}@{base}"
+    name, known = f"{form}@{base}", {}
 
-    @cache  # artefacts are read once for all requests of one size
+    @cache
     def tuned(n_ids: int) -> tuple[Method, Artefacts]:
-        there = _with_settings_for(experiment, form, n_ids)
-        return there.method(name), there.artefacts(name)
+        there = _with_settings_for(like or experiment, form, n_ids)
+        method = there.method(name)
+        there = experiment.with_settings({form: settings_of(method)})
+        folder = there.prepared_folder(name)
+        if folder not in known:  # sizes that differ only in what preparing does not read share their artefacts
+            known[folder] = there.artefacts(name)
+        return method, known[folder]
 
     def serve(model: FaceModel, photos: Faces) -> FaceModel:
         method, artefacts = tuned(max(share, len(photos)))
@@ -127,14 +142,16 @@ def rows(
     waits = form == "original"
     n = experiment.n_ids
     models = iter([experiment.model("original")] * n) if waits else sequence(experiment, form, strategy, size=size)
-    found = []
+    found, last = [], None
     for step, model in enumerate(progress(models, desc=f"{form} {strategy}", unit="request", total=n), start=1):
         at = experiment.with_n_ids(step)
-        values = _scores(at, model, experiment.part("retain"))
+        if model is not last:  # a model that waits says the same of those who do not ask
+            last, still = model, _scores(experiment, model, "retain", "test")
+        values = still | _scores(at, model, "forget")
         if step % every == 0:
             values["all", "tow"] = _tug_of_war(at, model, values)
             if attacked:
-                values |= _attack(at, model, _reference(at, form, strategy, size))
+                values |= _attack(at, model, _reference(at, form, strategy, size, like=experiment))
         variant = "" if waits else f"{strategy} {size}" if strategy in ("share", "queue") else strategy
         found.append(make_rows(values, experiment.about(Form(form_named(form).method, variant)) | {"step": step}))
     return pd.concat(found, ignore_index=True)
@@ -145,33 +162,32 @@ def retrained_rows(experiment: Experiment, *, every: int) -> pd.DataFrame:
     found = []
     for step in range(every, experiment.n_ids + 1, every):
         at = experiment.with_n_ids(step)
-        values = _scores(at, at.model("retrained"), experiment.part("retain")) | {("all", "tow"): 100.0}
+        model = at.model("retrained")
+        values = _scores(experiment, model, "retain", "test") | _scores(at, model, "forget") | {("all", "tow"): 100.0}
         found.append(make_rows(values, experiment.about(Form("retrained")) | {"step": step}))
     return pd.concat(found, ignore_index=True)
 
 
-def _scores(at: Experiment, model: FaceModel, stay: Faces) -> dict[tuple[str, str], float | Measured]:
-    values = {}
-    for part, faces in {"retain": stay, "forget": at.part("forget"), "test": at.part("test")}.items():
-        values[part, score_name(faces.targets)] = 100 * _score(model, faces)
-    return values
+def _scores(at: Experiment, model: FaceModel, *parts: str) -> dict[tuple[str, str], float | Measured]:
+    faces = {part: at.part(part) for part in parts}
+    return {(part, score_name(f.targets)): 100 * _score(at, model, f) for part, f in faces.items()}
 
 
-def _score(model: FaceModel, faces: Faces) -> float:
-    return score(predict(model, faces).logits, faces.targets)
+def _score(at: Experiment, model: FaceModel, faces: Faces) -> float:
+    return score(predict(model, faces, bf16=at.config.train.bf16).logits, faces.targets)
 
 
 def _tug_of_war(at: Experiment, model: FaceModel, values: dict[tuple[str, str], float | Measured]) -> float:
     known = {part: value / 100 for (part, _), value in values.items()}
-    reached = Scores(_score(model, at.part("retain")), known["forget"], known["test"])
+    reached = Scores(_score(at, model, at.part("retain")), known["forget"], known["test"])
     return tug_of_war(reached, at.scores("retrained"))
 
 
-def _reference(at: Experiment, form: str, strategy: str, size: int) -> FaceModel:
-    """The model retrained at this point, after the same requests as the target."""
+def _reference(at: Experiment, form: str, strategy: str, size: int, *, like: Experiment) -> FaceModel:
+    """The model retrained at this point, after the same requests as the target, with its settings."""
     if form == "original":
         return at.model("retrained")
-    *_, last = sequence(at, form, strategy, size=size, base="retrained")
+    *_, last = sequence(at, form, strategy, size=size, base="retrained", like=like)
     return last
 
 

@@ -19,6 +19,8 @@ PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = {
     "meta_unlearn": {
         "": {
             "": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS},
+            "celebahq/1": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS, "simulated_n_ids": 50},
+            "celeba/1": {"eta": 0.1, "alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS, "simulated_n_ids": 10},
             "mufac/5": {"eta": 1e-3, "alpha": 1e-2, "epochs": 10, "inputs": ALL_INPUTS},
             "mufac/10": {"eta": 1e-3, "alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS},
         }
@@ -62,6 +64,7 @@ def published_for(method: str, variant: str, *, dataset: str, n_ids: int) -> dic
         ValueError: none are known.
     """
     known = PUBLISHED.get(method, {}).get(variant, {})
+    known = {key: value for key, value in known.items() if n_ids == 1 or not key.endswith("/1")}
     if not known:
         raise ValueError(f"no published constants are known of {method} {variant}".rstrip() + ": leave out `published`")
     nearest = _nearest(known, STANDS_FOR.get(dataset, dataset), n_ids)
@@ -90,14 +93,16 @@ def selected_key(form: str, *, preset: str, dataset: str, n_ids: int) -> str:
 
 
 def settings_for(form: str, *, preset: str, dataset: str, n_ids: int) -> dict[str, object]:
-    """Settings of a method's form ("pgu:one-shui"): those selected on the tuning pool, under those the preset states.
+    """Settings of a method's form ("pgu:one-shui"): those selected on the tuning pool for just this setting, or others.
 
-    Borrowed settings leave out the size of the simulated requests, which belongs to the setting.
+    What the preset states comes before borrowed settings, which leave out the size of the simulated requests: that
+    belongs to the setting.
     """
     key = selected_key(form, preset=preset, dataset=dataset, n_ids=n_ids)
     selected = dict(_selected().get(key, {}).get(form, {}))
-    if key != f"{preset}/{dataset}/{n_ids}":
-        selected.pop("simulated_n_ids", None)
+    if key == f"{preset}/{dataset}/{n_ids}":
+        return selected
+    selected.pop("simulated_n_ids", None)
     return {**selected, **preset_named(preset).methods.get(form, {})}
 
 

@@ -101,7 +101,7 @@ def _computed(
     started = time.perf_counter()
     measured = compute(partial) or {}
     seconds = None if resumed else round(time.perf_counter() - started, 3)  # of a resumed stage it would be a part
-    for leftover in partial.glob("*.checkpoint"):
+    for leftover in [*partial.glob("*.checkpoint"), *partial.glob(".*.tmp")]:  # .tmp: killed while it was written
         leftover.unlink()
     files = {path.name: checksum(path) for path in sorted(partial.iterdir())}
     save_json(partial / "lineage.json", {**about, "files": files, "measured": {"seconds": seconds, **measured}})

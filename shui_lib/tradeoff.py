@@ -21,7 +21,7 @@ from shui_lib.metrics import Scores, score, tug_of_war
 from shui_lib.models import FaceModel
 from shui_lib.predict import predict, task_loss
 from shui_lib.progress import progress
-from shui_lib.store import save_frame
+from shui_lib.selection import record
 
 STRENGTH = {"gradient_ascent": "eta", "meta_unlearn": "eta", "curvature": "eta", "pgu:one-shui": "lr"}  # by form
 FIRST, GROWTH, MOST = 1 / 8, 1.5, 18  # of the selected strength; from one step to the next; steps at most
@@ -40,10 +40,13 @@ def curve(experiment: Experiment, form: str) -> pd.DataFrame:
     """
     method, given = experiment.method(form), Given({"support": experiment.part("support")})
     original, artefacts = experiment.model("original"), experiment.artefacts(form)
-    goal, lines = experiment.scores("retrained"), []
+    goal, bf16, lines = experiment.scores("retrained"), experiment.config.train.bf16, []
 
     def judge(strength: float, model: FaceModel) -> None:
-        said = {part: predict(model, experiment.part(part)).logits for part in (*Scores._fields, "support", "val")}
+        said = {
+            part: predict(model, experiment.part(part), bf16=bf16).logits
+            for part in (*Scores._fields, "support", "val")
+        }
         reached = Scores(*(score(said[part], experiment.part(part).targets) for part in Scores._fields))
         losses = {f"{p}_loss": task_loss(said[p], experiment.part(p).targets).item() for p in ("support", "val")}
         lines.append({"strength": strength, **reached._asdict(), "tow": tug_of_war(reached, goal), **losses})
@@ -97,10 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         key = {name: getattr(experiment, name) for name in KEY[:-1]}
         for form in STRENGTH:
             found = curve(experiment, form).assign(**key, form=form)
-            if path.is_file():
-                earlier = pd.read_csv(path)
-                found = pd.concat([earlier[(earlier[KEY] != found[KEY].iloc[0]).any(axis=1)], found])
-            save_frame(path, found[[*KEY, *COLUMNS]].sort_values([*KEY, "strength"]).round(6))
+            record(path, found[[*KEY, *COLUMNS]], KEY, "strength")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from shui_lib.claims import Claim, claims, markdown
-from shui_lib.results import make_rows, record
+from shui_lib.results import make_rows, read_rows, record
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -55,6 +55,18 @@ def test_settings_that_differ_hold_in_part(tmp_path):
     folder(tmp_path, {"meta_unlearn": 2.0, "ssd one-shui": 1.0})
     where = folder(tmp_path, {"meta_unlearn": 1.0, "ssd one-shui": 2.0}, n_ids=5)
     assert verdict(where, "ahead of SSD") == "holds in part"
+
+
+def test_presets_are_settings_of_their_own(tmp_path):
+    where = folder(tmp_path, {"meta_unlearn": 2.0, "ssd one-shui": 1.0})
+    paper = read_rows(where / "rows_faces.csv").assign(preset="paper")
+    paper.loc[paper["method"] == "ssd", "value"] += 2
+    record(where / "rows_faces_paper.csv", paper)
+    people = pd.read_csv(where / "people_asking_faces_10.csv")
+    pd.concat([people, people.assign(preset="paper")]).to_csv(where / "people_asking_faces_10.csv", index=False)
+    assert verdict(where, "ahead of SSD") == "holds in part"
+    (gap,) = (claim.evidence for claim in claims(where) if "Fig. 4" in claim.claim)
+    assert "faces/10: ρ" in gap and "paper/faces/10: ρ" in gap
 
 
 @pytest.mark.parametrize(("slope", "gap", "drop"), [(1, "holds", "does not hold"), (-1, "does not hold", "holds")])

@@ -16,6 +16,7 @@ import shui_lib.experiment
 import shui_lib.train
 from shui_lib.experiment import QUERIES, Experiment
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
+from shui_lib.metrics import score
 from shui_lib.names import parse
 from shui_lib.predict import query_losses
 from shui_lib.results import COLUMNS, KEY, SPLITS, check_rows
@@ -217,7 +218,7 @@ def test_rows_say_where_settings_were_selected(finished, monkeypatch):
     one = experiment(finished)
     notes = one.rows("original", "meta_unlearn").groupby("method")["note"].unique()
     assert notes["original"].tolist() == [""] and notes["meta_unlearn"].tolist() == [
-        "settings selected for cpu/faces/10"
+        "settings selected for cpu/faces/10, but for those of preset smoke"
     ]
     monkeypatch.setattr("shui_lib.settings._selected", lambda: {})
     assert one.rows("gradient_ascent")["note"].unique().tolist() == ["settings not selected"]
@@ -434,6 +435,28 @@ def test_an_attack_compares_a_method_with_itself_on_the_retrained_model(copied, 
     monkeypatch.setattr(one, "queries", lambda name: asked.append(name) or experiment(copied).queries("original"))
     one.attack("ssd:one-shui:published")
     assert asked == ["ssd:one-shui:published", "ssd:one-shui:published@retrained"]
+
+
+def test_strangers_of_another_task_are_refused(copied):
+    prepare_tiny(copied / "data" / "others", identities=4)
+    about = json.loads((copied / "data" / "others" / "dataset.json").read_text())
+    about["classes"] = about["classes"][1:]
+    (copied / "data" / "others" / "dataset.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="strangers of others have other classes than tiny"):
+        experiment(copied, strangers="others").queries("original")
+
+
+def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):
+    def none_noted(logits, targets):
+        if len(targets) == len(one.rows_of["support"]):
+            raise ValueError("no attribute has a positive")
+        return score(logits, targets)
+
+    one = experiment(copied)
+    monkeypatch.setattr(shui_lib.experiment, "score", none_noted)
+    rows = one.rows("original").set_index(["split", "metric"])
+    assert np.isnan(rows.loc[("support", "map"), "value"]) and "positive" in rows.loc[("support", "map"), "note"]
+    assert rows.loc[("forget", "map"), "value"] > 0
 
 
 def test_strangers_of_another_data_set_are_non_members(copied):

@@ -3,6 +3,7 @@
 import matplotlib
 
 matplotlib.use("Agg")
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from tiny import prepare_tiny, same_weights
+from tiny import prepare_tiny, same_weights, tiny_faces
 
 from shui_lib import explorer, panel
 from shui_lib.experiment import Experiment
@@ -165,6 +166,18 @@ def test_photos_are_the_nearest_of_their_part(prepared, one):
     for part in ("forget", "retain", "test"):
         distance = {row: np.linalg.norm(features[row] - features[support]) for row in parts[part]}
         assert found[part].rows == prepared.faces.rows[min(distance, key=distance.get)]
+
+
+def test_somebody_with_one_trained_photo_can_hand_it_in():
+    features, rows = torch.eye(3), {"support": [1], "forget": [1], "retain": [0, 2]}
+    near = explorer._nearest(features, {part: np.array(mine) for part, mine in rows.items()})
+    assert near["forget"] == near["support"] == 1 and near["retain"] in (0, 2)
+
+
+def test_pictures_of_a_data_set_whose_name_begins_like_the_rendered_one_are_blank():
+    photos = tiny_faces(3)
+    rendered, real = (thumbnails(replace(photos, name=name), show_faces=False) for name in ("faces", "faces_of_us"))
+    assert len(np.unique(real)) == 2 < len(np.unique(rendered))
 
 
 def test_another_photo_can_be_handed_in(prepared, one):

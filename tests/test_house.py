@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "sequential": {
         "data", "experiment", "methods", "metrics", "models", "names", "predict", "progress", "results", "settings",
     },
-    "tradeoff": {"arguments", "experiment", "methods", "metrics", "models", "predict", "progress", "store"},
+    "tradeoff": {"arguments", "experiment", "methods", "metrics", "models", "predict", "progress", "selection"},
     "workbook": {"progress", "results"},
     "cluster": set(),
     "cost": {"stages"},

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from shui_lib.report import digest, draw, gains, tables, write
-from shui_lib.results import make_rows, record
+from shui_lib.results import make_rows, read_rows, record
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -18,7 +18,7 @@ RESULTS = ROOT / "results"
 def house(tmp_path) -> Path:
     """A project of two settings: three seeds of ten people, one seed of one."""
     for seed, n_ids in ((0, 10), (1, 10), (2, 10), (0, 1)):
-        about = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": n_ids, "seed": seed}
+        about = {"dataset": "tiny", "preset": "cpu", "model": "vit", "n_ids": n_ids, "seed": seed}
         for method, tow in {"original": 80 + seed, "retrained": 100, "scrub": 90, "curvature": 85 + 2 * seed}.items():
             variant = "one-shui" if method == "scrub" else ""
             values = {("forget", "map"): 70.0, ("all", "tow"): float(tow)}
@@ -59,6 +59,20 @@ def test_pages_get_their_sections_and_the_picture_knows_its_rows(house):
     assert tables(house / "results") in full and full.startswith("before") and full.endswith("after\n")
     assert "| the paper's claim |" in (house / "README.md").read_text()
     assert Image.open(house / "docs" / "gains.png").text["Rows"] == digest(gains(house / "results"))
+
+
+def test_presets_stand_apart(house):
+    path = house / "results" / "rows_tiny.csv"
+    record(path, read_rows(path).assign(preset="paper"))
+    assert list(gains(house / "results")) == ["tiny, 10 people", "tiny, 10 people, paper"]
+
+
+def test_a_form_that_lacks_seeds_says_so(house):
+    path = house / "results" / "rows_tiny.csv"
+    rows = read_rows(path)
+    rows[(rows["method"] != "scrub") | (rows["seed"] == 0)].to_csv(path, index=False)
+    text = tables(house / "results")
+    assert "+10.0 (1 of 3 seeds) |" in text and "nan" not in text
 
 
 def test_a_changed_row_changes_the_digest(house):

@@ -122,6 +122,34 @@ def test_each_form_borrows_from_where_it_was_tuned(monkeypatch):
     )
 
 
+def test_what_a_preset_states_comes_before_borrowed_settings_and_after_its_own(monkeypatch):
+    found = {"cpu/faces/10": {"meta_unlearn": {"eta": 7.0, "objective": "first"}}}
+    monkeypatch.setattr("shui_lib.settings._selected", lambda: found)
+    paper = {"preset": "paper", "dataset": "celebahq", "n_ids": 20}
+    borrowed = settings_for("meta_unlearn", **paper)
+    assert borrowed["eta"] == 0.1 and borrowed["objective"] == "first"
+    found["paper/celebahq/20"] = {"meta_unlearn": {"eta": 0.3}}
+    assert settings_for("meta_unlearn", **paper) == {"eta": 0.3}
+
+
+def test_one_person_has_published_constants_of_their_own():
+    one = published_for("meta_unlearn", "", dataset="celebahq", n_ids=1)
+    assert (one["alpha"], one["simulated_n_ids"]) == (1e-4, 50)
+    one = published_for("meta_unlearn", "", dataset="celeba", n_ids=1)
+    assert (one["alpha"], one["simulated_n_ids"]) == (1e-3, 10)
+    for dataset, n_ids in (("celeba", 5), ("celebahq", 20), ("faces", 10)):
+        several = published_for("meta_unlearn", "", dataset=dataset, n_ids=n_ids)
+        assert several["alpha"] == 1e-4 and "simulated_n_ids" not in several
+
+
+def test_whoever_asks_alone_has_images_enough(where, monkeypatch):
+    monkeypatch.setattr("shui_lib.selection.FEWEST_IMAGES_ALONE", 7)
+    everyone, groups = pool_experiment(**{**where, "n_ids": 1})
+    sizes = pd.Series(everyone.faces.identity).value_counts()
+    assert len(groups) == REQUESTS and all(len(group) == 1 and sizes[group[0]] >= 7 for group in groups)
+    assert sizes[everyone.request.identities].min() < 7, "others were left out"
+
+
 def test_forms_are_named_one_by_one_or_by_a_word():
     assert forms_named("ssd pgu:original") == ["ssd", "pgu:original"]
     assert forms_named("tuned") == every_form(published=False) and forms_named("all") == every_form()

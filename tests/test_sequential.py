@@ -9,6 +9,7 @@ from tiny import prepare_tiny, tiny_faces
 from shui_lib import sequential
 from shui_lib.experiment import Experiment
 from shui_lib.meta_gradient import loss_gradient, parameters
+from shui_lib.methods import REGISTRY
 from shui_lib.results import check_rows
 
 PHOTOS = tiny_faces()[:4]
@@ -69,6 +70,22 @@ def test_the_first_request_is_served_alike_and_all_at_once_is_the_experiment_its
     whole = parameters(one.model("gradient_ascent"))
     same = all(torch.allclose(value, whole[name], atol=1e-6) for name, value in parameters(models[-1]).items())
     assert same == (strategy == "union")
+
+
+def test_a_reference_has_the_settings_of_its_target(one, monkeypatch):
+    seen = []
+
+    def watched(self, model, *rest, **options):
+        seen.append(self.simulated_n_ids)
+        return model
+
+    monkeypatch.setattr(REGISTRY["meta_unlearn"], "unlearn", watched)
+    at = one.with_n_ids(3)
+    [*sequential.sequence(one, "meta_unlearn", "union", size=2)]
+    target = seen.pop(2)
+    seen.clear()
+    sequential._reference(at, "meta_unlearn", "union", 2, like=one)
+    assert seen[-1] == target != at.method("meta_unlearn").simulated_n_ids
 
 
 def test_a_share_is_a_part_of_the_step_for_all_at_once(one):

@@ -79,8 +79,9 @@ class MetaUnlearn:
         """Meta-train h_φ on simulated requests (Algorithm 1).
 
         Returns:
-            φ by name ("phi/…") and the identities that own a row of the embedding. The history has one row per
-            simulated request: epoch, objective, h, and the losses and scores of `Alignment`.
+            φ by name ("phi/…"), the identities that own a row of the embedding, and, with a preconditioner, what it has
+            to know ("LAYER/inputs" and "LAYER/outputs", or "LAYER/basis"). The history has one row per simulated
+            request: epoch, objective, h, and the losses and scores of `Alignment`.
         """
         course = _MetaTraining(self, model, data, draw_seed(generator))
         known = self._known_of(model, data["train"], generator)
@@ -112,7 +113,8 @@ class MetaUnlearn:
         if self.preconditioner == "kfac":
             return Preconditioner(unpacked(artefacts, like=theta), damping=self.damping)
         if self.preconditioner == "pgu":
-            return Projector({k.removesuffix("/basis"): v for k, v in artefacts.items() if k.endswith("/basis")})
+            bases = {k.removesuffix("/basis"): v for k, v in artefacts.items() if k.endswith("/basis")}
+            return Projector({layer: basis.to(theta[f"{layer}.weight"]) for layer, basis in bases.items()})
         return None
 
     def new_loss(self, model: FaceModel, n_identities: int) -> LearnedLoss:
