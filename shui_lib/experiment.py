@@ -18,7 +18,7 @@ from shui_lib.config import preset_named
 from shui_lib.data import Faces, fingerprint, load_faces
 from shui_lib.machine import device_name, git_commit
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
-from shui_lib.metrics import Scores, score, score_name, tug_of_war
+from shui_lib.metrics import Scores, UndefinedScore, score, score_name, tug_of_war
 from shui_lib.models import FaceModel, build_model, weights_checksum
 from shui_lib.names import Form, is_trained, reference_of
 from shui_lib.predict import Predictions, predict, query_losses, task_loss
@@ -447,7 +447,7 @@ def _or_reason(measure: Callable[[], float]) -> float | Measured:
     """What is measured, or why it is not defined: for a split without a positive, for instance."""
     try:
         return measure()
-    except ValueError as error:
+    except UndefinedScore as error:
         return Measured(np.nan, note=str(error))
 
 

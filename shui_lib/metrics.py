@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 
+class UndefinedScore(ValueError):
+    """A score that these images do not define."""
+
+
 class Scores(NamedTuple):
     """Scores of one model on the three splits that Tug-of-War looks at, as fractions in [0, 1]."""
 
@@ -40,12 +44,12 @@ def mean_average_precision(logits: Tensor, targets: Tensor) -> float:
     """Macro mAP as a fraction; attributes without a positive are left out (paper, section 5.1).
 
     Raises:
-        ValueError: no attribute has a positive.
+        UndefinedScore: no attribute has a positive.
     """
     per_attribute = average_precision(logits, targets)
     known = ~per_attribute.isnan()
     if not known.any():
-        raise ValueError("no attribute has a positive among these images: mAP is not defined for them")
+        raise UndefinedScore("no attribute has a positive among these images: mAP is not defined for them")
     return per_attribute[known].mean().item()
 
 

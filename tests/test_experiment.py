@@ -16,7 +16,7 @@ import shui_lib.experiment
 import shui_lib.train
 from shui_lib.experiment import QUERIES, Experiment
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
-from shui_lib.metrics import score
+from shui_lib.metrics import UndefinedScore, score
 from shui_lib.names import parse
 from shui_lib.predict import query_losses
 from shui_lib.results import COLUMNS, KEY, SPLITS, check_rows
@@ -253,13 +253,14 @@ def test_training_killed_in_the_middle_goes_on_from_its_partial_folder(finished,
         experiment(tmp_path).stage("original")
     (partial,) = folders(tmp_path)
     assert partial.startswith(".original-") and partial.endswith(".partial")
+    (tmp_path / "runs" / "tiny" / partial / ".training.checkpoint.1.tmp").write_text("killed while it was written")
     whole, resumed = experiment(finished), experiment(tmp_path)
     assert same_weights(whole.model("original"), resumed.model("original"))
     assert len(calls) == 3  # two epochs, of which the second was begun twice
     pd.testing.assert_frame_equal(whole.history("original"), resumed.history("original"))
     (folder,) = folders(tmp_path)
     assert folder == partial[1:].removesuffix(".partial")
-    assert not list((tmp_path / "runs").rglob("*.checkpoint"))
+    assert not [*(tmp_path / "runs").rglob("*.checkpoint"), *(tmp_path / "runs").rglob(".*.tmp")]
 
 
 # Lineage
@@ -449,7 +450,7 @@ def test_strangers_of_another_task_are_refused(copied):
 def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):
     def none_noted(logits, targets):
         if len(targets) == len(one.rows_of["support"]):
-            raise ValueError("no attribute has a positive")
+            raise UndefinedScore("no attribute has a positive")
         return score(logits, targets)
 
     one = experiment(copied)
@@ -457,6 +458,13 @@ def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):
     rows = one.rows("original").set_index(["split", "metric"])
     assert np.isnan(rows.loc[("support", "map"), "value"]) and "positive" in rows.loc[("support", "map"), "note"]
     assert rows.loc[("forget", "map"), "value"] > 0
+
+    def broken(logits, targets):
+        raise ValueError("shapes differ")
+
+    monkeypatch.setattr(shui_lib.experiment, "score", broken)
+    with pytest.raises(ValueError, match="shapes differ"):
+        one.rows("original")
 
 
 def test_strangers_of_another_data_set_are_non_members(copied):
