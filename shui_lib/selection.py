@@ -92,6 +92,9 @@ def pool_experiment(*, n_ids: int, seed: int = SEEDS[0], **where: object) -> tup
     fewest = FEWEST_IMAGES_ALONE if n_ids == 1 else FEWEST_IMAGES
     everyone = Experiment(seed=seed, n_ids=asking, reserved=asking, from_pool=True, **where)
     generator, groups = torch.Generator().manual_seed(seed), []
+    enough = int((sizes[everyone.request.identities] >= fewest).sum())
+    if enough < n_ids:
+        raise ValueError(f"the tuning pool has {enough} identities with {fewest} images or more: {n_ids} cannot ask")
     while len(groups) < REQUESTS:
         order = everyone.request.identities[torch.randperm(asking, generator=generator).numpy()]
         order = order[sizes[order] >= fewest]

@@ -150,6 +150,12 @@ def test_whoever_asks_alone_has_images_enough(where, monkeypatch):
     assert sizes[everyone.request.identities].min() < 7, "others were left out"
 
 
+def test_more_than_the_pool_holds_cannot_ask(where, monkeypatch):
+    monkeypatch.setattr("shui_lib.selection.FEWEST_IMAGES_ALONE", 1000)
+    with pytest.raises(ValueError, match="the tuning pool has 0 identities with 1000 images or more: 1 cannot ask"):
+        pool_experiment(**{**where, "n_ids": 1})
+
+
 def test_forms_are_named_one_by_one_or_by_a_word():
     assert forms_named("ssd pgu:original") == ["ssd", "pgu:original"]
     assert forms_named("tuned") == every_form(published=False) and forms_named("all") == every_form()
