@@ -59,9 +59,7 @@ def _seeds(rows: pd.DataFrame) -> str:
 def gains(results: Path | str) -> dict[str, pd.DataFrame]:
     """By setting ("faces, 10 people"): paired gain of Tug-of-War of each form over doing nothing (`differences`).
 
-    A preset other than `cpu` is named.
-
-    Settings with one seed, which have no interval, are left out.
+    A preset other than `cpu` is named; settings with one seed, which have no interval, are left out.
     """
     found = {}
     for (dataset, preset, n_ids), group in tuned_rows(results).groupby(SETTING, sort=True):

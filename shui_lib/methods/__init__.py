@@ -40,9 +40,7 @@ class Method(Protocol):
     needs: tuple[str, ...]  # what unlearn may see: support, forget, retain, val
     prepares_on: tuple[str, ...]  # what prepare may see: train, val, held_out (train, its targets the (N, K) logits
     # of models that never saw the person)
-    at_request: tuple[
-        str, ...
-    ]  # settings that prepare does not read: trials that differ in these alone share artefacts
+    at_request: tuple[str, ...]  # settings that prepare does not read: they change no artefacts
 
     def prepare(
         self,
