@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.results import form_of, paired_difference, read_rows
-from shui_lib.tables import differences, result_table
+from shui_lib.tables import access_of, differences, result_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -126,16 +126,27 @@ def test_the_paragraph_on_photos_says_what_the_rows_say():
     gain = differences(fifty, ["curvature"]).loc["curvature"]
     interval = "[{low:+.1f}, {high:+.1f}]"
     assert f"gains {{mean:+.1f}} points of Tug-of-War over doing nothing {interval}".format_map(gain) in text
-    rivals = sorted({*form_of(fifty)} - {"original", "retrained", "retrained_again", "curvature"})
+    rivals = sorted(form for form in {*form_of(fifty)} - {"curvature"} if access_of(form) == "support")
     ahead = pd.concat([differences(fifty, ["curvature"], rival) for rival in rivals], keys=rivals).droplevel(1)
     assert (ahead["low"] > 0).all() and fifty["seed"].nunique() == 3 and ahead["mean"].idxmin() == "pgu one-shui"
     assert f"{{mean:.1f}} points behind {interval}".format_map(ahead.loc["pgu one-shui"]) in text
     auc = result_table(fifty).mean["RMIA AUC"].round()
     assert auc["curvature"] == auc["original"] and f"stays where it is ({auc['original']:.0f})" in text
+    seeing = ["bad_teacher one-shui", "bad_teacher original", "pgu original", "scrub one-shui"]
+    teacher, published, pgu, scrub = (f"{{mean:+.1f}} {interval}".format_map(g) for g in by_row(fifty, seeing))
+    assert f"Bad Teacher gains {teacher} (in its original form {published}), PGU in its" in text
+    assert f"PGU in its original form {pgu} and SCRUB {scrub};" in text
+    teacher, _, pgu, scrub = (f"{{mean:+.1f}} {interval}".format_map(g) for g in by_row(rows, seeing))
+    assert f"Bad Teacher gains {teacher} and SCRUB {scrub}, and PGU" in text and f"some seeds ({pgu})" in text
     photos, drawn = known_beyond(rows), known_beyond(committed())
     assert f"is {photos['forget']:.3f} nats below the retrained one's" in text
     assert f"only {photos['support']:.3f} ({photos['val']:.3f} on strangers'); on" in text
     assert f"it is {drawn['forget']:.3f} and {drawn['support']:.3f}" in text
+
+
+def by_row(rows: pd.DataFrame, forms: list[str]) -> list[pd.Series]:
+    found = differences(rows, forms)
+    return [found.loc[form] for form in forms]
 
 
 def known_beyond(rows: pd.DataFrame) -> pd.Series:
