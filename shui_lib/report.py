@@ -1,4 +1,4 @@
-"""What is written from results/ alone: the full tables, the picture of gains, and the README's table of claims.
+"""What is written from results/ alone: full tables (Markdown and HTML), the picture of gains, the README's claims.
 
 python -m shui_lib.report        # `make tables`
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,9 +15,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from shui_lib import claims, figures
-from shui_lib.results import benchmark_rows, read_rows
-from shui_lib.store import save_figure, save_section
-from shui_lib.tables import COSTS, access_of, differences, markdown, ordered, result_table
+from shui_lib.results import benchmark_rows, form_of, read_rows
+from shui_lib.store import save_figure, save_section, save_text
+from shui_lib.tables import COLUMNS as HEADINGS
+from shui_lib.tables import (
+    COSTS,
+    Table,
+    access_of,
+    as_markdown,
+    differences,
+    markdown,
+    ordered,
+    result_table,
+    styled,
+)
 
 SETTING = ["dataset", "preset", "n_ids"]
 COLUMNS = 4  # panels side by side
@@ -29,26 +41,72 @@ def tuned_rows(results: Path | str) -> pd.DataFrame:
 
 
 def tables(results: Path) -> str:
-    """Every setting of a results folder as Markdown, tuned forms only, with paired differences to the original."""
+    """Every setting of a results folder as Markdown, with paired differences to the original."""
     reported, parts = pd.read_csv(Path(results) / "reported.csv"), []
-    for (dataset, preset, n_ids), group in tuned_rows(results).groupby(SETTING, sort=True):
-        found = result_table(group, reported)
-        costs = list(COSTS.values())
-        found = found._replace(mean=found.mean.drop(columns=costs, errors="ignore").dropna(axis=1, how="all"))
+    for (dataset, preset, n_ids), group in benchmark_rows(read_rows(results)).groupby(SETTING, sort=True):
+        found, below = _told_once(result_table(group, reported))
         title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({_seeds(group)}"
         known = "; in brackets the paper's: all identities, photos at 224 px, a pretrained ViT-B/16)"
-        gained = differences(group, [form for form in found.mean.index if found.access[form]])
-        said = gained.apply(_difference, axis=1, seeds=group["seed"].nunique())
-        about = {"ToW − original [95 %]": said}
         title += known if found.paper.notna().any(axis=None) else ")"
-        parts += [title, "", markdown(found, **about), ""]
+        gained = differences(group, [form for form in found.mean.index if found.access[form]])
+        about = {"ToW − original [95 %]": gained.apply(_difference, axis=1, seeds=group["seed"].nunique())}
+        parts += [title, "", markdown(found, **about), "", *below]
     return "\n".join(parts).strip()
 
 
-def _difference(found: pd.Series, *, seeds: int) -> str:
+def page(results: Path) -> str:
+    """The same tables with costs, styled, as an HTML page of its own."""
+    reported, parts = pd.read_csv(Path(results) / "reported.csv"), []
+    for (dataset, preset, n_ids), group in benchmark_rows(read_rows(results)).groupby(SETTING, sort=True):
+        parts += [f"<h2>{dataset}, n_ids {n_ids}, preset {preset} ({_seeds(group)})</h2>"]
+        parts += [styled(result_table(group, reported)).to_html()]
+    style = "body {font-family: sans-serif} td, th {padding: 2px 8px; text-align: right; white-space: nowrap}"
+    return f'<!doctype html><meta charset="utf-8"><title>Result tables</title><style>{style}</style>' + "\n".join(parts)
+
+
+def _told_once(found: Table) -> tuple[Table, list[str]]:
+    """The table without costs and without columns that nobody fills, and, as paragraphs, what it leaves to be said."""
+    empty = found.mean.isna().all() & found.paper.isna().all()
+    below = [f"{heading}: {max(found.reason[heading], key=len)}." for heading in found.mean.columns[empty]]
+    for setting, forms in found.borrowed[found.borrowed != ""].groupby(found.borrowed):
+        below.append(f"With settings selected for {setting}: {', '.join(forms.index)}.")
+    shown = found.mean.loc[:, ~empty].drop(columns=[*COSTS.values()], errors="ignore")
+    return found._replace(mean=shown), [f"{line}\n" for line in below]
+
+
+def rivalry(results: Path | str, form: str, metric: str) -> pd.DataFrame:
+    """Paired differences of a form to every other: a line a form, a column a setting of several seeds.
+
+    Cells are text, points with a 95 % interval, in bold where zero lies outside; "" where both were not run.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for setting, group in _settings(results).items():
+        others = {*form_of(group[group["metric"] == metric])} - {"retrained", "retrained_again"}
+        if form in others:
+            found = {other: differences(group, [form], other, metric=metric).loc[form] for other in others - {form}}
+            cells[setting] = {other: _clear(difference) for other, difference in found.items()}
+    found = pd.DataFrame(cells).fillna("")
+    return found.loc[ordered(found.index)]
+
+
+def rivalries(results: Path) -> str:
+    """`rivalry` of Curvature and of MetaUnlearn, in Tug-of-War and in the attack's AUC, as Markdown."""
+    parts = []
+    for form, metric in product(("curvature", "meta_unlearn"), ("tow", "rmia_auc")):
+        found = rivalry(results, form, metric)
+        found.insert(0, "access", [access_of(other) for other in found.index])
+        parts += [f"**{form}: {HEADINGS[metric]} − that of ...**", "", as_markdown(found), ""]
+    return "\n".join(parts).strip()
+
+
+def _difference(found: pd.Series, *, seeds: int = 0) -> str:
     interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]" if found["seeds"] > 1 else "{mean:+.1f}"
     left = f" ({found['seeds']:.0f} of {seeds} seeds)" if found["seeds"] < seeds else ""
     return interval.format_map(found) + left
+
+
+def _clear(found: pd.Series) -> str:
+    return f"**{_difference(found)}**" if found["low"] > 0 or found["high"] < 0 else _difference(found)
 
 
 def _seeds(rows: pd.DataFrame) -> str:
@@ -62,12 +120,20 @@ def gains(results: Path | str) -> dict[str, pd.DataFrame]:
     A preset other than `cpu` is named; settings with one seed, which have no interval, are left out.
     """
     found = {}
+    for setting, group in _settings(results).items():
+        forms = [form for form in result_table(group).mean.index if form not in ("original", "retrained")]
+        found[setting] = differences(group, forms)
+    return found
+
+
+def _settings(results: Path | str) -> dict[str, pd.DataFrame]:
+    """Tuned rows by setting, "faces, 10 people"; only of settings with several seeds."""
+    found = {}
     for (dataset, preset, n_ids), group in tuned_rows(results).groupby(SETTING, sort=True):
+        people = "1 person" if n_ids == 1 else f"{n_ids} people"
+        named = "" if preset == "cpu" else f", {preset}"
         if group["seed"].nunique() > 1:
-            forms = [form for form in result_table(group).mean.index if form not in ("original", "retrained")]
-            people = "1 person" if n_ids == 1 else f"{n_ids} people"
-            named = "" if preset == "cpu" else f", {preset}"
-            found[f"{dataset}, {people}{named}"] = differences(group, forms)
+            found[f"{dataset}, {people}{named}"] = group
     return found
 
 
@@ -96,10 +162,12 @@ def digest(found: Mapping[str, pd.DataFrame]) -> str:
 
 
 def write(root: Path) -> None:
-    """Write all three. ValueError: a page lacks a marker."""
+    """Write all of them. ValueError: a page lacks a marker."""
     results, docs = root / "results", root / "docs"
     save_section(root / "README.md", "claims", claims.markdown(claims.claims(results)), by="make tables")
     save_section(docs / "results.md", "results", tables(results), by="make tables")
+    save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
+    save_text(root / "site" / "tables.html", page(results))
     found = gains(results)
     save_figure(docs / "gains.png", draw(found), dpi=100, metadata={"Rows": digest(found)})
 

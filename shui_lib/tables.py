@@ -26,6 +26,7 @@ COLUMNS = {  # metric of split "all": heading
     "rmia_tpr_at_1e-4": "TPR at 0.01 %",
 }
 COSTS = {"seconds": "seconds", "peak_mib": "MiB"}
+BORROWED = r"settings selected for ([^;,]+)"  # how a row's note says so
 
 
 class Table(NamedTuple):
@@ -35,7 +36,8 @@ class Table(NamedTuple):
     std: pd.DataFrame  # over seeds; nan for one seed
     access: pd.Series  # what unlearning may see
     paper: pd.DataFrame  # the paper's value, nan where it has none
-    reason: pd.DataFrame  # why a value is missing, or ""
+    reason: pd.DataFrame  # why a value is missing, or in how many seeds, or ""
+    borrowed: pd.Series  # the setting that a form's settings were selected for, if it is another one, or ""
 
 
 def result_table(rows: pd.DataFrame, reported: pd.DataFrame | None = None) -> Table:
@@ -50,14 +52,16 @@ def result_table(rows: pd.DataFrame, reported: pd.DataFrame | None = None) -> Ta
     rows = _with_headings(rows)
     grouped = rows.groupby(["form", "heading"], sort=False)
     mean, std = (_laid_out(values) for values in (grouped["value"].mean(), grouped["value"].std()))
-    reason = _laid_out(grouped["note"].max()).fillna("")  # of "N₋ = 512" and "N₋ = 524" over seeds, the larger
+    reason = _laid_out(grouped[["value", "note"]].apply(_why_missing)).fillna("")
     costs = rows.drop_duplicates(["form", "seed"]).groupby("form")[list(COSTS)].mean().rename(columns=COSTS)
     mean = mean.join(costs.dropna(axis=1, how="all"))
     std = std.reindex(columns=mean.columns)
     same = {"index": mean.index, "columns": mean.columns}
     paper = _paper(reported, settings.iloc[0], mean.index).reindex(**same)
     access = pd.Series({form: access_of(form) for form in mean.index})
-    return Table(mean, std, access, paper, reason.reindex(**same, fill_value=""))
+    elsewhere = rows["note"].str.extract(BORROWED, expand=False).fillna("")
+    borrowed = elsewhere.groupby(rows["form"]).max().reindex(mean.index)
+    return Table(mean, std, access, paper, reason.reindex(**same, fill_value=""), borrowed)
 
 
 def access_of(form: str) -> str:
@@ -69,7 +73,7 @@ def access_of(form: str) -> str:
 
 
 def texts(table: Table, *, digits: int = 1) -> pd.DataFrame:
-    """Every cell as text: "mean ± std [the paper's]", or why there is none; the access column first."""
+    """Every cell as text: "mean ± std [the paper's]", or why there is no mean; the access column first."""
     cells = table.mean.copy().astype(object)
     for form in cells.index:
         for heading in cells.columns:
@@ -82,14 +86,14 @@ def marks(table: Table) -> pd.DataFrame:
     """ "best" and "second" among the support-only methods in each column, "" elsewhere.
 
     Best is what comes nearest to the retrained model: for scores its score, for Tug-of-War 100, for RMIA's AUC 50,
-    and for a TPR the FPR. Costs are not ranked.
+    and for a TPR the FPR. Equals are marked alike, the last never. Costs are not ranked.
     """
     marked = pd.DataFrame("", index=table.mean.index, columns=table.mean.columns)
     rivals = table.mean[table.access == "support"]
     for heading, goal in _goals(table.mean).items():
-        distance = (rivals[heading] - goal).abs().dropna().sort_values()
-        for mark, form in zip(("best", "second"), distance.index[: max(len(distance) - 1, 0)], strict=False):
-            marked.loc[form, heading] = mark
+        rank = (rivals[heading] - goal).abs().round(6).rank(method="min")
+        for place, mark in {1: "best", 2: "second"}.items():
+            marked.loc[rank.index[(rank == place) & (rank < rank.max())], heading] = mark
     return marked
 
 
@@ -99,9 +103,13 @@ def markdown(table: Table, **more: pd.Series) -> str:
     dress = {"best": "**{}**", "second": "<u>{}</u>", "": "{}"}
     for heading in marked:
         shown[heading] = [dress[m].format(cell) for m, cell in zip(marked[heading], shown[heading], strict=True)]
-    shown = shown.assign(**more).fillna("")
-    head = ["", *shown.columns]
-    body = [[name, *row] for name, row in zip(shown.index, shown.to_numpy(), strict=True)]
+    return as_markdown(shown.assign(**more).fillna(""))
+
+
+def as_markdown(cells: pd.DataFrame) -> str:
+    """A frame of texts as a Markdown table, its index to the left."""
+    head = ["", *cells.columns]
+    body = [[name, *row] for name, row in zip(cells.index, cells.to_numpy(), strict=True)]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [head, ["---"] * len(head), *body])
 
 
@@ -166,8 +174,16 @@ def _goals(mean: pd.DataFrame) -> Mapping[str, float]:
     return {heading: goal for heading, goal in ideal.items() if heading in mean}
 
 
+def _why_missing(cell: pd.DataFrame) -> str:
+    """Why seeds of a cell have no value: of "N₋ = 98" and "N₋ = 512" the larger; how many, unless it is all."""
+    missing = cell.loc[cell["value"].isna(), "note"].str.replace(f"^{BORROWED}[^;]*(; )?", "", regex=True)
+    reason = max(missing, key=lambda note: (len(note), note), default="")
+    return reason if len(missing) in (0, len(cell)) else f"{len(missing)} of {len(cell)} seeds: {reason}"
+
+
 def _cell(mean: float, std: float, paper: float, reason: str, form: str) -> str:
     if np.isnan(mean):
-        return reason or "–"
-    text = f"{mean:{form}}" + ("" if np.isnan(std) else f" ± {std:{form}}")
+        text = reason or "–"
+    else:
+        text = f"{mean:{form}}" + ("" if np.isnan(std) else f" ± {std:{form}}") + (f" ({reason})" if reason else "")
     return text + ("" if np.isnan(paper) else f" [{paper:{form}}]")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shui_lib.report import digest, draw, gains, tables, write
+from shui_lib.report import digest, draw, gains, rivalries, rivalry, tables, write
 from shui_lib.results import make_rows, read_rows, record
 
 ROOT = Path(__file__).parent.parent
@@ -27,11 +27,10 @@ def house(tmp_path) -> Path:
                 make_rows(values, {**about, "method": method, "variant": variant}),
             )
     pd.read_csv(RESULTS / "reported.csv").to_csv(tmp_path / "results" / "reported.csv", index=False)
-    for page, name in (("README.md", "claims"), ("docs/results.md", "results")):
+    for page, names in (("README.md", ["claims"]), ("docs/results.md", ["results", "rivals"])):
+        marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
-        (tmp_path / page).write_text(
-            f"before\n<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\nafter\n"
-        )
+        (tmp_path / page).write_text(f"before\n{marked}after\n")
     return tmp_path
 
 
@@ -57,8 +56,27 @@ def test_pages_get_their_sections_and_the_picture_knows_its_rows(house):
     write(house)
     full = (house / "docs" / "results.md").read_text()
     assert tables(house / "results") in full and full.startswith("before") and full.endswith("after\n")
+    assert rivalries(house / "results") in full
+    assert (house / "site" / "tables.html").read_text().count("<table") == 2
     assert "| the paper's claim |" in (house / "README.md").read_text()
     assert Image.open(house / "docs" / "gains.png").text["Rows"] == digest(gains(house / "results"))
+
+
+def test_rivals_are_compared_within_seeds(house):
+    found = rivalry(house / "results", "curvature", "tow")
+    assert list(found) == ["tiny, 10 people"] and list(found.index) == ["original", "scrub one-shui"]
+    assert found.loc["original", "tiny, 10 people"] == "**+6.0 [+3.5, +8.5]**"  # 5, 6, 7
+    assert found.loc["scrub one-shui", "tiny, 10 people"] == "-3.0 [-8.0, +2.0]"  # -5, -3, -1
+
+
+def test_what_nobody_could_measure_is_said_below_the_table(house):
+    path = house / "results" / "rows_tiny.csv"
+    rows, note = read_rows(path), "settings selected for cpu/tiny/5; not resolvable (N₋ = 5)"
+    added = rows[rows["metric"] == "tow"].assign(metric="rmia_tpr_at_1e-4", value=np.nan, note=note)
+    record(path, added)
+    text = tables(house / "results")
+    assert "TPR at 0.01 %: not resolvable (N₋ = 5)." in text and "| TPR at 0.01 %" not in text
+    assert "With settings selected for cpu/tiny/5: original, retrained, curvature, scrub one-shui." in text
 
 
 def test_presets_stand_apart(house):
@@ -82,5 +100,6 @@ def test_a_changed_row_changes_the_digest(house):
 
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
-    assert tables(RESULTS) in (ROOT / "docs" / "results.md").read_text(), "run `make tables`"
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert tables(RESULTS) in page and rivalries(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(gains(RESULTS)), "run `make tables`"

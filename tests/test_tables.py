@@ -95,6 +95,28 @@ def test_what_cannot_be_measured_says_why():
     assert cells.loc["original", "RMIA AUC"] == "60.0"
 
 
+def test_a_value_that_some_seeds_lack_says_so():
+    few, many = Measured(np.nan, note="not resolvable (N₋ = 98)"), Measured(np.nan, note="not resolvable (N₋ = 512)")
+    found = [
+        make_rows({("all", "rmia_tpr_at_1e-4"): v, ("all", "tow"): 1.0}, ABOUT | {"seed": seed, "note": note})
+        for seed, (v, note) in enumerate([(few, ""), (many, "settings selected for cpu/tiny/9"), (40.0, "")])
+    ]
+    assert texts(result_table(pd.concat(found))).loc["original", "TPR at 0.01 %"] == (
+        "40.0 (2 of 3 seeds: not resolvable (N₋ = 512))"
+    )
+    everything = result_table(pd.concat(found[:2]))
+    assert texts(everything).loc["original", "TPR at 0.01 %"] == "not resolvable (N₋ = 512)"
+    assert everything.borrowed["original"] == "cpu/tiny/9" and everything.reason.loc["original", "ToW"] == ""
+
+
+def test_equals_are_marked_alike():
+    rows = [some_rows(60, method="retrained"), some_rows(70, method="meta_unlearn")]
+    rows += [some_rows(63, method=method, variant="one-shui") for method in ("ssd", "jit")]
+    marked = marks(result_table(pd.concat(rows)))["forget"]
+    assert marked["ssd one-shui"] == marked["jit one-shui"] == "best" and marked["meta_unlearn"] == ""
+    assert not marks(result_table(pd.concat([rows[0], *rows[2:]]))).any(axis=None), "all alike: none is best"
+
+
 def test_the_paper_stands_beside_the_published_one_shui_form_of_the_same_setting():
     about = ABOUT | {"dataset": "celebahq", "n_ids": 20}
     forms = [
@@ -102,16 +124,20 @@ def test_the_paper_stands_beside_the_published_one_shui_form_of_the_same_setting
         {"method": "ssd", "variant": "one-shui published"},
         {"method": "ssd", "variant": "original"},
     ]
-    ours = pd.concat([make_rows({("forget", "map"): 60.0, ("all", "tow"): 90.0}, about | form) for form in forms])
+    values = {("forget", "map"): 60.0, ("all", "tow"): 90.0}
+    values["all", "rmia_tpr_at_1e-4"] = Measured(np.nan, note="not resolvable (N₋ = 5)")
+    ours = pd.concat([make_rows(values, about | form) for form in forms])
     theirs = [
         ["celebahq", 20, "original", None, "forget", "map", "83.0"],
         ["celebahq", 20, "ssd", None, "all", "tow", "95.5"],
         ["celebahq", 20, "ssd", "ablation", "all", "tow", "1.0"],
         ["celebahq", 50, "original", None, "all", "tow", "1.0"],
         ["celebahq", 20, "jit", None, "forget", "map", "out of memory"],
+        ["celebahq", 20, "original", None, "all", "rmia_tpr_at_1e-4", "0.97"],
     ]
     reported = pd.DataFrame(theirs, columns=["dataset", "n_ids", "method", "variant", "split", "metric", "mean"])
     cells = texts(result_table(ours, reported))
     assert cells.loc["original", ["forget", "ToW"]].tolist() == ["60.0 [83.0]", "90.0"]
     assert cells.loc["ssd one-shui published", "ToW"] == "90.0 [95.5]"
     assert cells.loc["ssd original", "ToW"] == "90.0"
+    assert cells.loc["original", "TPR at 0.01 %"] == "not resolvable (N₋ = 5) [1.0]", "the paper's value stands anyway"
