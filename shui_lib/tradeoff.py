@@ -19,14 +19,23 @@ from shui_lib.experiment import Experiment
 from shui_lib.methods import Given
 from shui_lib.metrics import Scores, score, tug_of_war
 from shui_lib.models import FaceModel
-from shui_lib.predict import predict, task_loss
+from shui_lib.predict import predict, query_losses, task_loss
 from shui_lib.progress import progress
 from shui_lib.selection import record
 
-STRENGTH = {"gradient_ascent": "eta", "meta_unlearn": "eta", "curvature": "eta", "pgu:one-shui": "lr"}  # by form
+STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
+    "gradient_ascent": ("eta", 1),
+    "meta_unlearn": ("eta", 1),
+    "curvature": ("eta", 1),
+    "ssd:one-shui": ("alpha", -1),
+    "jit:one-shui": ("eta", 1),
+    "pgu:one-shui": ("lr", 1),
+}
 FIRST, GROWTH, MOST = 1 / 8, 1.5, 18  # of the selected strength; from one step to the next; steps at most
+COPIES = 4  # cropped and mirrored views of each image, for the losses on copies
 KEY = ["dataset", "preset", "n_ids", "seed", "form"]
-COLUMNS = ["strength", *Scores._fields, "tow", "support_loss", "val_loss", "gap"]
+LOSSES = ["support_loss", "val_loss", "support_copies", "val_copies"]
+COLUMNS = ["strength", "chosen", *Scores._fields, "tow", *LOSSES, "gap"]
 
 
 def curve(experiment: Experiment, form: str) -> pd.DataFrame:
@@ -35,26 +44,35 @@ def curve(experiment: Experiment, form: str) -> pd.DataFrame:
     MetaUnlearn's loss stays the one that was learned for the selected strength.
 
     Returns:
-        A line a strength, from 0: strength; how many points the retain, forget and test scores fell; ToW (%); the task
-        loss of the Support Samples and of validation images (nats); gap, how many points the retrained model forgot.
+        A line a strength, from 0: strength, and the selected one; how many points the retain, forget and test scores
+        fell; ToW (%); the task loss (nats) of the Support Samples and of validation images, and of copies of both; gap,
+        how many points the retrained model forgot.
     """
     method, given = experiment.method(form), Given({"support": experiment.part("support")})
     original, artefacts = experiment.model("original"), experiment.artefacts(form)
-    goal, bf16, lines = experiment.scores("retrained"), experiment.config.train.bf16, []
+    goal, train, lines = experiment.scores("retrained"), experiment.config.train, []
+    setting, power = STRENGTH[form]
+    chosen = getattr(method, setting) ** power
 
     def judge(strength: float, model: FaceModel) -> None:
         said = {
-            part: predict(model, experiment.part(part), bf16=bf16).logits
+            part: predict(model, experiment.part(part), bf16=train.bf16).logits
             for part in (*Scores._fields, "support", "val")
         }
         reached = Scores(*(score(said[part], experiment.part(part).targets) for part in Scores._fields))
-        losses = {f"{p}_loss": task_loss(said[p], experiment.part(p).targets).item() for p in ("support", "val")}
-        lines.append({"strength": strength, **reached._asdict(), "tow": tug_of_war(reached, goal), **losses})
+        losses = {}
+        for part in ("support", "val"):
+            faces, same = experiment.part(part), torch.Generator().manual_seed(experiment.seed)
+            copies = query_losses(model, faces, generator=same, queries=COPIES, crop=train.crop, bf16=train.bf16)
+            losses[f"{part}_loss"] = task_loss(said[part], faces.targets).item()
+            losses[f"{part}_copies"] = copies.mean().item()
+        told = {"strength": strength, "chosen": chosen, "tow": tug_of_war(reached, goal)}
+        lines.append(told | reached._asdict() | losses)
 
     judge(0.0, original)
-    strength = FIRST * getattr(method, STRENGTH[form])
+    strength = FIRST * chosen
     while len(lines) <= MOST and lines[-1]["forget"] > goal.forget:
-        step = replace(method, **{STRENGTH[form]: strength})
+        step = replace(method, **{setting: strength**power})
         generator = torch.Generator().manual_seed(experiment.seed)  # the same copies of the photos at every strength
         judge(strength, step.unlearn(original, given.only(method.needs), artefacts, generator=generator))
         strength *= GROWTH
@@ -66,9 +84,10 @@ def curve(experiment: Experiment, form: str) -> pd.DataFrame:
 def price(curve: pd.DataFrame, goal: float) -> float:
     """Retain points lost for a point forgotten, on the way to `goal` points: from the area under the curve.
 
-    The slope of the straight line with the same area, 2 ∫ retain d(forget) / goal²; nan if the method never gets there.
+    The slope of the straight line with the same area, 2 ∫ retain d(forget) / goal²; nan if the method never gets there,
+    or where the goal is not above zero.
     """
-    if curve["forget"].max() < goal:
+    if goal <= 0 or curve["forget"].max() < goal:
         return np.nan
     forget, retain = curve["forget"].to_numpy(), curve["retain"].to_numpy()
     to = int((forget >= goal).argmax())  # the first line there
@@ -86,6 +105,33 @@ def prices(curves: pd.DataFrame) -> pd.DataFrame:
         A line a setting and seed, a column a form; nan where a form never gets there.
     """
     return curves.groupby(KEY).apply(lambda one: price(one, one["gap"].iloc[0])).unstack("form")
+
+
+def stops(curves: pd.DataFrame) -> pd.DataFrame:
+    """Where to stop: Tug-of-War of each curve untouched, at the first strength at which the Support Samples look as
+    hard as validation images do (`photo`), at the one at which their copies do (`copies`), at the selected strength
+    (`search`), and at the best.
+
+    Args:
+        curves: columns `KEY` and those of `curve`.
+    Returns:
+        A line a curve, index `KEY`; nan where a rule never stops.
+    """
+    return curves.groupby(KEY).apply(_stops)
+
+
+def _stops(one: pd.DataFrame) -> pd.Series:
+    def first(there: pd.Series) -> float:
+        return one.loc[there.idxmax(), "tow"] if there.any() else np.nan
+
+    chosen = (one["strength"] - one["chosen"]).abs().idxmin()
+    return pd.Series({
+        "untouched": one["tow"].iloc[0],
+        "photo": first(one["support_loss"] >= one["val_loss"]),
+        "copies": first(one["support_copies"] >= one["val_copies"]),
+        "search": one.loc[chosen, "tow"],
+        "best": one["tow"].max(),
+    })  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:

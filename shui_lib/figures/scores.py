@@ -88,12 +88,15 @@ def plot_differences(found: pd.DataFrame, xlabel: str, ax: Axes | None = None) -
 def plot_tradeoff(drops: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """What each form takes from the forget score (right is more) against what it takes from retain (down is less).
 
+    On the dotted line it takes as much of both.
+
     Args:
         drops: index of forms, columns `forget` and `retain`: how far each score fell, in points.
     """
     ax = ax or canvas(6.5, 4)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.axvline(0, color="black", linewidth=0.8)
+    ax.axline((0, 0), slope=1, color="black", linestyle=":", linewidth=0.8)
     shapes = {"": "full", "one-shui": "full", "original": "top"}  # a marker half filled is the original form
     for form, row in drops.iterrows():
         label, colour, marker = look(str(form))

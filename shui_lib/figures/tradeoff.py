@@ -14,6 +14,8 @@ from shui_lib.figures.style import canvas, look
 def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Every method at growing strength: forget score lost (right is more) against retain score lost (down is less).
 
+    On the dotted line it takes as much of both.
+
     Args:
         curves: columns `form`, `seed`, `forget`, `retain` (points lost), in the order of growing strength.
         goal: `forget` and `retain` that the retrained model lost, a line a seed.
@@ -27,6 +29,7 @@ def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | No
     _, colour, marker = look("retrained")
     ax.plot(goal["forget"], goal["retain"], marker, color=colour, markersize=9, label="Retrained")
     ax.axhline(0, color="black", linewidth=0.8)
+    ax.axline((0, 0), slope=1, color="black", linestyle=":", linewidth=0.8)
     top = max(3.0, 1.1 * curves.loc[curves["forget"] <= 1.15 * goal["forget"].max(), "retain"].max())
     bottom = min(-1.5, goal["retain"].min() - 0.06 * top)
     ax.set(xlabel="forget score lost (points)", ylabel="retain score lost (points)", ylim=(bottom, top))
