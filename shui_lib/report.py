@@ -32,6 +32,13 @@ from shui_lib.tables import (
 
 SETTING = ["dataset", "preset", "n_ids"]
 COLUMNS = 4  # panels side by side
+COST_HEADINGS = {
+    "prepare_seconds": "prepare, s",
+    "prepare_mib": "prepare, MiB",
+    "artefacts_mib": "kept, MiB",
+    "unlearn_seconds": "unlearn, s",
+    "unlearn_mib": "unlearn, MiB",
+}
 
 
 def tuned_rows(results: Path | str) -> pd.DataFrame:
@@ -96,6 +103,18 @@ def rivalries(results: Path) -> str:
         found = rivalry(results, form, metric)
         found.insert(0, "access", [access_of(other) for other in found.index])
         parts += [f"**{form}: {HEADINGS[metric]} − that of ...**", "", as_markdown(found), ""]
+    return "\n".join(parts).strip()
+
+
+def costs(results: Path) -> str:
+    """results/costs.csv (`benchmarks/costs.py`) as Markdown, a table a setting and machine; the mean over seeds."""
+    parts = []
+    for (dataset, preset, n_ids, machine), group in pd.read_csv(results / "costs.csv").groupby([*SETTING, "machine"]):
+        means = group.groupby("form").mean(numeric_only=True)
+        shown = means.loc[ordered(means.index), [*COST_HEADINGS]].rename(columns=COST_HEADINGS)
+        shown = shown.map(lambda cost: "–" if pd.isna(cost) else f"{cost:.3g}")
+        shown.insert(0, "access", [access_of(form) for form in shown.index])
+        parts += [f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({machine})", "", as_markdown(shown), ""]
     return "\n".join(parts).strip()
 
 
@@ -167,6 +186,7 @@ def write(root: Path) -> None:
     save_section(root / "README.md", "claims", claims.markdown(claims.claims(results)), by="make tables")
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
+    save_section(docs / "results.md", "costs", costs(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = gains(results)
     save_figure(docs / "gains.png", draw(found), dpi=100, metadata={"Rows": digest(found)})

@@ -4,10 +4,12 @@ import importlib
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from tiny import prepare_tiny
 
-from benchmarks import measure, report
+from benchmarks import costs, measure, report
 from benchmarks import run as bench
 from benchmarks.machine import machine, slug
 from benchmarks.measure import (
@@ -52,6 +54,21 @@ def test_the_machine_is_described_without_a_host():
     found = machine()
     assert set(found) == {"cores", "cpu", "gpu", "threads", "torch"}
     assert found["torch"] == torch.__version__ and found["threads"] == torch.get_num_threads()
+
+
+# Costs of methods
+
+
+def test_costs_of_a_form_are_recorded_once(tmp_path):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    told = ["--dataset", "tiny", "--n-ids", "2", "--reserved", "3", "--preset", "smoke", "--seeds", "0"]
+    told += ["--data-root", str(tmp_path / "data"), "--runs-root", str(tmp_path / "runs")]
+    for forms in ("curvature jit:one-shui", "curvature"):
+        costs.main([*told, "--forms", forms, "--results", str(tmp_path / "costs.csv")])
+    found = pd.read_csv(tmp_path / "costs.csv").set_index("form")
+    assert list(found.index) == ["curvature", "jit one-shui"]
+    assert (found["unlearn_seconds"] > 0).all() and found.loc["curvature", "artefacts_mib"] > 0
+    assert found.loc["jit one-shui", ["prepare_seconds", "artefacts_mib"]].tolist() == [0, 0]
 
 
 # Files

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shui_lib.report import digest, draw, gains, rivalries, rivalry, tables, write
+from shui_lib.report import costs, digest, draw, gains, rivalries, rivalry, tables, write
 from shui_lib.results import make_rows, read_rows, record
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +27,11 @@ def house(tmp_path) -> Path:
                 make_rows(values, {**about, "method": method, "variant": variant}),
             )
     pd.read_csv(RESULTS / "reported.csv").to_csv(tmp_path / "results" / "reported.csv", index=False)
-    for page, names in (("README.md", ["claims"]), ("docs/results.md", ["results", "rivals"])):
+    cost = {"prepare_seconds": 0.0, "prepare_mib": None, "artefacts_mib": 2.0, "unlearn_seconds": 0.1234}
+    about = {"dataset": "tiny", "preset": "cpu", "n_ids": 10, "seed": 0, "machine": "2core"}
+    lines = [{**about, "form": form, **cost, "unlearn_mib": 1000.0} for form in ("scrub one-shui", "curvature")]
+    pd.DataFrame(lines).to_csv(tmp_path / "results" / "costs.csv", index=False)
+    for page, names in (("README.md", ["claims"]), ("docs/results.md", ["results", "rivals", "costs"])):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
         (tmp_path / page).write_text(f"before\n{marked}after\n")
@@ -56,7 +60,7 @@ def test_pages_get_their_sections_and_the_picture_knows_its_rows(house):
     write(house)
     full = (house / "docs" / "results.md").read_text()
     assert tables(house / "results") in full and full.startswith("before") and full.endswith("after\n")
-    assert rivalries(house / "results") in full
+    assert rivalries(house / "results") in full and costs(house / "results") in full
     assert (house / "site" / "tables.html").read_text().count("<table") == 2
     assert "| the paper's claim |" in (house / "README.md").read_text()
     assert Image.open(house / "docs" / "gains.png").text["Rows"] == digest(gains(house / "results"))
@@ -67,6 +71,13 @@ def test_rivals_are_compared_within_seeds(house):
     assert list(found) == ["tiny, 10 people"] and list(found.index) == ["original", "scrub one-shui"]
     assert found.loc["original", "tiny, 10 people"] == "**+6.0 [+3.5, +8.5]**"  # 5, 6, 7
     assert found.loc["scrub one-shui", "tiny, 10 people"] == "-3.0 [-8.0, +2.0]"  # -5, -3, -1
+
+
+def test_costs_stand_by_form(house):
+    lines = costs(house / "results").splitlines()
+    assert lines[0] == "**tiny, n_ids 10, preset `cpu`** (2core)"
+    assert lines[-2] == "| curvature | support | 0 | – | 2 | 0.123 | 1e+03 |"
+    assert lines[-1].startswith("| scrub one-shui | forget + retain |")
 
 
 def test_what_nobody_could_measure_is_said_below_the_table(house):
@@ -101,5 +112,6 @@ def test_a_changed_row_changes_the_digest(house):
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
-    assert tables(RESULTS) in page and rivalries(RESULTS) in page, "run `make tables`"
+    for section in (tables, rivalries, costs):
+        assert section(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(gains(RESULTS)), "run `make tables`"

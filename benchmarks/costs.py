@@ -1,0 +1,78 @@
+"""What every form costs: seconds and peak memory of preparing while the data exists, and of serving the request.
+
+python -m benchmarks.costs --dataset faces --n-ids 10     # results/costs.csv
+
+Rows of experiments tell the time of the last step on a machine that does other things, too. Here each form has a fresh
+process to itself, and both of its steps are measured as `make bench` measures: processor seconds on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks.machine import machine, slug
+from benchmarks.measure import measured
+from shui_lib.arguments import ROOT, add_setting
+from shui_lib.experiment import Experiment
+from shui_lib.methods import Given
+from shui_lib.names import parse
+from shui_lib.predict import predict
+from shui_lib.progress import progress
+from shui_lib.selection import record
+from shui_lib.settings import forms_named
+
+KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
+
+
+def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
+    """One form in one experiment: seconds and MiB of `prepare` and of `unlearn`, and MiB of the artefacts."""
+    experiment = Experiment(**setting)
+    method, model, device = experiment.method(form), experiment.model("original"), experiment.device
+    predict(model, experiment.part("support"))  # the first call of all is slower
+    data = {part: experiment.part(part) for part in method.prepares_on}
+    given = Given({part: experiment.part(part) for part in method.needs})
+
+    def draws() -> torch.Generator:
+        return torch.Generator().manual_seed(experiment.seed)
+
+    before = measured(lambda: method.prepare(model, data, generator=draws()), device=device)
+    served = measured(lambda: method.unlearn(model, given, before.result, generator=draws()), device=device)
+    kept = sum(t.numel() * t.element_size() for t in before.result.tensors.values()) / 2**20
+    about = {name: getattr(experiment, name) for name in KEY[:4]}
+    name = parse(form)
+    return about | {
+        "form": f"{name.method} {name.label}".strip(),
+        "machine": slug(machine()),
+        "prepare_seconds": before.seconds if method.prepares_on else 0.0,
+        "prepare_mib": before.mib if method.prepares_on else 0.0,
+        "artefacts_mib": kept,
+        "unlearn_seconds": served.seconds,
+        "unlearn_mib": served.mib,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure every tuned form and record what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_setting(parser)
+    parser.add_argument("--forms", default="tuned", help="as shui_lib/names.py writes them, in one word")
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "costs.csv")
+    args = vars(parser.parse_args(argv))
+    path, forms, seeds = args.pop("results"), forms_named(args.pop("forms")), args.pop("seeds")
+    for seed in seeds:
+        Experiment(seed=seed, **args).stage("original")  # trained here, if it is not there
+        for form in progress(forms, desc="costs", unit="form"):
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+                found = fresh.submit(cost_of, form, {**args, "seed": seed}).result()
+            record(path, pd.DataFrame([found]).round(3), KEY, "form")
+
+
+if __name__ == "__main__":
+    main()
