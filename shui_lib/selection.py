@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,9 @@ from shui_lib.serve import unlearn_from
 from shui_lib.settings import rehearsed
 from shui_lib.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
 from shui_lib.store import locked, save_frame, save_json
+from shui_lib.workbook import typed
 
+KEY = ["preset", "dataset", "n_ids", "form"]  # of a search
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …
 REQUESTS = 6  # of one seed, drawn from the pool again and again; they overlap
 REQUESTS_WITH_DATA = 2  # for forms that train on retain data, which cost a hundred times as much
@@ -177,15 +180,18 @@ def pool_requests(*, n_ids: int, seeds: Sequence[int] = SEEDS, **where: object) 
     return [PoolRequest(e, group, fold_scores(e, group)) for e, groups in pools for group in groups]
 
 
-def search(form: str, requests: Sequence[PoolRequest]) -> pd.DataFrame:
-    """Run every trial of a form; one row per trial, averaged over the requests."""
+def search(
+    form: str, requests: Sequence[PoolRequest], also: Mapping[str, object] = MappingProxyType({})
+) -> pd.DataFrame:
+    """Run every trial of a form, with the settings of `also` besides; one row per trial, averaged over the requests."""
     experiment, found = requests[0].experiment, []
     if "retain" in experiment.method(form).needs:
         requests = requests[:: REQUESTS // REQUESTS_WITH_DATA]
     n_ids = len(requests[0].group)
     key = {"preset": experiment.preset, "dataset": experiment.dataset, "n_ids": n_ids, "form": form}
     trials = trials_of(form, multilabel=experiment.faces.multilabel)
-    for settings in progress(trials, desc=f"tune {form}", unit="trial"):
+    for trial in progress(trials, desc=f"tune {form}", unit="trial"):
+        settings = {**trial, **also}
         if form == "meta_unlearn":  # the pool's experiment holds one large request
             settings = {**settings, "simulated_n_ids": rehearsed(n_ids)}
         judged = [judge(e.with_settings({form: settings}), form, group, wanted) for e, group, wanted in requests]
@@ -209,12 +215,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--forms", nargs="+", default=[], help="all by default")
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what if: settings of every trial besides; recorded in selection_also.csv, and nothing is chosen",
+    )
     parser.add_argument("--bias", action="store_true", help="measure the folds against truly retrained models instead")
     parser.add_argument("--data-root", type=Path, default=here.parent / "data")
     parser.add_argument("--runs-root", type=Path, default=here.parent / "runs")
     parser.add_argument("--results", type=Path, default=here.parent / "results")
     args = parser.parse_args(argv)
-    setting = {"dataset": args.dataset, "n_ids": args.n_ids, "preset": args.preset}
+    setting, also = {"dataset": args.dataset, "n_ids": args.n_ids, "preset": args.preset}, typed(args.also)
     where = {"data_root": args.data_root, "runs_root": args.runs_root}
     if args.bias:
         found = fold_bias(dataset=args.dataset, preset=args.preset, **where)
@@ -222,8 +235,13 @@ def main(argv: list[str] | None = None) -> None:
         return print(found.round(1).to_string(index=False))
     requests = pool_requests(**setting, seeds=args.seeds, **where)
     for form in args.forms or TRIALS:  # written form by form, so that a killed search loses one
-        found = search(form, requests)
-        record(args.results / "selection.csv", found, ["preset", "dataset", "n_ids", "form"], "settings")
+        found = search(form, requests, also)
+        if also:
+            record(
+                args.results / "selection_also.csv", found.assign(also=" ".join(args.also)), [*KEY, "also"], "settings"
+            )
+            continue
+        record(args.results / "selection.csv", found, KEY, "settings")
         chosen = choose(found)
         select(here / "selected.json", "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
         print(json.dumps(chosen))

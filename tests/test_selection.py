@@ -23,6 +23,7 @@ from shui_lib.selection import (
     fold_bias,
     fold_scores,
     judge,
+    main,
     pool_experiment,
     pool_requests,
     record,
@@ -182,6 +183,16 @@ def test_a_search_is_the_mean_of_its_trials_over_requests(where, monkeypatch):
     assert found["tow"][1] == pytest.approx(np.mean(by_hand))
     monkeypatch.setitem(TRIALS, "scrub:original", [{"epochs": 1, "max_epochs": 1}])
     assert search("scrub:original", requests)["requests"].tolist() == [REQUESTS_WITH_DATA]
+
+
+def test_what_if_is_recorded_apart_and_chooses_nothing(where, monkeypatch, tmp_path):
+    monkeypatch.setitem(TRIALS, "scrub:original", [{"epochs": 2, "max_epochs": 2, "lr": 0.1}])
+    before, roots = CHOSEN.read_text(), [f"--{n}-root={where[f'{n}_root']}" for n in ("data", "runs")]
+    told = ["--dataset", "tiny", "--n-ids", "2", "--preset", "smoke", "--forms", "scrub:original", *roots]
+    main([*told, "--also", "kl=bernoulli", "--results", str(tmp_path)])
+    (found,) = pd.read_csv(tmp_path / "selection_also.csv").to_dict("records")
+    assert json.loads(found["settings"])["kl"] == "bernoulli" and found["also"] == "kl=bernoulli"
+    assert [path.name for path in tmp_path.glob("*.csv")] == ["selection_also.csv"] and CHOSEN.read_text() == before
 
 
 # What is chosen
