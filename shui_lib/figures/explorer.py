@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from shui_lib.data import Faces
 from shui_lib.figures.photos import thumbnails
@@ -101,7 +102,8 @@ def plot_people(people: pd.DataFrame, explained: Sequence[float], ax: Axes | Non
         )  # fmt: skip
         ax.scatter([], [], c="#d9d9d9", marker=MARKERS[part], s=SIZES[part], edgecolor=edge, linewidths=0.9, label=part)
     for identity, one in people[people["part"] == "retain"].nlargest(named, "change").iterrows():
-        ax.annotate(str(identity), one[["x", "y"]], (4, 3), textcoords="offset points", fontsize=8, zorder=4)
+        written = ax.annotate(str(identity), one[["x", "y"]], (4, 3), textcoords="offset points", fontsize=8, zorder=6)
+        written.set_path_effects([withStroke(linewidth=2, foreground="white")])  # legible above other marks
     labels = (f"{which} component ({100 * s:.0f} %)" for which, s in zip(("first", "second"), explained, strict=True))
     ax.set(xlabel=next(labels), ylabel=next(labels), xticks=[], yticks=[])
     ax.figure.colorbar(drawn, ax=ax, label="change of the mean loss (nats)", pad=0.02)
