@@ -35,21 +35,25 @@ from shui_lib.progress import progress
 class Factors(NamedTuple):
     """Both Kronecker factors of a layer's Fisher information, per image."""
 
-    inputs: Tensor  # (d, d) mean of a aᵀ over rows; the last of d is the bias's constant 1
+    inputs: Tensor  # (d, d) mean of a aᵀ over rows; the last of d is the constant 1 of a bias that is trained
     outputs: Tensor  # (out, out) mean over images of Σ δ δᵀ over rows
 
 
 def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: int = 64) -> dict[str, Factors]:
     """The factors of every linear and convolutional layer over all images, on the model's device, in its dtype.
 
-    One forward and one backward pass in eval mode; a layer that no image passes has no entry.
+    One forward and one backward pass in eval mode. A layer has no entry if its weight is frozen, if no image passes it,
+    or if the answer does not depend on it.
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)  # gradients of layers' results are all that is looked at
+    model = copy.deepcopy(model).eval()
+    layers = layers_of(model)
+    biased = {name for name, layer in layers.items() if layer.bias is not None and layer.bias.requires_grad}
+    model.requires_grad_(False)  # gradients of layers' results are all that is looked at
     sums, rows_per_image = {}, {}
 
     def forward(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         rows = input_rows(layer, inputs[0].detach())  # (R, d)
-        if layer.bias is not None:
+        if name in biased:
             rows = F.pad(rows, (0, 1), value=1.0)
         rows_per_image[name] = len(rows) / len(output)
         _add(sums, (name, "inputs"), rows)
@@ -61,7 +65,7 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         channels_last = gradient if isinstance(layer, nn.Linear) else gradient.movedim(1, -1)
         _add(sums, (name, "outputs"), channels_last.flatten(0, -2))  # (R, out)
 
-    for name, layer in layers_of(model).items():
+    for name, layer in layers.items():
         layer.register_forward_hook(partial(forward, name))
     bar = progress(total=len(faces), desc="curvature", unit="image", leave=False, mininterval=1)
     for part in faces.batches(batch):
@@ -72,7 +76,8 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         bar.update(len(part))
     bar.close()
     scale = {name: (1 / (len(faces) * rows), 1 / len(faces)) for name, rows in rows_per_image.items()}
-    return {n: Factors(sums[n, "inputs"] * a, sums[n, "outputs"] * g) for n, (a, g) in scale.items()}
+    used = {n: ag for n, ag in scale.items() if (n, "outputs") in sums}
+    return {n: Factors(sums[n, "inputs"] * a, sums[n, "outputs"] * g) for n, (a, g) in used.items()}
 
 
 def sampled_targets(logits: Tensor, *, multilabel: bool, generator: torch.Generator) -> Tensor:

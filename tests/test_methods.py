@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import make_dataclass, replace
 from functools import cache, partial
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from shui_lib.methods import (
     with_parameters,
 )
 from shui_lib.methods.meta_unlearn import embedding_rows
-from shui_lib.models import FaceModel
+from shui_lib.models import FaceModel, Output
 from shui_lib.objectives import OBJECTIVES, Alignment, alignment_objective
 from shui_lib.preconditioners import layers_of
 from shui_lib.predict import predict, task_loss
@@ -87,6 +88,38 @@ def run(
     artefacts = method.prepare(model, only(parts, method.prepares_on), generator=generator())
     given = Given(only(parts, method.needs))
     return model, artefacts, method.unlearn(model, given, artefacts, generator=generator())
+
+
+class Beside(FaceModel):
+    """A ViT with one layer that no image passes, and one whose result nothing depends on."""
+
+    def __init__(self):
+        super().__init__(small_vit(3, size=32).network, 32)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.idle, self.discarded = torch.nn.Linear(2, 3), torch.nn.Linear(32, 5)
+
+    def forward(self, x: torch.Tensor) -> Output:
+        said = super().forward(x)
+        self.discarded(said.features)
+        return said
+
+
+def frozen(pattern: str) -> FaceModel:
+    """A ViT in which parameters with such names are not trained."""
+    model = small_vit(3, size=32)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not re.search(pattern, name))
+    return model
+
+
+STILL = {  # a model, and which of its parameters nothing may move
+    "unused": (Beside, "idle|discarded"),
+    "frozen block": (partial(frozen, r"blocks\.0\."), r"blocks\.0\."),
+    "frozen weights": (partial(frozen, r"blocks\.1\..*weight"), r"blocks\.1\..*weight"),
+    "frozen biases": (partial(frozen, "bias"), "bias"),
+}
+MORE = [{}, {"preconditioner": "pgu"}, {"preconditioner": "kfac", "learned_steps": True}, {"per_sample": True}]
 
 
 class Case(NamedTuple):
@@ -151,6 +184,23 @@ def test_another_model_of_the_same_make_comes_back(case):
     assert not same_weights(model, unlearned)
     said = predict(unlearned, tiny_faces(2, size=32, multilabel=case.multilabel))
     assert said.logits.isfinite().all() and said.features.isfinite().all()
+
+
+@pytest.mark.parametrize("still", STILL)
+@pytest.mark.parametrize(
+    ("name", "variant", "more"),
+    [(*form, more) for form in FORMS for more in MORE if set(more) <= set(settings_of(small_method(*form)))],
+)
+def test_frozen_and_unused_parameters_stay(name, variant, more, still):
+    make, pattern = STILL[still]
+    model, method = make(), replace(small_method(name, variant), **more)
+    parts = parts_of(tiny_faces(10, (6, 6), size=32))
+    artefacts = method.prepare(model, parts, generator=generator())
+    after = method.unlearn(model, Given(parts), artefacts, generator=generator())
+    trained = {key: value.requires_grad for key, value in model.named_parameters()}
+    assert trained == {key: value.requires_grad for key, value in after.named_parameters()}
+    moved = {key for key, value in after.named_parameters() if not torch.equal(value, model.get_parameter(key))}
+    assert moved and not [key for key in moved if re.search(pattern, key)]
 
 
 @contract
