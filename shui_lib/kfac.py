@@ -17,6 +17,7 @@ look at already, reads a `FaceModel`'s answers as they are, and keeps memory at 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from shui_lib.data import Faces
 from shui_lib.models import FaceModel
-from shui_lib.preconditioners import input_rows, layers_of
+from shui_lib.preconditioners import input_rows, layers_of, watching
 from shui_lib.predict import pixels_for, task_loss
 from shui_lib.progress import progress
 
@@ -43,19 +44,21 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
     """The factors of every linear and convolutional layer over all images, on the model's device, in its dtype.
 
     One forward and one backward pass in eval mode. A layer has no entry if its weight is frozen, if no image passes it,
-    or if the answer does not depend on it.
+    or if the answer does not depend on it. The factors do not depend on the batch: where a layer's rows are not those
+    of single images, a latent query that all of a batch share for instance, images pass one by one.
     """
     model = copy.deepcopy(model).eval()
     layers = layers_of(model)
     biased = {name for name, layer in layers.items() if layer.bias is not None and layer.bias.requires_grad}
+    batch = batch if _rows_are_of_images(model, faces) else 1
     model.requires_grad_(False)  # gradients of layers' results are all that is looked at
-    sums, rows_per_image = {}, {}
+    sums, n_rows = {}, Counter()
 
     def forward(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         rows = input_rows(layer, inputs[0].detach())  # (R, d)
         if name in biased:
             rows = F.pad(rows, (0, 1), value=1.0)
-        rows_per_image[name] = len(rows) / len(output)
+        n_rows[name] += len(rows)
         _add(sums, (name, "inputs"), rows)
         if not output.requires_grad:  # the layer does not see the image: a latent query of attention pooling
             output.requires_grad_()
@@ -63,7 +66,7 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
 
     def backward(name: str, layer: nn.Module, gradient: Tensor) -> None:
         channels_last = gradient if isinstance(layer, nn.Linear) else gradient.movedim(1, -1)
-        _add(sums, (name, "outputs"), channels_last.flatten(0, -2))  # (R, out)
+        _add(sums, (name, "outputs"), channels_last.reshape(-1, channels_last.shape[-1]))  # (R, out)
 
     for name, layer in layers.items():
         layer.register_forward_hook(partial(forward, name))
@@ -75,9 +78,22 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         task_loss(logits, drawn, reduction="none").sum().backward()
         bar.update(len(part))
     bar.close()
-    scale = {name: (1 / (len(faces) * rows), 1 / len(faces)) for name, rows in rows_per_image.items()}
-    used = {n: ag for n, ag in scale.items() if (n, "outputs") in sums}
-    return {n: Factors(sums[n, "inputs"] * a, sums[n, "outputs"] * g) for n, (a, g) in used.items()}
+    used = {name: n for name, n in n_rows.items() if (name, "outputs") in sums}
+    return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * (1 / len(faces))) for k, n in used.items()}
+
+
+@torch.no_grad()
+def _rows_are_of_images(model: FaceModel, faces: Faces) -> bool:
+    """Does every layer multiply twice as many rows for two images as for one?"""
+
+    def rows_of(part: Faces) -> Counter[str]:
+        found = Counter()
+        with watching(model, lambda name, rows: found.update({name: len(rows)})):
+            model(pixels_for(model, part))
+        return found
+
+    one, two = rows_of(faces[slice(0, 1)]), rows_of(faces[slice(0, 2)])
+    return all(two[name] == 2 * n for name, n in one.items())
 
 
 def sampled_targets(logits: Tensor, *, multilabel: bool, generator: torch.Generator) -> Tensor:

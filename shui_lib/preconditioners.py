@@ -51,7 +51,7 @@ def layers_of(model: nn.Module) -> dict[str, nn.Module]:
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
     """The rows (R, d) that the layer multiplies `weight.flatten(1)` (out, d) with.
 
-    Linear: every token of x (B, ..., d). Convolution: every patch that the kernel meets in x (B, C, H, W), with its
+    Linear: every token of x (..., d). Convolution: every patch that the kernel meets in x (B, C, H, W), with its
     own stride, padding and dilation. A grouped convolution gives one row per patch and group, so that its groups share
     one Gram matrix.
 
@@ -59,7 +59,7 @@ def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
         ValueError: a convolution that pads with something else than a fixed number of zeros.
     """
     if isinstance(layer, nn.Linear):
-        return x.flatten(0, -2)
+        return x.reshape(-1, x.shape[-1])
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
         raise ValueError(f"{layer} cannot be unfolded: give it a number of zeros as padding")
     patches = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # (B, C·kh·kw, L)

@@ -1,5 +1,6 @@
 """Curvature: the factors against a slow twin, and the step where the answer is known in closed form."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -54,7 +55,7 @@ def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
         if name in one:
             out, d = len(layer.weight), layer.weight[0].numel() + (layer.bias is not None)
             assert (one[name].inputs.shape, one[name].outputs.shape) == ((d, d), (out, out))
-            torch.testing.assert_close(one[name].inputs, other[name].inputs)
+            torch.testing.assert_close(one[name], other[name])
     assert {name.rpartition(".")[0] for name, p in model.named_parameters() if p.ndim in (2, 4)} <= one.keys()
     first, *_, last = one.values()  # not all: a ResNet's residual branches begin at zero
     assert first.outputs.any() and last.outputs.any()
@@ -200,25 +201,40 @@ def test_the_gradient_is_that_of_the_loss_asked_for_whatever_the_batch(multilabe
 
 
 class WithQuery(torch.nn.Module):
-    """A network with a linear layer that sees no image, as attention pooling with a latent query has."""
+    """A network with a linear layer that sees no image but two queries, as attention pooling has."""
 
-    def __init__(self, network: torch.nn.Module):
+    def __init__(self, network: torch.nn.Module, ask: Callable):
         super().__init__()
-        self.network, self.query = network, torch.nn.Linear(2, 3, dtype=torch.float64)
+        self.network, self.query, self.ask = network, torch.nn.Linear(2, 3, dtype=torch.float64), ask
 
     def forward(self, x: Tensor) -> Output:
         said = self.network(x)
-        return said._replace(logits=said.logits + self.query(torch.ones(1, 2).to(x)))
+        return said._replace(logits=said.logits + self.ask(self.query, torch.tensor([[1, 1], [0, 2]]).to(x), len(x)))
 
     @property
     def image_size(self) -> int:
         return self.network.image_size
 
 
-def test_a_layer_that_sees_no_image_has_factors_too():
-    faces, model = tiny_faces(4), WithQuery(two_layers(3))
-    found = kfac(model, faces, generator=generator())
-    assert found["query"].outputs.shape == (3, 3) and found["query"].outputs.any()
+ASK = {
+    "for all": lambda layer, queries, _: layer(queries).sum(0),
+    "one by one": lambda layer, queries, _: layer(queries[0]) + layer(queries[1]),
+    "for every image": lambda layer, queries, batch: layer(queries.expand(batch, 2, 2)).sum(1),
+}
+
+
+@pytest.mark.parametrize("ask", ASK)
+@pytest.mark.parametrize("batch", [1, 2, 5, 64])
+def test_a_layer_that_sees_no_image_has_the_same_factors_whatever_the_batch(batch, ask):
+    faces, model = tiny_faces(4), WithQuery(two_layers(3), ASK[ask])
+    found = kfac(model, faces, generator=generator(), batch=batch)
+    rows = torch.tensor([[1.0, 1, 1], [0, 2, 1]]).double()
+    torch.testing.assert_close(found["query"].inputs, rows.T @ rows / 2)
+    logits = model(pixels_for(model, faces)).logits.detach().requires_grad_()
+    drawn = sampled_targets(logits.detach(), multilabel=True, generator=generator())
+    (delta,) = torch.autograd.grad(task_loss(logits, drawn, reduction="none").sum(), logits)  # of both rows
+    torch.testing.assert_close(found["query"].outputs, 2 * delta.T @ delta / len(faces))
+    torch.testing.assert_close(found["network.network.head"].outputs, delta.T @ delta / len(faces))
 
 
 @pytest.mark.parametrize("multilabel", [True, False])
