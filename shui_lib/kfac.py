@@ -111,15 +111,24 @@ def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Ten
         damping: δ, in units of the layer's mean curvature ā ḡ (means of the factors' eigenvalues).
     Returns:
         (out, d); zero where no image of the data depends on the layer.
+    Raises:
+        ValueError: the damping is too little to solve with factors that are singular.
     """
-    return _undone(gradient, _roots(factors, damping))
+    return _undone(gradient, _roots("the layer", factors, damping))
 
 
-def _roots(factors: Factors, damping: float) -> Factors | None:
+def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
     """Cholesky roots of both damped factors; None where no image of the data depends on the layer."""
     if not (factors.inputs.any() and factors.outputs.any()):
         return None
-    return Factors(*(torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors))
+    try:
+        return Factors(*(torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors))
+    except torch.linalg.LinAlgError as error:
+        rounding = max(map(len, factors)) * torch.finfo(factors.inputs.dtype).eps  # of eigenvalues, in their mean
+        raise ValueError(
+            f"damping={damping:g} is too little for {layer}, whose factors are singular but for rounding: "
+            f"choose at least {(4 * rounding) ** 2:.0e}"
+        ) from error
 
 
 def _undone(gradient: Tensor, roots: Factors | None) -> Tensor:
@@ -133,10 +142,13 @@ class Preconditioner:
 
     Linear and symmetric; zero for parameters that have no factors: norms' weights and biases, class token and position
     embeddings.
+
+    Raises:
+        ValueError: the damping is too little to solve with factors that are singular.
     """
 
     def __init__(self, factors: Mapping[str, Factors], *, damping: float):
-        self.roots = {layer: _roots(known, damping) for layer, known in factors.items()}  # once for all gradients
+        self.roots = {layer: _roots(layer, known, damping) for layer, known in factors.items()}  # once for all
 
     def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """P ∇ by parameter, for all parameters that ∇ has."""
@@ -148,7 +160,7 @@ class Preconditioner:
 
 def held_back(layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float) -> dict[str, Tensor]:
     """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
-    return _held_back(layer, gradient, _roots(known, damping))
+    return _held_back(layer, gradient, _roots(layer, known, damping))
 
 
 def _held_back(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Curvature: the factors against a slow twin, and the step where the answer is known in closed form."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from teaching import by_formula, exact, two_layers
 from tiny import small_resnet, small_vit, tiny_faces
 from torch import Tensor
 
-from shui_lib.kfac import Factors, held_back, kfac, sampled_targets, undo_curvature
+from shui_lib.kfac import Factors, Preconditioner, held_back, kfac, sampled_targets, undo_curvature
 from shui_lib.methods import Given, make_method
 from shui_lib.methods.curvature import LOSSES
 from shui_lib.models import Output
@@ -149,6 +150,32 @@ def test_damping_counts_in_mean_curvatures():
 def test_a_layer_that_nobody_depends_on_stays():
     gradient = torch.ones(4, 6)
     assert not undo_curvature(gradient, Factors(torch.eye(6), torch.zeros(4, 4)), damping=0.1).any()
+
+
+@pytest.mark.parametrize("method", ["curvature", "meta_unlearn"])
+@pytest.mark.parametrize("damping", [0, -1.0, float("nan")])
+def test_damping_that_is_not_above_zero_is_named(method, damping):
+    with pytest.raises(ValueError, match=f"damping={damping} cannot be: choose a number above 0"):
+        make_method(method, {"damping": damping})
+
+
+def test_too_little_damping_of_a_singular_factor_is_named_and_what_it_proposes_is_enough():
+    rows = 30 * torch.randn(2, 96, generator=generator())
+    known, gradient = Factors(rows.T @ rows, torch.eye(3)), {"layer.weight": torch.ones(3, 96)}
+    with pytest.raises(ValueError, match=r"damping=0 is too little for layer, whose factors are singular") as raised:
+        held_back("layer", gradient, known, damping=0)
+    least = float(re.search(r"at least (\S+)", str(raised.value))[1])
+    assert held_back("layer", gradient, known, damping=least)["layer.weight"].isfinite().all()
+    with pytest.raises(ValueError, match="damping=1e-18 is too little for layer"):
+        Preconditioner({"layer": known}, damping=1e-18)
+
+
+def test_too_little_damping_is_named_by_the_method_too():
+    model, faces = small_vit(), tiny_faces(3)  # fewer images than the head has inputs
+    method = make_method("curvature", {"damping": 1e-30})
+    known = method.prepare(model, {"train": faces}, generator=generator())
+    with pytest.raises(ValueError, match=r"damping=1e-30 is too little for network\."):
+        method.unlearn(model, Given({"support": faces[[0]]}), known, generator=generator())
 
 
 def test_copies_are_mirrored_and_averaged():

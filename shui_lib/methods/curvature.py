@@ -59,9 +59,11 @@ class Curvature:
     batch: int = 64  # images per backward pass
 
     def __post_init__(self) -> None:
-        """ValueError: an unknown loss."""
+        """ValueError: an unknown loss, or no damping."""
         if self.loss not in LOSSES:
             raise ValueError(f"loss={self.loss!r} is unknown: choose {' or '.join(LOSSES)}")
+        if not self.damping > 0:
+            raise ValueError(f"damping={self.damping} cannot be: choose a number above 0")
 
     def prepare(
         self,

@@ -63,10 +63,12 @@ class MetaUnlearn:
     bf16: bool = False  # on the images to forget and on validation, never on S
 
     def __post_init__(self) -> None:
-        """ValueError: a word that is none of a setting's choices."""
+        """ValueError: a word that is none of a setting's choices, or no damping."""
         for setting, choices in CHOICES.items():
             if getattr(self, setting) not in choices:
                 raise ValueError(f"{setting}={getattr(self, setting)!r} is unknown: choose {' or '.join(choices)}")
+        if not self.damping > 0:
+            raise ValueError(f"damping={self.damping} cannot be: choose a number above 0")
 
     def prepare(
         self,
