@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from teaching import by_formula, exact, two_layers
 from tiny import small_resnet, small_vit, tiny_faces
 from torch import Tensor
 
+from shui_lib.data import Faces
 from shui_lib.kfac import Factors, Preconditioner, held_back, kfac, sampled_targets, undo_curvature
 from shui_lib.methods import Given, make_method
 from shui_lib.methods.curvature import LOSSES
@@ -106,6 +108,60 @@ def test_with_the_curvature_of_all_data_it_is_the_influence_function():
     torch.testing.assert_close(removed(w, gradient, x.T @ x), influence, atol=1e-6, rtol=1e-6)
     nearer = (influence - fitted(x[3:], y[3:])).norm() / (w - fitted(x[3:], y[3:])).norm()
     assert nearer < 0.25
+
+
+class Regression(torch.nn.Module):
+    """A linear model of 12 numbers of an image, its colours by quarter, with 3 outputs and in float64."""
+
+    image_size = 16
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(12, 3).double()
+
+    def rows(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
+
+    def forward(self, x: Tensor) -> Output:
+        return Output(self.head(self.rows(x)), self.rows(x))
+
+    def fitted(self, faces: Faces) -> Tensor:
+        """W (3, 13), the last column being the bias, that the targets of these images make the best."""
+        return fitted(self.augmented(faces), faces.targets.double())
+
+    def augmented(self, faces: Faces) -> Tensor:
+        rows = self.rows(faces.pixels().double())
+        return torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
+
+
+def squared(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:
+    loss = 0.5 * (logits - targets).square().sum(1)
+    return loss if reduction == "none" else loss.mean()
+
+
+@pytest.mark.parametrize("batch", [7, 64])
+def test_from_prepare_to_unlearn_a_linear_model_is_retrained_exactly(monkeypatch, batch):
+    """The whole method on squared loss, which no data set here has, with the exact Fisher information: in place of
+    sampling, noise around the answers whose second moment over the images is 1, that of a Gaussian."""
+    faces, model = tiny_faces(), Regression()
+    forget, stay = faces.of([0, 1]), faces.of(range(2, 12))
+    noise = len(stay) ** 0.5 * torch.linalg.qr(torch.randn(len(stay), 3, generator=generator()).double()).Q
+    batches = iter(noise.split(batch))
+    monkeypatch.setattr("shui_lib.kfac.sampled_targets", lambda logits, **_: logits + next(batches))
+    monkeypatch.setattr("shui_lib.kfac.task_loss", squared)
+    monkeypatch.setattr("shui_lib.methods.curvature.kfac", partial(kfac, batch=batch))
+    monkeypatch.setitem(LOSSES, "task", squared)
+    w = model.fitted(faces)
+    model.load_state_dict({"head.weight": w[:, :-1], "head.bias": w[:, -1]})
+    method = make_method("curvature", {"eta": len(forget) / len(stay), "damping": 1e-26, "copies": 0})
+    artefacts = method.prepare(model, {"train": stay}, generator=generator())
+    a = model.augmented(stay)
+    torch.testing.assert_close(artefacts.tensors["head/inputs"], a.T @ a / len(stay))
+    torch.testing.assert_close(artefacts.tensors["head/outputs"], torch.eye(3).double())
+    after = method.unlearn(model, Given({"support": forget}), artefacts, generator=generator()).head
+    found = torch.cat([after.weight, after.bias[:, None]], dim=1).detach()
+    assert (w - model.fitted(stay)).norm() > 0.1
+    torch.testing.assert_close(found, model.fitted(stay), atol=1e-8, rtol=1e-8)
 
 
 # The step
