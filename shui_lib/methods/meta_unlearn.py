@@ -39,7 +39,16 @@ def _prepares_on(method: MetaUnlearn) -> tuple[str, ...]:
 @register("meta_unlearn", needs=("support",), prepares_on=_prepares_on, at_request=("steps",))
 @dataclass(frozen=True, kw_only=True)
 class MetaUnlearn:
-    """Settings as in the paper's appendix A; the defaults are for a small ViT trained from scratch."""
+    """Settings as in the paper's appendix A; the defaults are for a small ViT trained from scratch.
+
+    There is no `variant`: `distance="squared"` with `detached=False` is eq. 6 as the paper writes it, "smooth_l1" (its
+    Table 8a says so, too) with `detached=True`, the defaults, is the authors' code.
+
+    Its artefacts list who was trained on: all identity numbers ("identities"), and with "ids" among the inputs a
+    learned row for each person ("phi/identities.weight"), which is found by the number when that person asks. The
+    numbers are pseudonyms, but whoever has the files that give them names knows the persons: the artefacts are personal
+    data, to be kept and deleted as such. Without "ids" the numbers are still listed, but no answer depends on them.
+    """
 
     eta: float = 3e-3  # η, size of the unlearning step
     alpha: float = 1e-3  # α, learning rate of the learned loss
