@@ -17,6 +17,7 @@ look at already, reads a `FaceModel`'s answers as they are, and keeps memory at 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from shui_lib.data import Faces
 from shui_lib.models import FaceModel
-from shui_lib.preconditioners import input_rows, layers_of
+from shui_lib.preconditioners import input_rows, layers_of, watching
 from shui_lib.predict import pixels_for, task_loss
 from shui_lib.progress import progress
 
@@ -35,23 +36,29 @@ from shui_lib.progress import progress
 class Factors(NamedTuple):
     """Both Kronecker factors of a layer's Fisher information, per image."""
 
-    inputs: Tensor  # (d, d) mean of a aᵀ over rows; the last of d is the bias's constant 1
+    inputs: Tensor  # (d, d) mean of a aᵀ over rows; the last of d is the constant 1 of a bias that is trained
     outputs: Tensor  # (out, out) mean over images of Σ δ δᵀ over rows
 
 
 def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: int = 64) -> dict[str, Factors]:
     """The factors of every linear and convolutional layer over all images, on the model's device, in its dtype.
 
-    One forward and one backward pass in eval mode; a layer that no image passes has no entry.
+    One forward and one backward pass in eval mode. A layer has no entry if its weight is frozen, if no image passes it,
+    or if the answer does not depend on it. The factors do not depend on the batch: where a layer's rows are not those
+    of single images, a latent query that all of a batch share for instance, images pass one by one.
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)  # gradients of layers' results are all that is looked at
-    sums, rows_per_image = {}, {}
+    model = copy.deepcopy(model).eval()
+    layers = layers_of(model)
+    biased = {name for name, layer in layers.items() if layer.bias is not None and layer.bias.requires_grad}
+    batch = batch if _rows_are_of_images(model, faces) else 1
+    model.requires_grad_(False)  # gradients of layers' results are all that is looked at
+    sums, n_rows = {}, Counter()
 
     def forward(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         rows = input_rows(layer, inputs[0].detach())  # (R, d)
-        if layer.bias is not None:
+        if name in biased:
             rows = F.pad(rows, (0, 1), value=1.0)
-        rows_per_image[name] = len(rows) / len(output)
+        n_rows[name] += len(rows)
         _add(sums, (name, "inputs"), rows)
         if not output.requires_grad:  # the layer does not see the image: a latent query of attention pooling
             output.requires_grad_()
@@ -59,9 +66,9 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
 
     def backward(name: str, layer: nn.Module, gradient: Tensor) -> None:
         channels_last = gradient if isinstance(layer, nn.Linear) else gradient.movedim(1, -1)
-        _add(sums, (name, "outputs"), channels_last.flatten(0, -2))  # (R, out)
+        _add(sums, (name, "outputs"), channels_last.reshape(-1, channels_last.shape[-1]))  # (R, out)
 
-    for name, layer in layers_of(model).items():
+    for name, layer in layers.items():
         layer.register_forward_hook(partial(forward, name))
     bar = progress(total=len(faces), desc="curvature", unit="image", leave=False, mininterval=1)
     for part in faces.batches(batch):
@@ -71,8 +78,22 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         task_loss(logits, drawn, reduction="none").sum().backward()
         bar.update(len(part))
     bar.close()
-    scale = {name: (1 / (len(faces) * rows), 1 / len(faces)) for name, rows in rows_per_image.items()}
-    return {n: Factors(sums[n, "inputs"] * a, sums[n, "outputs"] * g) for n, (a, g) in scale.items()}
+    used = {name: n for name, n in n_rows.items() if (name, "outputs") in sums}
+    return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * (1 / len(faces))) for k, n in used.items()}
+
+
+@torch.no_grad()
+def _rows_are_of_images(model: FaceModel, faces: Faces) -> bool:
+    """Does every layer multiply twice as many rows for two images as for one?"""
+
+    def rows_of(part: Faces) -> Counter[str]:
+        found = Counter()
+        with watching(model, lambda name, rows: found.update({name: len(rows)})):
+            model(pixels_for(model, part))
+        return found
+
+    one, two = rows_of(faces[slice(0, 1)]), rows_of(faces[slice(0, 2)])
+    return all(two[name] == 2 * n for name, n in one.items())
 
 
 def sampled_targets(logits: Tensor, *, multilabel: bool, generator: torch.Generator) -> Tensor:
@@ -90,15 +111,24 @@ def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Ten
         damping: δ, in units of the layer's mean curvature ā ḡ (means of the factors' eigenvalues).
     Returns:
         (out, d); zero where no image of the data depends on the layer.
+    Raises:
+        ValueError: the damping is too little to solve with factors that are singular.
     """
-    return _undone(gradient, _roots(factors, damping))
+    return _undone(gradient, _roots("the layer", factors, damping))
 
 
-def _roots(factors: Factors, damping: float) -> Factors | None:
+def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
     """Cholesky roots of both damped factors; None where no image of the data depends on the layer."""
     if not (factors.inputs.any() and factors.outputs.any()):
         return None
-    return Factors(*(torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors))
+    try:
+        return Factors(*(torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors))
+    except torch.linalg.LinAlgError as error:
+        rounding = max(map(len, factors)) * torch.finfo(factors.inputs.dtype).eps  # of eigenvalues, in their mean
+        raise ValueError(
+            f"damping={damping:g} is too little for {layer}, whose factors are singular but for rounding: "
+            f"choose at least {(4 * rounding) ** 2:.0e}"
+        ) from error
 
 
 def _undone(gradient: Tensor, roots: Factors | None) -> Tensor:
@@ -112,10 +142,13 @@ class Preconditioner:
 
     Linear and symmetric; zero for parameters that have no factors: norms' weights and biases, class token and position
     embeddings.
+
+    Raises:
+        ValueError: the damping is too little to solve with factors that are singular.
     """
 
     def __init__(self, factors: Mapping[str, Factors], *, damping: float):
-        self.roots = {layer: _roots(known, damping) for layer, known in factors.items()}  # once for all gradients
+        self.roots = {layer: _roots(layer, known, damping) for layer, known in factors.items()}  # once for all
 
     def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """P ∇ by parameter, for all parameters that ∇ has."""
@@ -127,7 +160,7 @@ class Preconditioner:
 
 def held_back(layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float) -> dict[str, Tensor]:
     """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
-    return _held_back(layer, gradient, _roots(known, damping))
+    return _held_back(layer, gradient, _roots(layer, known, damping))
 
 
 def _held_back(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:

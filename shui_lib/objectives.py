@@ -158,8 +158,9 @@ def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tenso
     """Average precision over images (N), mean over classes (K), with logistic steps in place of ranks.
 
     A positive's rank is 1 + Σ σ((z_j − z_i)/τ) over the other images j (as in Smooth-AP, Brown et al., 2020), with τ in
-    standard deviations of the class's logits: like ranks, it does not change when all logits shrink. Memory is N²
-    numbers, for one class at a time; classes that all images or none have are left out.
+    standard deviations of the class's logits: like ranks, it does not change when all logits shrink. Where all are the
+    same, which leaves no such unit, τ is in logits, and AP that of chance, (N₊ + 1) / (N + 1). Memory is N² numbers,
+    for one class at a time; classes that all images or none have are left out.
 
     Args:
         logits, noted: (N, K).
@@ -172,7 +173,8 @@ def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tenso
     for k in mixed:
         z = logits[:, k].detach().requires_grad_()
         has = noted[:, k] > 0
-        above = ((z - z[has, None]) / (STEP * z.std())).sigmoid()  # (N₊, N)
+        apart = z.max() > z.min() and z.std() > 0  # of equal logits it may be 1e-9 instead, by rounding
+        above = ((z - z[has, None]) / (STEP * z.std() if apart else STEP)).sigmoid()  # (N₊, N)
         above = above - 0.5 * torch.eye(len(z)).to(z)[has]  # nobody stands above oneself
         precision = (1 + above[:, has].sum(1)) / (1 + above.sum(1))
         (gradient[:, k],) = torch.autograd.grad(precision.mean() / len(mixed), z)

@@ -40,14 +40,18 @@ class Spectrum(NamedTuple):
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
-    """Every linear and convolutional layer by name; not their subclasses, which may use a weight otherwise."""
-    return {name: layer for name, layer in model.named_modules() if type(layer) in LAYERS}
+    """Every linear and convolutional layer whose weight is trained, by name.
+
+    Not their subclasses, which may use a weight otherwise, and no frozen ones, whose weight no step may move.
+    """
+    layers = {name: layer for name, layer in model.named_modules() if type(layer) in LAYERS}
+    return {name: layer for name, layer in layers.items() if layer.weight.requires_grad}
 
 
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
     """The rows (R, d) that the layer multiplies `weight.flatten(1)` (out, d) with.
 
-    Linear: every token of x (B, ..., d). Convolution: every patch that the kernel meets in x (B, C, H, W), with its
+    Linear: every token of x (..., d). Convolution: every patch that the kernel meets in x (B, C, H, W), with its
     own stride, padding and dilation. A grouped convolution gives one row per patch and group, so that its groups share
     one Gram matrix.
 
@@ -55,7 +59,7 @@ def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
         ValueError: a convolution that pads with something else than a fixed number of zeros.
     """
     if isinstance(layer, nn.Linear):
-        return x.flatten(0, -2)
+        return x.reshape(-1, x.shape[-1])
     if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
         raise ValueError(f"{layer} cannot be unfolded: give it a number of zeros as padding")
     patches = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # (B, C·kh·kw, L)
@@ -64,7 +68,7 @@ def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def watching(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Inside, every forward pass of the model tells `see` each layer's name and its input rows (R, d)."""
+    """Inside, every forward pass of the model tells `see` the name and input rows (R, d) of each of `layers_of`."""
 
     def tell(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         see(name, input_rows(layer, inputs[0].detach()))
@@ -105,7 +109,7 @@ def input_grams(
     """The Gram matrix (d, d) of every layer's inputs over all images, by layer name, on the model's device.
 
     One pass over the images as they are, without augmentation, on a copy of the model with dropout on. Memory is that
-    of the matrices and of one layer's rows for one batch. A layer that no image passes has no entry.
+    of the matrices and of one layer's rows for one batch. A layer that is frozen or that no image passes has no entry.
     """
     model, grams = copy.deepcopy(model), {}
 

@@ -1,6 +1,9 @@
 """Curvature: the factors against a slow twin, and the step where the answer is known in closed form."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +11,8 @@ from teaching import by_formula, exact, two_layers
 from tiny import small_resnet, small_vit, tiny_faces
 from torch import Tensor
 
-from shui_lib.kfac import Factors, held_back, kfac, sampled_targets, undo_curvature
+from shui_lib.data import Faces
+from shui_lib.kfac import Factors, Preconditioner, held_back, kfac, sampled_targets, undo_curvature
 from shui_lib.methods import Given, make_method
 from shui_lib.methods.curvature import LOSSES
 from shui_lib.models import Output
@@ -54,7 +58,7 @@ def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
         if name in one:
             out, d = len(layer.weight), layer.weight[0].numel() + (layer.bias is not None)
             assert (one[name].inputs.shape, one[name].outputs.shape) == ((d, d), (out, out))
-            torch.testing.assert_close(one[name].inputs, other[name].inputs)
+            torch.testing.assert_close(one[name], other[name])
     assert {name.rpartition(".")[0] for name, p in model.named_parameters() if p.ndim in (2, 4)} <= one.keys()
     first, *_, last = one.values()  # not all: a ResNet's residual branches begin at zero
     assert first.outputs.any() and last.outputs.any()
@@ -106,6 +110,60 @@ def test_with_the_curvature_of_all_data_it_is_the_influence_function():
     assert nearer < 0.25
 
 
+class Regression(torch.nn.Module):
+    """A linear model of 12 numbers of an image, its colours by quarter, with 3 outputs and in float64."""
+
+    image_size = 16
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(12, 3).double()
+
+    def rows(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
+
+    def forward(self, x: Tensor) -> Output:
+        return Output(self.head(self.rows(x)), self.rows(x))
+
+    def fitted(self, faces: Faces) -> Tensor:
+        """W (3, 13), the last column being the bias, that the targets of these images make the best."""
+        return fitted(self.augmented(faces), faces.targets.double())
+
+    def augmented(self, faces: Faces) -> Tensor:
+        rows = self.rows(faces.pixels().double())
+        return torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
+
+
+def squared(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Tensor:
+    loss = 0.5 * (logits - targets).square().sum(1)
+    return loss if reduction == "none" else loss.mean()
+
+
+@pytest.mark.parametrize("batch", [7, 64])
+def test_from_prepare_to_unlearn_a_linear_model_is_retrained_exactly(monkeypatch, batch):
+    """The whole method on squared loss, which no data set here has, with the exact Fisher information: in place of
+    sampling, noise around the answers whose second moment over the images is 1, that of a Gaussian."""
+    faces, model = tiny_faces(), Regression()
+    forget, stay = faces.of([0, 1]), faces.of(range(2, 12))
+    noise = len(stay) ** 0.5 * torch.linalg.qr(torch.randn(len(stay), 3, generator=generator()).double()).Q
+    batches = iter(noise.split(batch))
+    monkeypatch.setattr("shui_lib.kfac.sampled_targets", lambda logits, **_: logits + next(batches))
+    monkeypatch.setattr("shui_lib.kfac.task_loss", squared)
+    monkeypatch.setattr("shui_lib.methods.curvature.kfac", partial(kfac, batch=batch))
+    monkeypatch.setitem(LOSSES, "task", squared)
+    w = model.fitted(faces)
+    model.load_state_dict({"head.weight": w[:, :-1], "head.bias": w[:, -1]})
+    method = make_method("curvature", {"eta": len(forget) / len(stay), "damping": 1e-26, "copies": 0})
+    artefacts = method.prepare(model, {"train": stay}, generator=generator())
+    a = model.augmented(stay)
+    torch.testing.assert_close(artefacts.tensors["head/inputs"], a.T @ a / len(stay))
+    torch.testing.assert_close(artefacts.tensors["head/outputs"], torch.eye(3).double())
+    after = method.unlearn(model, Given({"support": forget}), artefacts, generator=generator()).head
+    found = torch.cat([after.weight, after.bias[:, None]], dim=1).detach()
+    assert (w - model.fitted(stay)).norm() > 0.1
+    torch.testing.assert_close(found, model.fitted(stay), atol=1e-8, rtol=1e-8)
+
+
 # The step
 
 
@@ -148,6 +206,32 @@ def test_damping_counts_in_mean_curvatures():
 def test_a_layer_that_nobody_depends_on_stays():
     gradient = torch.ones(4, 6)
     assert not undo_curvature(gradient, Factors(torch.eye(6), torch.zeros(4, 4)), damping=0.1).any()
+
+
+@pytest.mark.parametrize("method", ["curvature", "meta_unlearn"])
+@pytest.mark.parametrize("damping", [0, -1.0, float("nan")])
+def test_damping_that_is_not_above_zero_is_named(method, damping):
+    with pytest.raises(ValueError, match=f"damping={damping} cannot be: choose a number above 0"):
+        make_method(method, {"damping": damping})
+
+
+def test_too_little_damping_of_a_singular_factor_is_named_and_what_it_proposes_is_enough():
+    rows = 30 * torch.randn(2, 96, generator=generator())
+    known, gradient = Factors(rows.T @ rows, torch.eye(3)), {"layer.weight": torch.ones(3, 96)}
+    with pytest.raises(ValueError, match=r"damping=0 is too little for layer, whose factors are singular") as raised:
+        held_back("layer", gradient, known, damping=0)
+    least = float(re.search(r"at least (\S+)", str(raised.value))[1])
+    assert held_back("layer", gradient, known, damping=least)["layer.weight"].isfinite().all()
+    with pytest.raises(ValueError, match="damping=1e-18 is too little for layer"):
+        Preconditioner({"layer": known}, damping=1e-18)
+
+
+def test_too_little_damping_is_named_by_the_method_too():
+    model, faces = small_vit(), tiny_faces(3)  # fewer images than the head has inputs
+    method = make_method("curvature", {"damping": 1e-30})
+    known = method.prepare(model, {"train": faces}, generator=generator())
+    with pytest.raises(ValueError, match=r"damping=1e-30 is too little for network\."):
+        method.unlearn(model, Given({"support": faces[[0]]}), known, generator=generator())
 
 
 def test_copies_are_mirrored_and_averaged():
@@ -200,25 +284,40 @@ def test_the_gradient_is_that_of_the_loss_asked_for_whatever_the_batch(multilabe
 
 
 class WithQuery(torch.nn.Module):
-    """A network with a linear layer that sees no image, as attention pooling with a latent query has."""
+    """A network with a linear layer that sees no image but two queries, as attention pooling has."""
 
-    def __init__(self, network: torch.nn.Module):
+    def __init__(self, network: torch.nn.Module, ask: Callable):
         super().__init__()
-        self.network, self.query = network, torch.nn.Linear(2, 3, dtype=torch.float64)
+        self.network, self.query, self.ask = network, torch.nn.Linear(2, 3, dtype=torch.float64), ask
 
     def forward(self, x: Tensor) -> Output:
         said = self.network(x)
-        return said._replace(logits=said.logits + self.query(torch.ones(1, 2).to(x)))
+        return said._replace(logits=said.logits + self.ask(self.query, torch.tensor([[1, 1], [0, 2]]).to(x), len(x)))
 
     @property
     def image_size(self) -> int:
         return self.network.image_size
 
 
-def test_a_layer_that_sees_no_image_has_factors_too():
-    faces, model = tiny_faces(4), WithQuery(two_layers(3))
-    found = kfac(model, faces, generator=generator())
-    assert found["query"].outputs.shape == (3, 3) and found["query"].outputs.any()
+ASK = {
+    "for all": lambda layer, queries, _: layer(queries).sum(0),
+    "one by one": lambda layer, queries, _: layer(queries[0]) + layer(queries[1]),
+    "for every image": lambda layer, queries, batch: layer(queries.expand(batch, 2, 2)).sum(1),
+}
+
+
+@pytest.mark.parametrize("ask", ASK)
+@pytest.mark.parametrize("batch", [1, 2, 5, 64])
+def test_a_layer_that_sees_no_image_has_the_same_factors_whatever_the_batch(batch, ask):
+    faces, model = tiny_faces(4), WithQuery(two_layers(3), ASK[ask])
+    found = kfac(model, faces, generator=generator(), batch=batch)
+    rows = torch.tensor([[1.0, 1, 1], [0, 2, 1]]).double()
+    torch.testing.assert_close(found["query"].inputs, rows.T @ rows / 2)
+    logits = model(pixels_for(model, faces)).logits.detach().requires_grad_()
+    drawn = sampled_targets(logits.detach(), multilabel=True, generator=generator())
+    (delta,) = torch.autograd.grad(task_loss(logits, drawn, reduction="none").sum(), logits)  # of both rows
+    torch.testing.assert_close(found["query"].outputs, 2 * delta.T @ delta / len(faces))
+    torch.testing.assert_close(found["network.network.head"].outputs, delta.T @ delta / len(faces))
 
 
 @pytest.mark.parametrize("multilabel", [True, False])

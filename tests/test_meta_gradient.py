@@ -229,6 +229,27 @@ def test_doubt_alone_does_not_change_soft_average_precision():
     assert (gradient * logits).sum().item() == pytest.approx(0, abs=1e-6) and gradient.any()
 
 
+@pytest.mark.parametrize("level", [0.0, 0.1, -3.3, 1e6])  # some have a standard deviation by rounding
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_a_model_says_the_same_of_all_soft_average_precision_is_that_of_chance(level, dtype):
+    noted = torch.tensor([[1, 0, 0, 1, 0, 0, 0]]).T
+    logits = torch.full((7, 1), level, dtype=dtype)
+    found, gradient = soft_average_precision(logits, noted)
+    assert found.item() == pytest.approx((2 + 1) / (7 + 1))
+    assert gradient.abs().max() < 10 and gradient[noted > 0].min() > 0 > gradient[noted == 0].max()
+    other = torch.arange(7.0)[:, None].to(logits)
+    both, slopes = soft_average_precision(torch.hstack([logits, other]), noted.expand(7, 2))
+    alone, slope = soft_average_precision(other, noted)
+    assert both.item() == pytest.approx((found.item() + alone.item()) / 2)
+    torch.testing.assert_close(slopes, torch.hstack([gradient, slope]) / 2)
+
+
+def test_differences_that_are_zero_when_squared_leave_soft_average_precision_finite():
+    noted = torch.tensor([[1, 0, 0, 1]]).T
+    found, gradient = soft_average_precision(1e-200 * torch.arange(4.0).double()[:, None], noted)
+    assert found.item() == pytest.approx(3 / 5) and gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("objective", ["eq6", "scrub", "held_out"])
 @pytest.mark.parametrize("kind", ["kfac", "pgu"])
 def test_a_preconditioned_step_agrees_with_double_backward(kind, objective):

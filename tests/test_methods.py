@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import make_dataclass, replace
 from functools import cache, partial
 from typing import NamedTuple
@@ -28,7 +29,7 @@ from shui_lib.methods import (
     with_parameters,
 )
 from shui_lib.methods.meta_unlearn import embedding_rows
-from shui_lib.models import FaceModel
+from shui_lib.models import FaceModel, Output
 from shui_lib.objectives import OBJECTIVES, Alignment, alignment_objective
 from shui_lib.preconditioners import layers_of
 from shui_lib.predict import predict, task_loss
@@ -59,12 +60,12 @@ class Forbidden:
         raise AssertionError(f"a method looked at .{name} of data that it did not declare")
 
 
-def parts_of(faces: Faces) -> dict[str, Faces]:
-    """Identities 0 and 1 ask and hand in their first image; 7 and up are validation."""
+def parts_of(faces: Faces, *, people: int = 7) -> dict[str, Faces]:
+    """Identities 0 and 1 of those trained on ask and hand in their first image; who comes after them is validation."""
     who, row = faces.identity, np.arange(len(faces))
     support = np.array([row[who == 0][0], row[who == 1][0]])
-    train = np.setdiff1d(row[who < 7], support)
-    rows = {"support": support, "train": train, "val": row[who >= 7]}
+    train = np.setdiff1d(row[who < people], support)
+    rows = {"support": support, "train": train, "val": row[who >= people]}
     rows |= {"forget": train[who[train] < 2], "retain": train[who[train] >= 2]}
     return {part: faces[rows[part]] for part in PARTS}
 
@@ -78,15 +79,48 @@ def small_method(name: str, variant: str) -> Method:
 
 
 def run(
-    name: str, variant: str, network: str, multilabel: bool, *, images: int = 6
+    name: str, variant: str, network: str, multilabel: bool, *, images: int = 6, people: int = 7
 ) -> tuple[FaceModel, Artefacts, FaceModel]:
     """The model given, what the method prepared, and what it returned; it saw what it declared and no more."""
     method = small_method(name, variant)
-    parts = parts_of(tiny_faces(10, (images, images), size=32, multilabel=multilabel))
+    faces = tiny_faces(people + 3, (images, images), size=32, multilabel=multilabel)
+    parts = parts_of(faces, people=people)
     model = NETWORKS[network](3 if multilabel else 4)
     artefacts = method.prepare(model, only(parts, method.prepares_on), generator=generator())
     given = Given(only(parts, method.needs))
     return model, artefacts, method.unlearn(model, given, artefacts, generator=generator())
+
+
+class Beside(FaceModel):
+    """A ViT with one layer that no image passes, and one whose result nothing depends on."""
+
+    def __init__(self):
+        super().__init__(small_vit(3, size=32).network, 32)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.idle, self.discarded = torch.nn.Linear(2, 3), torch.nn.Linear(32, 5)
+
+    def forward(self, x: torch.Tensor) -> Output:
+        said = super().forward(x)
+        self.discarded(said.features)
+        return said
+
+
+def frozen(pattern: str) -> FaceModel:
+    """A ViT in which parameters with such names are not trained."""
+    model = small_vit(3, size=32)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not re.search(pattern, name))
+    return model
+
+
+STILL = {  # a model, and which of its parameters nothing may move
+    "unused": (Beside, "idle|discarded"),
+    "frozen block": (partial(frozen, r"blocks\.0\."), r"blocks\.0\."),
+    "frozen weights": (partial(frozen, r"blocks\.1\..*weight"), r"blocks\.1\..*weight"),
+    "frozen biases": (partial(frozen, "bias"), "bias"),
+}
+MORE = [{}, {"preconditioner": "pgu"}, {"preconditioner": "kfac", "learned_steps": True}, {"per_sample": True}]
 
 
 class Case(NamedTuple):
@@ -153,6 +187,23 @@ def test_another_model_of_the_same_make_comes_back(case):
     assert said.logits.isfinite().all() and said.features.isfinite().all()
 
 
+@pytest.mark.parametrize("still", STILL)
+@pytest.mark.parametrize(
+    ("name", "variant", "more"),
+    [(*form, more) for form in FORMS for more in MORE if set(more) <= set(settings_of(small_method(*form)))],
+)
+def test_frozen_and_unused_parameters_stay(name, variant, more, still):
+    make, pattern = STILL[still]
+    model, method = make(), replace(small_method(name, variant), **more)
+    parts = parts_of(tiny_faces(10, (6, 6), size=32))
+    artefacts = method.prepare(model, parts, generator=generator())
+    after = method.unlearn(model, Given(parts), artefacts, generator=generator())
+    trained = {key: value.requires_grad for key, value in model.named_parameters()}
+    assert trained == {key: value.requires_grad for key, value in after.named_parameters()}
+    moved = {key for key, value in after.named_parameters() if not torch.equal(value, model.get_parameter(key))}
+    assert moved and not [key for key in moved if re.search(pattern, key)]
+
+
 @contract
 def test_the_generator_says_it_all(case):
     torch.manual_seed(123)
@@ -174,13 +225,20 @@ def test_artefacts_hold_no_images_and_no_rows_of_samples(case):
         assert value.device.type == "cpu" and not value.requires_grad, name
 
 
+GROW_WITH_PEOPLE = {"meta_unlearn": {"identities": (1,), "phi/identities.weight": (1, 0)}}  # rows, for one more
+
+
 @every_form
-def test_artefacts_do_not_grow_with_the_number_of_images(name, variant):
-    sizes = [
-        {key: value.shape for key, value in run(name, variant, "vit", True, images=images)[1].tensors.items()}
-        for images in (5, 10)
-    ]
-    assert sizes[0] == sizes[1]
+def test_artefacts_do_not_grow_with_images_and_with_people_only_where_named(name, variant):
+    def sizes(**of) -> dict[str, np.ndarray]:
+        tensors = run(name, variant, "vit", True, **of)[1].tensors
+        return {key: np.array(value.shape) for key, value in tensors.items()}
+
+    few, more_images, more_people = (sizes(images=i, people=p) for i, p in ((5, 7), (10, 7), (5, 12)))
+    assert few.keys() == more_images.keys() == more_people.keys() >= GROW_WITH_PEOPLE.get(name, {}).keys()
+    for key, size in few.items():
+        assert (more_images[key] == size).all(), key
+        assert (more_people[key] - size == 5 * np.array(GROW_WITH_PEOPLE.get(name, {}).get(key, 0))).all(), key
 
 
 @every_form
@@ -198,10 +256,14 @@ def test_needs_and_prepares_on_are_parts_of_a_request(name, variant):
 
 @every_form
 def test_a_declared_part_that_is_absent_is_named(name, variant):
-    needs = small_method(name, variant).needs
-    for absent in needs:
+    method, (model, artefacts, _) = small_method(name, variant), once(name, variant, "vit", True)
+    parts = parts_of(tiny_faces(10, (6, 6), size=32))
+    for absent in method.needs:
+        given = Given({part: parts[part] for part in method.needs if part != absent})
         with pytest.raises(NotGiven, match=f"no {absent} data was given"):
-            Given({part: tiny_faces() for part in needs if part != absent}).only(needs)
+            given.only(method.needs)
+        with pytest.raises(NotGiven, match=f"no {absent} data was given"):
+            method.unlearn(model, given, artefacts, generator=generator())
 
 
 @every_form

@@ -74,6 +74,7 @@ def test_the_rows_of_a_linear_layer_are_its_tokens():
     rows = input_rows(nn.Linear(5, 4), x)
     assert torch.equal(rows, torch.stack([x[b, t] for b in range(2) for t in range(3)]))
     assert torch.equal(input_rows(nn.Linear(5, 4), x[0]), x[0])
+    assert torch.equal(input_rows(nn.Linear(5, 4), x[0, 0]), x[0, :1])
 
 
 CONVOLUTIONS = {

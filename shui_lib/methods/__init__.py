@@ -6,7 +6,8 @@ A method is a frozen dataclass whose fields are its hyperparameters, with two fu
     unlearn(model, given, artefacts, *, generator) -> FaceModel           when the request comes
 
 `prepare` does not know the request. `unlearn` sees only what `needs` declares; a support-only method works on a
-machine that has never held the data set. Neither changes the model it is given.
+machine that has never held the data set. Neither changes the model it is given. Parameters that are frozen
+(`requires_grad` is False) or that no answer depends on stay as they are.
 """
 
 from __future__ import annotations

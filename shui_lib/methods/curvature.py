@@ -59,9 +59,11 @@ class Curvature:
     batch: int = 64  # images per backward pass
 
     def __post_init__(self) -> None:
-        """ValueError: an unknown loss."""
+        """ValueError: an unknown loss, or no damping."""
         if self.loss not in LOSSES:
             raise ValueError(f"loss={self.loss!r} is unknown: choose {' or '.join(LOSSES)}")
+        if not self.damping > 0:
+            raise ValueError(f"damping={self.damping} cannot be: choose a number above 0")
 
     def prepare(
         self,
@@ -82,7 +84,7 @@ class Curvature:
         return with_parameters(model, {name: value + self.eta * step[name] for name, value in theta.items()})
 
     def gradient(self, model: FaceModel, support: Faces, *, generator: torch.Generator) -> Theta:
-        """∇L(S) by parameter, the mean over photos and their copies; with "unlikelihood", −∇ℓ(S)."""
+        """∇L(S) by trained parameter, the mean over photos and their copies; with "unlikelihood", −∇ℓ(S)."""
         images = support[np.tile(np.arange(len(support)), max(self.copies, 1))]
         leaves = {name: value for name, value in model.named_parameters() if value.requires_grad}
         total = {name: torch.zeros_like(value) for name, value in leaves.items()}
@@ -90,6 +92,7 @@ class Curvature:
         for part in images.batches(self.batch):
             logits = model(pixels_for(model, part, crop=crop, generator=generator)).logits
             loss = LOSSES[self.loss](logits, part.targets.to(logits.device)) * len(part) / len(images)
-            for sum_, g in zip(total.values(), torch.autograd.grad(loss, list(leaves.values())), strict=True):
+            gradient = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+            for sum_, g in zip(total.values(), gradient, strict=True):
                 sum_ += g
         return total

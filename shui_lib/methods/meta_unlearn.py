@@ -39,7 +39,16 @@ def _prepares_on(method: MetaUnlearn) -> tuple[str, ...]:
 @register("meta_unlearn", needs=("support",), prepares_on=_prepares_on, at_request=("steps",))
 @dataclass(frozen=True, kw_only=True)
 class MetaUnlearn:
-    """Settings as in the paper's appendix A; the defaults are for a small ViT trained from scratch."""
+    """Settings as in the paper's appendix A; the defaults are for a small ViT trained from scratch.
+
+    There is no `variant`: `distance="squared"` with `detached=False` is eq. 6 as the paper writes it, "smooth_l1" (its
+    Table 8a says so, too) with `detached=True`, the defaults, is the authors' code.
+
+    Its artefacts list who was trained on: all identity numbers ("identities"), and with "ids" among the inputs a
+    learned row for each person ("phi/identities.weight"), which is found by the number when that person asks. The
+    numbers are pseudonyms, but whoever has the files that give them names knows the persons: the artefacts are personal
+    data, to be kept and deleted as such. Without "ids" the numbers are still listed, but no answer depends on them.
+    """
 
     eta: float = 3e-3  # η, size of the unlearning step
     alpha: float = 1e-3  # α, learning rate of the learned loss
@@ -63,10 +72,12 @@ class MetaUnlearn:
     bf16: bool = False  # on the images to forget and on validation, never on S
 
     def __post_init__(self) -> None:
-        """ValueError: a word that is none of a setting's choices."""
+        """ValueError: a word that is none of a setting's choices, or no damping."""
         for setting, choices in CHOICES.items():
             if getattr(self, setting) not in choices:
                 raise ValueError(f"{setting}={getattr(self, setting)!r} is unknown: choose {' or '.join(choices)}")
+        if not self.damping > 0:
+            raise ValueError(f"damping={self.damping} cannot be: choose a number above 0")
 
     def prepare(
         self,

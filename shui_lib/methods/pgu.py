@@ -132,7 +132,7 @@ class PGU:
             for part in asked.batches(self.batch):
                 logits = model(pixels_for(model, part)).logits
                 loss = self.loss(logits, part.targets.to(logits.device))
-                gradients = torch.autograd.grad(loss, list(weights.values()))
+                gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, materialize_grads=True)
                 for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
                     step = without(gradient.flatten(1), bases[name].to(gradient))
                     weight.data.sub_(rate * step.view_as(weight))
