@@ -15,7 +15,7 @@ import torch
 
 from shui_lib.attack import attack
 from shui_lib.config import preset_named
-from shui_lib.data import Faces, fingerprint, load_faces
+from shui_lib.data import Faces, fingerprint, load_faces, load_strangers
 from shui_lib.machine import device_name, git_commit
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
 from shui_lib.metrics import Scores, UndefinedScore, score, score_name, tug_of_war
@@ -53,7 +53,7 @@ class Experiment:
         device: "cuda", "cpu", …; by default the GPU if there is one.
     Raises:
         FileNotFoundError: the data set is not prepared.
-        ValueError: an unknown preset, or more identities asked for than are eligible.
+        ValueError: an unknown preset, more identities asked for than are eligible, or strangers who are none.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Experiment:
         git_commit()  # of the code that is loaded now, whatever is checked out once a long stage ends
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.faces: Faces = load_faces(self.folder)
+        self._strangers = load_strangers(self.folder.parent / strangers, self.folder) if strangers else None
         generator = torch.Generator().manual_seed(seed)
         self.split: Split = split_identities(self.faces.identity, generator=generator, config=self.config.split)
         self.request: Request = draw_request(
@@ -229,18 +230,10 @@ class Experiment:
         return {
             "members": self.part("forget"),
             "non_members": self.part("val"),
-            **({"strangers": self._stranger_faces()} if self.strangers else {}),
+            **({"strangers": self._strangers} if self.strangers else {}),
             "population": test[torch.randperm(len(test), generator=chosen)[:POPULATION]],
             "trained": retain[torch.randperm(len(retain), generator=chosen)[: POPULATION // 2]],
         }
-
-    def _stranger_faces(self) -> Faces:
-        faces = load_faces(self.folder.parent / self.strangers)
-        if faces.classes != self.faces.classes:
-            raise ValueError(
-                f"the strangers of {self.strangers} have other classes than {self.dataset}: prepare one task"
-            )
-        return faces
 
     def attack(self, model: str) -> dict[str, Measured]:
         """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""

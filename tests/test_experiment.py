@@ -14,6 +14,8 @@ from tiny import prepare_tiny, same_weights
 
 import shui_lib.experiment
 import shui_lib.train
+from data_prep import faces
+from shui_lib.data import load_strangers
 from shui_lib.experiment import QUERIES, Experiment
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.metrics import UndefinedScore, score
@@ -387,7 +389,8 @@ def test_scores_are_those_of_the_images_of_each_split(finished):
 
 
 def test_with_another_number_of_people_all_else_stays(copied):
-    changed = {"strangers": "tiny", "seed": 1, "settings": {"gradient_ascent": {"eta": 0.5}}}
+    prepare_tiny(copied / "data" / "others", seed=7)
+    changed = {"strangers": "others", "seed": 1, "settings": {"gradient_ascent": {"eta": 0.5}}}
     three = experiment(copied, **changed)
     two, again = three.with_n_ids(2), experiment(copied, **changed, n_ids=2)
     same = {name: value for name, value in vars(again).items() if isinstance(value, (str, int, dict, Path))}
@@ -444,7 +447,28 @@ def test_strangers_of_another_task_are_refused(copied):
     about["classes"] = about["classes"][1:]
     (copied / "data" / "others" / "dataset.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match="strangers of others have other classes than tiny"):
-        experiment(copied, strangers="others").queries("original")
+        experiment(copied, strangers="others")
+
+
+def test_strangers_who_are_no_strangers_are_refused(copied):
+    mend = r"of people of tiny too.*python -m data_prep faces --first-identity"
+    with pytest.raises(ValueError, match=f"of tiny are {mend}"):
+        experiment(copied, strangers="tiny")
+    prepare_tiny(copied / "data" / "others", seed=7)
+    images = np.load(copied / "data" / "others" / "images.npy", mmap_mode="r+")
+    images[-1] = experiment(copied).faces.images[0]
+    with pytest.raises(ValueError, match=f"1 images of others are {mend}"):
+        experiment(copied, strangers="others")
+
+
+def test_a_person_rendered_again_is_no_stranger(tmp_path):
+    for name, first, size in (("known", 0, 16), ("larger", 2, 24), ("later", 3, 16)):
+        faces.prepare(tmp_path / name, identities=3, first_identity=first, size=size, fewest=2, most=4)
+    faces.prepare(tmp_path / "seed", identities=3, size=16, seed=1, fewest=2, most=4)
+    for name in ("later", "seed"):
+        assert len(load_strangers(tmp_path / name, tmp_path / "known")) > 0
+    with pytest.raises(ValueError, match="images of larger are of people of known too.*--first-identity 3"):
+        load_strangers(tmp_path / "larger", tmp_path / "known")
 
 
 def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):
