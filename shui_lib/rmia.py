@@ -182,6 +182,19 @@ def resolvable(fpr: float, negatives: int) -> bool:
     return negatives > 0 and fpr >= 1 / negatives
 
 
+def unresolved(curve: Roc, fpr: float, negatives: int) -> str:
+    """Why the curve cannot show a TPR at this FPR, or "" if it can.
+
+    A score is a share of the population. Where members share the highest with more negatives than the FPR allows, the
+    step would read 0 whoever of them ranks first: only a larger population tells them apart.
+    """
+    if not resolvable(fpr, negatives):
+        return f"not resolvable (N₋ = {negatives})"
+    if curve.tpr[1] > 0 and curve.fpr[1] > fpr:
+        return f"not resolvable ({curve.fpr[1] * negatives:.0f} of N₋ = {negatives} tie at the top)"
+    return ""
+
+
 def evaluate(
     positive: ArrayLike,
     negative: ArrayLike,
@@ -209,14 +222,15 @@ def evaluate(
     if not len(positive) or not len(negative) or [*map(len, ids)] != [len(positive), len(negative)]:
         raise ValueError(f"{len(positive)} and {len(negative)} scores of {len(ids[0])} and {len(ids[1])} images")
     level = _levels(positive, negative)
-    values = _measure(_curve(level, np.ones(len(level)), len(positive)), fprs)
+    curve = _curve(level, np.ones(len(level)), len(positive))
+    values = _measure(curve, fprs)
     low, high = _interval(level, ids, fprs, generator, resamples)
     alone = "" if np.isfinite(low[0]) else "no interval from one identity"
     keys = ["auc", *("tpr_at_" + np.format_float_scientific(fpr, trim="-", exp_digits=1) for fpr in fprs)]
     found = {f"{name}_{key}": Estimate(*numbers, alone) for key, *numbers in zip(keys, values, low, high, strict=True)}
     for key, fpr in zip([*found][1:], fprs, strict=True):
-        if not resolvable(fpr, len(negative)):
-            found[key] = Estimate(np.nan, np.nan, np.nan, f"not resolvable (N₋ = {len(negative)})")
+        if reason := unresolved(curve, fpr, len(negative)):
+            found[key] = Estimate(np.nan, np.nan, np.nan, reason)
     return found
 
 
