@@ -22,7 +22,7 @@ from shui_lib.metrics import Scores, UndefinedScore, score, score_name, tug_of_w
 from shui_lib.models import FaceModel, build_model, weights_checksum
 from shui_lib.names import Form, is_trained, reference_of
 from shui_lib.predict import Predictions, predict, query_losses, task_loss
-from shui_lib.results import Measured, make_rows
+from shui_lib.results import CHANGED, Measured, make_rows
 from shui_lib.serve import load_model, unlearn_from
 from shui_lib.settings import form_named, published_for, rehearsed, selected_key, settings_for
 from shui_lib.splits import Request, Split, cross_folds, draw_request, split_identities
@@ -49,7 +49,7 @@ class Experiment:
         from_pool: the request is made of tuning-pool identities, to choose settings; its scores are never reported.
         strangers: another prepared data set of the same kind, whose people are more non-members for the attack.
         settings: per method ("pgu", "pgu:one-shui", as `shui_lib.names` writes them), settings that replace the
-            selected ones.
+            selected ones; result rows note those that differ.
         device: "cuda", "cpu", …; by default the GPU if there is one.
     Raises:
         FileNotFoundError: the data set is not prepared.
@@ -403,7 +403,7 @@ class Experiment:
         measured = stage.lineage["measured"]
         form = form_named(model)
         about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
-        about["note"] = "" if is_trained(model) or form.published else self._borrowed(form)
+        about["note"] = "" if is_trained(model) else self._changed(form) or self._borrowed(form)
         return make_rows(values, self.about(form) | about | {"config": stage.key})
 
     def about(self, form: Form) -> dict[str, object]:
@@ -420,8 +420,16 @@ class Experiment:
             "git": git_commit(),
         }
 
+    def _changed(self, form: Form) -> str:
+        """A note on settings that this experiment was given and that differ from the form's own, or ""."""
+        ours, own = (settings_of(e.method(form.name)) for e in (self, self.with_settings({})))
+        changed = ", ".join(f"{name}={value}" for name, value in ours.items() if value != own[name])
+        return f"{CHANGED}: {changed}" if changed else ""
+
     def _borrowed(self, form: Form) -> str:
-        """A note on settings that were not selected for this very setting, or ""."""
+        """A note on settings that were not selected for this very setting, or ""; published ones never are."""
+        if form.published:
+            return ""
         mine = f"{self.preset}/{self.dataset}/{self.n_ids}"
         source = selected_key(form.name, preset=self.preset, dataset=self.dataset, n_ids=self.n_ids)
         if source == mine:

@@ -226,6 +226,20 @@ def test_rows_say_where_settings_were_selected(finished, monkeypatch):
     assert one.rows("gradient_ascent")["note"].unique().tolist() == ["settings not selected"]
 
 
+def test_rows_of_changed_settings_say_so(finished):
+    one = experiment(finished)
+    eta, tuned = one.method("gradient_ascent").eta, one.rows("gradient_ascent")["note"]
+    for same in ({"ssd": {"alpha": 7.0}}, {"gradient_ascent": {"eta": eta}}):
+        assert one.with_settings(same).rows("gradient_ascent")["note"].equals(tuned)
+    changes = {"gradient_ascent": {"eta": 2 * eta}, "ssd:published": {"alpha": 7.0}}
+    notes = one.with_settings(changes).rows("original", "gradient_ascent", "ssd:published").groupby("method")["note"]
+    assert notes.unique().map(list).to_dict() == {
+        "original": [""],
+        "gradient_ascent": [f"settings changed: eta={2 * eta}"],
+        "ssd": ["settings changed: alpha=7.0"],
+    }
+
+
 def test_a_method_without_a_variant_is_its_default_form(finished):
     one = experiment(finished)
     assert one.method("ssd") == one.method("ssd:one-shui")
