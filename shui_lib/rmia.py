@@ -138,7 +138,7 @@ def one_shui(positive: Signals, negative: Signals, population: Signals) -> OneSh
         shares = _paired_share(ratio_x, ratio_z, np.array(ONE_SHUI_GAMMAS), strict=True)
         for gamma, score in zip(ONE_SHUI_GAMMAS, -shares, strict=True):
             curve = roc(score[:n], score[n:])
-            tries.append(OneShui(score[:n], score[n:], gamma, a, auc(curve), float(np.interp(1e-4, *curve))))
+            tries.append(OneShui(score[:n], score[n:], gamma, a, auc(curve), tpr_between(curve, 1e-4)))
     return max(tries, key=lambda one: one.tpr)
 
 
@@ -175,6 +175,14 @@ def auc(curve: Roc) -> float:
 def tpr_at(curve: Roc, fpr: float) -> float:
     """TPR as a step of the ROC: that of its last point with FPR ≤ fpr; fractions."""
     return float(curve.tpr[np.searchsorted(curve.fpr, fpr, side="right") - 1])
+
+
+def tpr_between(curve: Roc, fpr: float) -> float:
+    """TPR on the straight line between the points around an FPR, as the authors read it; fractions.
+
+    It is a number even where nothing can be resolved: for comparison with their tables.
+    """
+    return float(np.interp(fpr, *curve))
 
 
 def resolvable(fpr: float, negatives: int) -> bool:
