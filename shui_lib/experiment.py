@@ -16,7 +16,7 @@ import torch
 from shui_lib.attack import attack
 from shui_lib.config import preset_named
 from shui_lib.data import Faces, fingerprint, load_faces, load_strangers
-from shui_lib.machine import device_name, git_commit
+from shui_lib.machine import device_name, git_commit, with_peak
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
 from shui_lib.metrics import Scores, UndefinedScore, score, score_name, tug_of_war
 from shui_lib.models import FaceModel, build_model, weights_checksum
@@ -269,7 +269,7 @@ class Experiment:
             facts["folds"] = FOLDS
         seed = self.seed + OTHER_SEED if which == "retrained_again" else self.seed
 
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             outputs, size = len(self.faces.classes), self.faces.size
             model = build_model(self.config.model, n_outputs=outputs, image_size=size, seed=seed).to(self.device)
             train, val = self._training_data(which), self.part("val")
@@ -277,7 +277,6 @@ class Experiment:
             model, history = fit(model, train, val, self.config.train, seed=seed, checkpoint=checkpoint)
             save_tensors(folder / "model.safetensors", model.state_dict())
             save_frame(folder / "history.csv", history)
-            return self._measured()
 
         return self._load_or_compute(which, json.loads(json.dumps(facts)), compute)
 
@@ -295,19 +294,18 @@ class Experiment:
         parents = {"original": self._trained(form.base), "prepared": self._prepared(name)}
         facts = {"method": form.method, "settings": settings_of(method), "seed": self.seed}
         facts = json.loads(json.dumps(facts))
-        return self._load_or_compute(f"{form.method}-artefacts", facts, lambda _: self._measured(), parents=parents)
+        return self._load_or_compute(f"{form.method}-artefacts", facts, lambda _: None, parents=parents)
 
     def _prepared(self, name: str) -> Stage:
         form, method = form_named(name), self.method(name)
 
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             data = {part: self._preparing_data(form.base, part) for part in method.prepares_on}
             generator = torch.Generator().manual_seed(self.seed)
             checkpoint = folder / "preparing.checkpoint"
             prepared = method.prepare(self.model(form.base), data, generator=generator, checkpoint=checkpoint)
             save_tensors(folder / "artefacts.safetensors", prepared.tensors)
             save_frame(folder / "history.csv", prepared.history)
-            return self._measured()
 
         facts = {"method": form.method, "settings": preparing_settings_of(method), "seed": self.seed}
         facts, parents = json.loads(json.dumps(facts)), {"original": self._trained(form.base)}
@@ -332,27 +330,24 @@ class Experiment:
         form = form_named(name)
         parents = {"original": self._trained(form.base), "artefacts": self._artefacts(name)}
 
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             given = Given({part: self.part(part) for part in self.method(name).needs})
             model = unlearn_from(parents["artefacts"].folder, given, seed=self.seed, device=self.device)
             save_tensors(folder / "model.safetensors", model.state_dict())
-            return self._measured()
 
         facts = {"n_ids": self.n_ids, "seed": self.seed}
         return self._load_or_compute(form.method, facts, compute, parents=parents)
 
     def _predicted(self, name: str) -> Stage:
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             said = predict(self.model(name), self.faces, bf16=self.config.train.bf16)
             save_tensors(folder / "predictions.safetensors", said._asdict())
-            return self._measured()
 
         return self._load_or_compute("predictions", {}, compute, parents={"model": self.stage(name)})
 
     def _queried(self, name: str) -> Stage:
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             save_tensors(folder / "queries.safetensors", self._asked(self.model(name)))
-            return self._measured()
 
         facts = {"n_ids": self.n_ids, "seed": self.seed, "queries": QUERIES, "population": POPULATION}
         facts["population_queries"] = POPULATION_QUERIES
@@ -377,16 +372,20 @@ class Experiment:
     def _weights(self) -> str:
         return weights_checksum(self.config.model)
 
-    def _load_or_compute(self, *what: object, parents: Mapping[str, Stage] | None = None) -> Stage:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        return load_or_compute(self.runs, *what, parents=parents)
+    def _load_or_compute(
+        self,
+        kind: str,
+        facts: Mapping[str, object],
+        compute: Callable[[Path], None],
+        *,
+        parents: Mapping[str, Stage] | None = None,
+    ) -> Stage:
+        def measured(folder: Path) -> dict[str, object]:
+            _, peak = with_peak(lambda: compute(folder), self.device)
+            about = {"device": device_name(self.device), "git": git_commit(), "torch": torch.__version__}
+            return about if peak is None else about | {"peak_mib": round(peak, 1)}
 
-    def _measured(self) -> dict[str, object]:
-        measured = {"device": device_name(self.device), "git": git_commit(), "torch": torch.__version__}
-        if self.device.type == "cuda":
-            measured["peak_mib"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
-        return measured
+        return load_or_compute(self.runs, kind, facts, measured, parents=parents)
 
     # Rows -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import shui_lib.train
 from data_prep import faces
 from shui_lib.data import load_strangers
 from shui_lib.experiment import QUERIES, Experiment
+from shui_lib.machine import with_peak
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.metrics import UndefinedScore, score
 from shui_lib.names import parse
@@ -283,6 +284,7 @@ def test_training_killed_in_the_middle_goes_on_from_its_partial_folder(finished,
 
 
 def test_lineage_leads_from_predictions_back_to_the_data(finished):
+    known = with_peak(lambda: None, torch.device("cpu"))[1] is not None
     runs = finished / "runs" / "tiny"
     for folder in runs.iterdir():
         stage = open_stage(folder)
@@ -292,6 +294,7 @@ def test_lineage_leads_from_predictions_back_to_the_data(finished):
         files = {path.name: checksum(path) for path in folder.iterdir() if path.name != "lineage.json"}
         assert stage.lineage["files"] == files
         assert stage.lineage["measured"]["seconds"] >= 0
+        assert ("peak_mib" in stage.lineage["measured"]) == known
         if not parents:
             assert {"fingerprint", "seed", "model", "train", "split"} <= stage.lineage["facts"].keys()
 
