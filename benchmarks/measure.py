@@ -7,14 +7,15 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from shui_lib.machine import with_peak
+
 Row = dict[str, object]
 
 
@@ -33,12 +34,15 @@ class Measured(NamedTuple):
 def measured(run: Callable[[], Any], *, device: torch.device | str = "cpu") -> Measured:
     """Call `run` and say what it costs.
 
-    On a CPU seconds are those of the process (others may use the machine) and memory is the peak of its resident set
-    above the level just before, which Linux alone tells. On a GPU seconds are those of the clock, and memory is what
-    torch allocated there.
+    On a CPU seconds are those of the process (others may use the machine), on a GPU those of the clock. Memory is that
+    of `with_peak`, after all that was freed has been given back.
     """
     device = torch.device(device)
-    return (_on_gpu if device.type == "cuda" else _on_cpu)(run, device)
+    gc.collect()
+    _give_memory_back()
+    timed = partial(_timed_on_gpu, device) if device.type == "cuda" else _timed
+    (result, seconds), mib = with_peak(lambda: timed(run), device)
+    return Measured(result, seconds, mib)
 
 
 def measured_in_turn(*ways: Callable[[], Any], device: torch.device | str = "cpu", repeats: int = 3) -> list[Measured]:
@@ -101,24 +105,12 @@ def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.process_time() - began
 
 
-def _on_cpu(run: Callable[[], Any], _: torch.device) -> Measured:
-    gc.collect()
-    _give_memory_back()
-    level = _resident("VmRSS")
-    known = level is not None and _reset_peak()
-    result, seconds = _timed(run)
-    return Measured(result, seconds, _resident("VmHWM") - level if known else None)
-
-
-def _on_gpu(run: Callable[[], Any], device: torch.device) -> Measured:
-    gc.collect()
+def _timed_on_gpu(device: torch.device, run: Callable[[], Any]) -> tuple[Any, float]:
     torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    level, began = torch.cuda.memory_allocated(device), time.perf_counter()
+    began = time.perf_counter()
     result = run()
     torch.cuda.synchronize(device)
-    seconds = time.perf_counter() - began
-    return Measured(result, seconds, (torch.cuda.max_memory_allocated(device) - level) / 2**20)
+    return result, time.perf_counter() - began
 
 
 def _give_memory_back() -> None:
@@ -126,19 +118,3 @@ def _give_memory_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
     if trim:
         trim(0)
-
-
-def _resident(line: str) -> float | None:
-    """VmRSS (now) or VmHWM (highest since the last reset) in MiB; None where there is no /proc."""
-    if not STATUS.exists():
-        return None
-    found = (text.split()[1] for text in STATUS.read_text().splitlines() if text.startswith(line))
-    return int(next(found)) / 1024
-
-
-def _reset_peak() -> bool:
-    try:
-        RESET.write_text("5")
-    except OSError:  # some containers forbid it
-        return False
-    return True

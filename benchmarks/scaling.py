@@ -27,12 +27,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 
 from data_prep import celeba
 from shui_lib import analyses, figures
 from shui_lib.config import PRESETS, ModelConfig
 from shui_lib.experiment import Experiment
+from shui_lib.machine import RESET, resident, with_peak
 from shui_lib.methods import REGISTRY
 from shui_lib.store import save_figure, save_frame
 
@@ -150,19 +152,12 @@ def rehearse(where: Path, share: int) -> pd.DataFrame:
     lines, idle = [], resident("VmRSS")
     for name, work in Rehearsal(where).stages():
         gc.collect()
-        Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark of memory
-        began, disk = time.process_time(), used(where)
-        work()
-        cost = {"seconds": time.process_time() - began, "peak_mib": resident("VmHWM") - idle}
+        held, began, disk = resident("VmRSS") - idle, time.process_time(), used(where)
+        _, grown = with_peak(work, torch.device("cpu"))
+        cost = {"seconds": time.process_time() - began, "peak_mib": held + grown}
         lines.append({**about, "stage": name, **cost, "disk_mib": used(where) - disk})
         print(f"{about['images']:>8,} {name:28s}", *(f"{v:>9.2f}" for v in list(lines[-1].values())[4:]), flush=True)
     return pd.DataFrame(lines).round(3)
-
-
-def resident(what: str) -> float:
-    """Memory of this process in MiB: VmRSS now, VmHWM the most so far."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
 def used(where: Path) -> float:
@@ -238,7 +233,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shares", type=int, nargs="+", default=SHARES, help="one person of so many")
     parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)  # how `one_size` calls
     args = parser.parse_args(argv)
-    if not Path("/proc/self/clear_refs").exists():
+    if not RESET.exists():
         sys.exit("the highest mark of memory is read from /proc: run this on Linux")
     if args.within:
         save_frame(args.within / "table.csv", rehearse(args.within, *args.shares))

@@ -23,6 +23,7 @@ include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/gpu.md",
     "docs/results.md",
     "docs/speed.md",
     "notebooks/*.ipynb",
@@ -44,6 +45,7 @@ PAGES = """
 
 notebooks/*
 docs/results
+docs/gpu
 CONTRIBUTING
 docs/speed
 CHANGELOG

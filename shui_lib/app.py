@@ -19,7 +19,8 @@ from pathlib import Path
 
 import nbformat
 
-from shui_lib.workbook import NOTEBOOKS, ROOT, run_notebook, typed
+from shui_lib.arguments import typed
+from shui_lib.workbook import NOTEBOOKS, ROOT, run_notebook
 
 CHAPTER = NOTEBOOKS / "11_explorer.ipynb"
 TITLE = "Forgetting a person from one photo"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ast
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,3 +19,22 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
+
+
+def typed(words: Sequence[str]) -> dict[str, object]:
+    """`["N_IDS=20", "DATASET=celebahq"]` to {"n_ids": 20, "dataset": "celebahq"}; empty values are left out.
+
+    Raises:
+        ValueError: a word without "=".
+    """
+    parameters: dict[str, object] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r} is no parameter: write NAME=VALUE, N_IDS=20 for instance")
+        if value:
+            try:
+                parameters[name.lower()] = ast.literal_eval(value)
+            except (ValueError, SyntaxError):
+                parameters[name.lower()] = value
+    return parameters

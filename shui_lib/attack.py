@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from shui_lib.rmia import Estimate, Signals, evaluate, likelihood, loss_scores, one_shui, scores
+from shui_lib.rmia import Estimate, Signals, evaluate, likelihood, loss_scores, one_shui, roc, scores, tpr_between
 
 # Images in the authors' population, at most: the votes on it cost members and non-members times these. All of the
 # workbook's own data sets have fewer.
@@ -22,17 +22,20 @@ def attack(
 ) -> dict[str, Estimate]:
     """RMIA as published (rmia_…), as the authors ran it (rmia_one_shui_…), and the loss threshold (loss_…); fractions.
 
+    Of the authors' form also the TPR between steps of the ROC, which is what their tables hold, without an interval.
+
     Args:
         target, reference: losses (Q, N) in nats of both models, for `members` (D_f), `non_members`, `population`
             (non-members apart from those) and `trained` (a sample of D_r, which the authors' population holds).
         identity: (N,) of members and of non-members.
     """
     ids = {"positive_ids": identity["members"], "negative_ids": identity["non_members"]}
-    found = {}
-    for name, (positive, negative) in attack_scores(target, reference).items():
+    found, every = {}, attack_scores(target, reference)
+    for name, (positive, negative) in every.items():
         generator = np.random.default_rng(seed)  # the same identities are drawn for every attack
         found |= evaluate(positive, negative, **ids, generator=generator, name=name)
-    return found
+    between = tpr_between(roc(*every["rmia_one_shui"]), 1e-4)
+    return found | {"rmia_one_shui_interpolated_tpr_at_1e-4": Estimate(between, np.nan, np.nan, "interpolated")}
 
 
 def attack_scores(

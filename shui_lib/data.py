@@ -107,6 +107,36 @@ def load_faces(folder: Path | str) -> Faces:
     return Faces(images, np.arange(len(index)), identity, torch.tensor(values), classes, about["name"])
 
 
+def load_strangers(folder: Path | str, known: Path | str) -> Faces:
+    """Open a prepared data set, as `load_faces`, whose people are to be none of those in the data set `known`.
+
+    Every image of both is hashed. Where both have the same name and seed, one image name stands for one photo at any
+    size, so those are compared too. Other photos of the same people cannot be noticed.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_faces`; it has other classes, or images of people of `known`.
+    """
+    folder, known = Path(folder), Path(known)
+    strangers, faces = load_faces(folder), load_faces(known)
+    if strangers.classes != faces.classes:
+        raise ValueError(f"the strangers of {folder.name} have other classes than {known.name}: prepare one task")
+    mine, theirs = _marks(strangers, folder), _marks(faces, known)
+    if shared := max(len(a & b) for a, b in zip(mine, theirs, strict=True)):
+        raise ValueError(
+            f"{shared} images of {folder.name} are of people of {known.name} too, who are no strangers: prepare others "
+            f"(`python -m data_prep faces --first-identity {faces.identity.max() + 1} --out {folder}` renders some)"
+        )
+    return strangers
+
+
+def _marks(faces: Faces, folder: Path) -> tuple[set[bytes], set[tuple]]:
+    """What tells images apart: hashes of their pixels; and their names, with the data set's own name and its seed."""
+    about = json.loads((folder / "dataset.json").read_text())
+    names = pd.read_csv(folder / "index.csv", usecols=["image"])["image"]
+    pixels = {hashlib.sha256(image).digest() for image in faces.images}
+    return pixels, {(about["name"], about["options"].get("seed"), name) for name in names}
+
+
 def fingerprint(folder: Path | str) -> str:
     """Sixteen hexadecimal digits that change when the data set does; dataset.json holds the images' checksum."""
     digest = hashlib.sha256()

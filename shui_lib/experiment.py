@@ -15,14 +15,14 @@ import torch
 
 from shui_lib.attack import attack
 from shui_lib.config import preset_named
-from shui_lib.data import Faces, fingerprint, load_faces
-from shui_lib.machine import device_name, git_commit
+from shui_lib.data import Faces, fingerprint, load_faces, load_strangers
+from shui_lib.machine import device_name, git_commit, with_peak
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
 from shui_lib.metrics import Scores, UndefinedScore, score, score_name, tug_of_war
 from shui_lib.models import FaceModel, build_model, weights_checksum
 from shui_lib.names import Form, is_trained, reference_of
 from shui_lib.predict import Predictions, predict, query_losses, task_loss
-from shui_lib.results import Measured, make_rows
+from shui_lib.results import CHANGED, Measured, make_rows
 from shui_lib.serve import load_model, unlearn_from
 from shui_lib.settings import form_named, published_for, rehearsed, selected_key, settings_for
 from shui_lib.splits import Request, Split, cross_folds, draw_request, split_identities
@@ -49,11 +49,11 @@ class Experiment:
         from_pool: the request is made of tuning-pool identities, to choose settings; its scores are never reported.
         strangers: another prepared data set of the same kind, whose people are more non-members for the attack.
         settings: per method ("pgu", "pgu:one-shui", as `shui_lib.names` writes them), settings that replace the
-            selected ones.
+            selected ones; result rows note those that differ.
         device: "cuda", "cpu", …; by default the GPU if there is one.
     Raises:
         FileNotFoundError: the data set is not prepared.
-        ValueError: an unknown preset, or more identities asked for than are eligible.
+        ValueError: an unknown preset, more identities asked for than are eligible, or strangers who are none.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Experiment:
         git_commit()  # of the code that is loaded now, whatever is checked out once a long stage ends
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.faces: Faces = load_faces(self.folder)
+        self._strangers = load_strangers(self.folder.parent / strangers, self.folder) if strangers else None
         generator = torch.Generator().manual_seed(seed)
         self.split: Split = split_identities(self.faces.identity, generator=generator, config=self.config.split)
         self.request: Request = draw_request(
@@ -229,18 +230,10 @@ class Experiment:
         return {
             "members": self.part("forget"),
             "non_members": self.part("val"),
-            **({"strangers": self._stranger_faces()} if self.strangers else {}),
+            **({"strangers": self._strangers} if self.strangers else {}),
             "population": test[torch.randperm(len(test), generator=chosen)[:POPULATION]],
             "trained": retain[torch.randperm(len(retain), generator=chosen)[: POPULATION // 2]],
         }
-
-    def _stranger_faces(self) -> Faces:
-        faces = load_faces(self.folder.parent / self.strangers)
-        if faces.classes != self.faces.classes:
-            raise ValueError(
-                f"the strangers of {self.strangers} have other classes than {self.dataset}: prepare one task"
-            )
-        return faces
 
     def attack(self, model: str) -> dict[str, Measured]:
         """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""
@@ -276,7 +269,7 @@ class Experiment:
             facts["folds"] = FOLDS
         seed = self.seed + OTHER_SEED if which == "retrained_again" else self.seed
 
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             outputs, size = len(self.faces.classes), self.faces.size
             model = build_model(self.config.model, n_outputs=outputs, image_size=size, seed=seed).to(self.device)
             train, val = self._training_data(which), self.part("val")
@@ -284,7 +277,6 @@ class Experiment:
             model, history = fit(model, train, val, self.config.train, seed=seed, checkpoint=checkpoint)
             save_tensors(folder / "model.safetensors", model.state_dict())
             save_frame(folder / "history.csv", history)
-            return self._measured()
 
         return self._load_or_compute(which, json.loads(json.dumps(facts)), compute)
 
@@ -302,19 +294,18 @@ class Experiment:
         parents = {"original": self._trained(form.base), "prepared": self._prepared(name)}
         facts = {"method": form.method, "settings": settings_of(method), "seed": self.seed}
         facts = json.loads(json.dumps(facts))
-        return self._load_or_compute(f"{form.method}-artefacts", facts, lambda _: self._measured(), parents=parents)
+        return self._load_or_compute(f"{form.method}-artefacts", facts, lambda _: None, parents=parents)
 
     def _prepared(self, name: str) -> Stage:
         form, method = form_named(name), self.method(name)
 
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             data = {part: self._preparing_data(form.base, part) for part in method.prepares_on}
             generator = torch.Generator().manual_seed(self.seed)
             checkpoint = folder / "preparing.checkpoint"
             prepared = method.prepare(self.model(form.base), data, generator=generator, checkpoint=checkpoint)
             save_tensors(folder / "artefacts.safetensors", prepared.tensors)
             save_frame(folder / "history.csv", prepared.history)
-            return self._measured()
 
         facts = {"method": form.method, "settings": preparing_settings_of(method), "seed": self.seed}
         facts, parents = json.loads(json.dumps(facts)), {"original": self._trained(form.base)}
@@ -339,27 +330,24 @@ class Experiment:
         form = form_named(name)
         parents = {"original": self._trained(form.base), "artefacts": self._artefacts(name)}
 
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             given = Given({part: self.part(part) for part in self.method(name).needs})
             model = unlearn_from(parents["artefacts"].folder, given, seed=self.seed, device=self.device)
             save_tensors(folder / "model.safetensors", model.state_dict())
-            return self._measured()
 
         facts = {"n_ids": self.n_ids, "seed": self.seed}
         return self._load_or_compute(form.method, facts, compute, parents=parents)
 
     def _predicted(self, name: str) -> Stage:
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             said = predict(self.model(name), self.faces, bf16=self.config.train.bf16)
             save_tensors(folder / "predictions.safetensors", said._asdict())
-            return self._measured()
 
         return self._load_or_compute("predictions", {}, compute, parents={"model": self.stage(name)})
 
     def _queried(self, name: str) -> Stage:
-        def compute(folder: Path) -> dict[str, object]:
+        def compute(folder: Path) -> None:
             save_tensors(folder / "queries.safetensors", self._asked(self.model(name)))
-            return self._measured()
 
         facts = {"n_ids": self.n_ids, "seed": self.seed, "queries": QUERIES, "population": POPULATION}
         facts["population_queries"] = POPULATION_QUERIES
@@ -384,16 +372,20 @@ class Experiment:
     def _weights(self) -> str:
         return weights_checksum(self.config.model)
 
-    def _load_or_compute(self, *what: object, parents: Mapping[str, Stage] | None = None) -> Stage:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        return load_or_compute(self.runs, *what, parents=parents)
+    def _load_or_compute(
+        self,
+        kind: str,
+        facts: Mapping[str, object],
+        compute: Callable[[Path], None],
+        *,
+        parents: Mapping[str, Stage] | None = None,
+    ) -> Stage:
+        def measured(folder: Path) -> dict[str, object]:
+            _, peak = with_peak(lambda: compute(folder), self.device)
+            about = {"device": device_name(self.device), "git": git_commit(), "torch": torch.__version__}
+            return about if peak is None else about | {"peak_mib": round(peak, 1)}
 
-    def _measured(self) -> dict[str, object]:
-        measured = {"device": device_name(self.device), "git": git_commit(), "torch": torch.__version__}
-        if self.device.type == "cuda":
-            measured["peak_mib"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
-        return measured
+        return load_or_compute(self.runs, kind, facts, measured, parents=parents)
 
     # Rows -----------------------------------------------------------------------------------------------------
 
@@ -410,7 +402,7 @@ class Experiment:
         measured = stage.lineage["measured"]
         form = form_named(model)
         about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
-        about["note"] = "" if is_trained(model) or form.published else self._borrowed(form)
+        about["note"] = "" if is_trained(model) else self._changed(form) or self._borrowed(form)
         return make_rows(values, self.about(form) | about | {"config": stage.key})
 
     def about(self, form: Form) -> dict[str, object]:
@@ -427,8 +419,16 @@ class Experiment:
             "git": git_commit(),
         }
 
+    def _changed(self, form: Form) -> str:
+        """A note on settings that this experiment was given and that differ from the form's own, or ""."""
+        ours, own = (settings_of(e.method(form.name)) for e in (self, self.with_settings({})))
+        changed = ", ".join(f"{name}={value}" for name, value in ours.items() if value != own[name])
+        return f"{CHANGED}: {changed}" if changed else ""
+
     def _borrowed(self, form: Form) -> str:
-        """A note on settings that were not selected for this very setting, or ""."""
+        """A note on settings that were not selected for this very setting, or ""; published ones never are."""
+        if form.published:
+            return ""
         mine = f"{self.preset}/{self.dataset}/{self.n_ids}"
         source = selected_key(form.name, preset=self.preset, dataset=self.dataset, n_ids=self.n_ids)
         if source == mine:

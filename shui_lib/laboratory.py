@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from shui_lib.figures import plot_laboratory
 from shui_lib.progress import mode
-from shui_lib.rmia import GAMMA, A, Signals, auc, resolvable, roc, scores, tpr_at
+from shui_lib.rmia import GAMMA, A, Signals, auc, roc, scores, tpr_at, unresolved
 
 
 class Measured(NamedTuple):
@@ -54,12 +54,12 @@ def measure(
             raise ValueError(f"{count} negatives asked for: there are 1 to {len(others)}")
         others = others[np.sort(np.random.default_rng(seed).permutation(len(others))[:count])]
         curve = roc(members, others)
-        readable = resolvable(fpr, count)
+        reason = unresolved(curve, fpr, count)
         readings[form] = {
             "auc": 100 * auc(curve),
-            "tpr": 100 * tpr_at(curve, fpr) if readable else np.nan,
+            "tpr": np.nan if reason else 100 * tpr_at(curve, fpr),
             "tied": 100 * np.mean(np.concatenate([members, others]) == 0),
-            "reason": "" if readable else f"TPR not resolvable (N₋ = {count})",
+            "reason": f"TPR {reason}" if reason else "",
         }
         curves.append(pd.DataFrame({"form": form, **curve._asdict()}))
         group = np.repeat(["member", "non-member"], [len(members), count])

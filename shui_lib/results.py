@@ -14,6 +14,7 @@ from shui_lib.store import locked, save_frame
 
 KEY = ["dataset", "preset", "model", "n_ids", "seed", "method", "variant", "step", "split", "metric"]
 COLUMNS = [*KEY, "value", "low", "high", "seconds", "peak_mib", "device", "git", "config", "note"]
+CHANGED = "settings changed"  # how the note of rows begins whose settings are not their form's own
 SPLITS = ("retain", "forget", "test", "val", "support", "all")
 
 
@@ -79,9 +80,16 @@ def record(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Add rows to a file, however many processes do; a row whose key is there already is replaced. Returns all rows.
 
     Numbers are rounded to six decimals.
+
+    Raises:
+        ValueError: as `check_rows`; or rows of changed settings would stand for the form's own.
     """
     path = Path(path)
     check_rows(rows)
+    changed = rows[rows["note"].str.startswith(CHANGED) & ~rows["variant"].str.contains("=")]
+    if len(changed):
+        form, note = form_of(changed).iloc[0], changed["note"].iloc[0].partition("; ")[0]
+        raise ValueError(f"{path}: rows of {form} have {note}: say so in `variant` too, as ablations do (eta=0.1)")
     with locked(path):
         if path.is_file():
             rows = pd.concat([read_rows(path), rows]).drop_duplicates(KEY, keep="last")

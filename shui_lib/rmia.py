@@ -138,7 +138,7 @@ def one_shui(positive: Signals, negative: Signals, population: Signals) -> OneSh
         shares = _paired_share(ratio_x, ratio_z, np.array(ONE_SHUI_GAMMAS), strict=True)
         for gamma, score in zip(ONE_SHUI_GAMMAS, -shares, strict=True):
             curve = roc(score[:n], score[n:])
-            tries.append(OneShui(score[:n], score[n:], gamma, a, auc(curve), float(np.interp(1e-4, *curve))))
+            tries.append(OneShui(score[:n], score[n:], gamma, a, auc(curve), tpr_between(curve, 1e-4)))
     return max(tries, key=lambda one: one.tpr)
 
 
@@ -177,9 +177,30 @@ def tpr_at(curve: Roc, fpr: float) -> float:
     return float(curve.tpr[np.searchsorted(curve.fpr, fpr, side="right") - 1])
 
 
+def tpr_between(curve: Roc, fpr: float) -> float:
+    """TPR on the straight line between the points around an FPR, as the authors read it; fractions.
+
+    It is a number even where nothing can be resolved: for comparison with their tables.
+    """
+    return float(np.interp(fpr, *curve))
+
+
 def resolvable(fpr: float, negatives: int) -> bool:
     """Can so many negatives show this FPR? The smallest that is not zero is 1/N₋."""
     return negatives > 0 and fpr >= 1 / negatives
+
+
+def unresolved(curve: Roc, fpr: float, negatives: int) -> str:
+    """Why the curve cannot show a TPR at this FPR, or "" if it can.
+
+    A score is a share of the population. Where members share the highest with more negatives than the FPR allows, the
+    step would read 0 whoever of them ranks first: only a larger population tells them apart.
+    """
+    if not resolvable(fpr, negatives):
+        return f"not resolvable (N₋ = {negatives})"
+    if curve.tpr[1] > 0 and curve.fpr[1] > fpr:
+        return f"not resolvable ({curve.fpr[1] * negatives:.0f} of N₋ = {negatives} tie at the top)"
+    return ""
 
 
 def evaluate(
@@ -209,14 +230,15 @@ def evaluate(
     if not len(positive) or not len(negative) or [*map(len, ids)] != [len(positive), len(negative)]:
         raise ValueError(f"{len(positive)} and {len(negative)} scores of {len(ids[0])} and {len(ids[1])} images")
     level = _levels(positive, negative)
-    values = _measure(_curve(level, np.ones(len(level)), len(positive)), fprs)
+    curve = _curve(level, np.ones(len(level)), len(positive))
+    values = _measure(curve, fprs)
     low, high = _interval(level, ids, fprs, generator, resamples)
     alone = "" if np.isfinite(low[0]) else "no interval from one identity"
     keys = ["auc", *("tpr_at_" + np.format_float_scientific(fpr, trim="-", exp_digits=1) for fpr in fprs)]
     found = {f"{name}_{key}": Estimate(*numbers, alone) for key, *numbers in zip(keys, values, low, high, strict=True)}
     for key, fpr in zip([*found][1:], fprs, strict=True):
-        if not resolvable(fpr, len(negative)):
-            found[key] = Estimate(np.nan, np.nan, np.nan, f"not resolvable (N₋ = {len(negative)})")
+        if reason := unresolved(curve, fpr, len(negative)):
+            found[key] = Estimate(np.nan, np.nan, np.nan, reason)
     return found
 
 

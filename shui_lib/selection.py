@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from shui_lib.arguments import typed
 from shui_lib.experiment import Experiment
 from shui_lib.meta_loss import INPUTS
 from shui_lib.methods import Given
@@ -34,7 +35,6 @@ from shui_lib.serve import unlearn_from
 from shui_lib.settings import rehearsed
 from shui_lib.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
 from shui_lib.store import locked, save_frame, save_json
-from shui_lib.workbook import typed
 
 KEY = ["preset", "dataset", "n_ids", "form"]  # of a search
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …

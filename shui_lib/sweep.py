@@ -20,12 +20,13 @@ from pathlib import Path
 import pandas as pd
 from papermill.inspection import inspect_notebook
 
+from shui_lib.arguments import typed
 from shui_lib.cluster import client_for, outcomes
 from shui_lib.cost import estimate, kind_of, measured
 from shui_lib.progress import progress
 from shui_lib.results import KEY, read_rows, record
 from shui_lib.run import DATA, Places, Run, done, execute, short_hash
-from shui_lib.workbook import NOTEBOOKS, ROOT, typed
+from shui_lib.workbook import NOTEBOOKS, ROOT
 
 WITH_ROWS = NOTEBOOKS / "05_membership_inference.ipynb"  # scores and attack of whatever `forms` names
 PEOPLE = [NOTEBOOKS / f"{name}.ipynb" for name in ("07_support_distance", "08_retain_proximity")]

@@ -7,7 +7,6 @@ python -m shui_lib.workbook refresh          # execute in place, for committing
 from __future__ import annotations
 
 import argparse
-import ast
 import base64
 import os
 import sys
@@ -20,6 +19,7 @@ import nbformat
 import papermill
 from papermill.inspection import inspect_notebook
 
+from shui_lib.arguments import typed
 from shui_lib.progress import progress
 from shui_lib.results import read_rows
 
@@ -28,25 +28,6 @@ NOTEBOOKS = ROOT / "notebooks"
 PICTURE = ROOT / "docs" / "request.png"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELL_LIMIT = 4 * 3600  # seconds; a cell that trains ViT-B/16 on a GPU takes an hour or two
-
-
-def typed(words: Sequence[str]) -> dict[str, object]:
-    """`["N_IDS=20", "DATASET=celebahq"]` to {"n_ids": 20, "dataset": "celebahq"}; empty values are left out.
-
-    Raises:
-        ValueError: a word without "=".
-    """
-    parameters: dict[str, object] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise ValueError(f"{word!r} is no parameter: write NAME=VALUE, N_IDS=20 for instance")
-        if value:
-            try:
-                parameters[name.lower()] = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                parameters[name.lower()] = value
-    return parameters
 
 
 def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) -> Path:

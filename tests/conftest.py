@@ -4,10 +4,18 @@ import os
 import shutil
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync"]  # it shall ask nobody but us
+
+
+@pytest.fixture(autouse=True)
+def plain_style():
+    """No test draws in the style that another one has set."""
+    with matplotlib.rc_context():
+        yield
 
 
 @pytest.fixture(scope="session")

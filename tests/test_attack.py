@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from shui_lib import attack as module
-from shui_lib.attack import attack_scores
+from shui_lib.attack import attack, attack_scores
+from shui_lib.rmia import Signals, one_shui
 
 
 def losses(seed: int) -> dict[str, np.ndarray]:
@@ -31,3 +32,13 @@ def test_a_large_population_of_the_authors_attack_is_thinned_out(both, monkeypat
     assert all(np.array_equal(a, b) for a, b in zip(whole["rmia"], thin["rmia"], strict=True))
     steps = np.unique(-np.concatenate(thin["rmia_one_shui"]) * 100)
     assert np.allclose(steps, steps.round()), "shares of a hundred images"
+
+
+def test_the_authors_tpr_is_a_number_where_a_step_has_none(both):
+    sizes = {"members": 30, "non_members": 300}
+    found = attack(*both, {part: np.arange(n) // 10 for part, n in sizes.items()})
+    groups = [Signals(*(losses[part] for losses in both)) for part in ("members", "non_members", "trained")]
+    population = (np.hstack([groups[g][k] for g in (2, 0, 1)]) for k in range(2))
+    between = found["rmia_one_shui_interpolated_tpr_at_1e-4"]
+    assert between.value == one_shui(*groups[:2], Signals(*population)).tpr > 0 and between.reason == "interpolated"
+    assert np.isnan([between.low, between.high, found["rmia_one_shui_tpr_at_1e-4"].value]).all()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import prepare_tiny
 
-from benchmarks import costs, measure, report
+from benchmarks import costs, report
 from benchmarks import run as bench
 from benchmarks.machine import machine, slug
 from benchmarks.measure import (
@@ -23,6 +23,7 @@ from benchmarks.measure import (
     row,
 )
 from benchmarks.meta_memory import CARD, slope, where_it_ends
+from shui_lib.machine import RESET
 
 
 def some_row(name: str = "map", case: str = "small", **about) -> dict[str, object]:
@@ -162,7 +163,7 @@ def test_every_call_is_timed_and_the_first_result_kept():
 
 
 def test_memory_is_what_a_call_holds_at_its_peak():
-    if not measure.RESET.exists():
+    if not RESET.exists():
         pytest.skip("peak memory is read from Linux's /proc")
     assert 60 < measured(lambda: torch.ones(64, 2**18)[0, 0].item()).mib < 80  # 64 MiB, freed at the end
 

@@ -14,7 +14,10 @@ from tiny import prepare_tiny, same_weights
 
 import shui_lib.experiment
 import shui_lib.train
+from data_prep import faces
+from shui_lib.data import load_strangers
 from shui_lib.experiment import QUERIES, Experiment
+from shui_lib.machine import with_peak
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.metrics import UndefinedScore, score
 from shui_lib.names import parse
@@ -224,6 +227,20 @@ def test_rows_say_where_settings_were_selected(finished, monkeypatch):
     assert one.rows("gradient_ascent")["note"].unique().tolist() == ["settings not selected"]
 
 
+def test_rows_of_changed_settings_say_so(finished):
+    one = experiment(finished)
+    eta, tuned = one.method("gradient_ascent").eta, one.rows("gradient_ascent")["note"]
+    for same in ({"ssd": {"alpha": 7.0}}, {"gradient_ascent": {"eta": eta}}):
+        assert one.with_settings(same).rows("gradient_ascent")["note"].equals(tuned)
+    changes = {"gradient_ascent": {"eta": 2 * eta}, "ssd:published": {"alpha": 7.0}}
+    notes = one.with_settings(changes).rows("original", "gradient_ascent", "ssd:published").groupby("method")["note"]
+    assert notes.unique().map(list).to_dict() == {
+        "original": [""],
+        "gradient_ascent": [f"settings changed: eta={2 * eta}"],
+        "ssd": ["settings changed: alpha=7.0"],
+    }
+
+
 def test_a_method_without_a_variant_is_its_default_form(finished):
     one = experiment(finished)
     assert one.method("ssd") == one.method("ssd:one-shui")
@@ -267,6 +284,7 @@ def test_training_killed_in_the_middle_goes_on_from_its_partial_folder(finished,
 
 
 def test_lineage_leads_from_predictions_back_to_the_data(finished):
+    known = with_peak(lambda: None, torch.device("cpu"))[1] is not None
     runs = finished / "runs" / "tiny"
     for folder in runs.iterdir():
         stage = open_stage(folder)
@@ -276,6 +294,7 @@ def test_lineage_leads_from_predictions_back_to_the_data(finished):
         files = {path.name: checksum(path) for path in folder.iterdir() if path.name != "lineage.json"}
         assert stage.lineage["files"] == files
         assert stage.lineage["measured"]["seconds"] >= 0
+        assert ("peak_mib" in stage.lineage["measured"]) == known
         if not parents:
             assert {"fingerprint", "seed", "model", "train", "split"} <= stage.lineage["facts"].keys()
 
@@ -387,7 +406,8 @@ def test_scores_are_those_of_the_images_of_each_split(finished):
 
 
 def test_with_another_number_of_people_all_else_stays(copied):
-    changed = {"strangers": "tiny", "seed": 1, "settings": {"gradient_ascent": {"eta": 0.5}}}
+    prepare_tiny(copied / "data" / "others", seed=7)
+    changed = {"strangers": "others", "seed": 1, "settings": {"gradient_ascent": {"eta": 0.5}}}
     three = experiment(copied, **changed)
     two, again = three.with_n_ids(2), experiment(copied, **changed, n_ids=2)
     same = {name: value for name, value in vars(again).items() if isinstance(value, (str, int, dict, Path))}
@@ -444,7 +464,28 @@ def test_strangers_of_another_task_are_refused(copied):
     about["classes"] = about["classes"][1:]
     (copied / "data" / "others" / "dataset.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match="strangers of others have other classes than tiny"):
-        experiment(copied, strangers="others").queries("original")
+        experiment(copied, strangers="others")
+
+
+def test_strangers_who_are_no_strangers_are_refused(copied):
+    mend = r"of people of tiny too.*python -m data_prep faces --first-identity"
+    with pytest.raises(ValueError, match=f"of tiny are {mend}"):
+        experiment(copied, strangers="tiny")
+    prepare_tiny(copied / "data" / "others", seed=7)
+    images = np.load(copied / "data" / "others" / "images.npy", mmap_mode="r+")
+    images[-1] = experiment(copied).faces.images[0]
+    with pytest.raises(ValueError, match=f"1 images of others are {mend}"):
+        experiment(copied, strangers="others")
+
+
+def test_a_person_rendered_again_is_no_stranger(tmp_path):
+    for name, first, size in (("known", 0, 16), ("larger", 2, 24), ("later", 3, 16)):
+        faces.prepare(tmp_path / name, identities=3, first_identity=first, size=size, fewest=2, most=4)
+    faces.prepare(tmp_path / "seed", identities=3, size=16, seed=1, fewest=2, most=4)
+    for name in ("later", "seed"):
+        assert len(load_strangers(tmp_path / name, tmp_path / "known")) > 0
+    with pytest.raises(ValueError, match="images of larger are of people of known too.*--first-identity 3"):
+        load_strangers(tmp_path / "larger", tmp_path / "known")
 
 
 def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):

@@ -57,22 +57,22 @@ MAY_IMPORT = {
         "analyses", "data", "experiment", "figures", "methods", "metrics", "models", "names", "predict",
     },
     "panel": {"explorer", "figures"},
-    "app": {"workbook"},
+    "app": {"arguments", "workbook"},
     "exercises": {"progress", "store", "workbook"},
     "laboratory": {"figures", "progress", "rmia"},
     "selection": {
-        "experiment", "meta_loss", "methods", "metrics", "objectives", "predict", "progress",
+        "arguments", "experiment", "meta_loss", "methods", "metrics", "objectives", "predict", "progress",
         "serve", "settings", "splits", "store",
     },
     "sequential": {
         "data", "experiment", "methods", "metrics", "models", "names", "predict", "progress", "results", "settings",
     },
     "tradeoff": {"arguments", "experiment", "methods", "metrics", "models", "predict", "progress", "selection"},
-    "workbook": {"progress", "results"},
+    "workbook": {"arguments", "progress", "results"},
     "cluster": set(),
     "cost": {"stages"},
     "run": {"cost", "store", "workbook"},
-    "sweep": {"cluster", "cost", "progress", "results", "run", "workbook"},
+    "sweep": {"arguments", "cluster", "cost", "progress", "results", "run", "workbook"},
 }  # fmt: skip
 CODE = sorted([*(ROOT / "shui_lib").rglob("*.py"), *(ROOT / "data_prep").rglob("*.py")])
 

@@ -65,6 +65,12 @@ def test_the_resolution_limit_becomes_visible(cached, negatives):
     assert one["reason"] == ("" if negatives == 100 else "TPR not resolvable (N₋ = 99)")
 
 
+def test_ties_at_the_top_become_visible(cached):
+    few = {"original": cached["original"] | {"population": Signals(np.full((1, 2), 1e-3), np.ones((1, 2)))}}
+    one = laboratory.measure(few, fpr=0.01).readings.loc["original"]
+    assert np.isnan(one["tpr"]) and one["reason"].endswith(f"of N₋ = {NEGATIVES} tie at the top)")
+
+
 def test_fewer_negatives_are_a_part_of_more(cached):
     def drawn(count):
         scores = laboratory.measure(cached, negatives=count).scores

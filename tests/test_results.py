@@ -87,6 +87,16 @@ def test_a_measured_value_brings_its_interval_and_its_reason():
     assert rows["note"].tolist() == ["borrowed", "borrowed; too few"]
 
 
+def test_changed_settings_never_stand_for_the_tuned_form(tmp_path):
+    rows = some_rows(60.0, method="ssd", variant="one-shui", note="settings changed: alpha=7.0")
+    record(tmp_path / "rows.csv", some_rows(50.0, method="ssd", variant="one-shui"))
+    with pytest.raises(ValueError, match="rows of ssd one-shui have settings changed: alpha=7.0: say so in"):
+        record(tmp_path / "rows.csv", rows)
+    held = record(tmp_path / "rows.csv", rows.assign(variant="one-shui alpha=7.0"))
+    assert sorted(held["value"]) == [50, 51, 60, 61]
+    assert sorted(benchmark_rows(held)["value"]) == [50, 51]
+
+
 def test_paired_difference_by_hand():
     # Differences 1, 2 and 3: mean 2, standard error 1/√3, Student's t with 2 degrees of freedom 4.3027.
     pairs = [(51, 50), (62, 60), (43, 40)]

@@ -287,8 +287,8 @@ def test_weights_are_literal_copies():
         copies = np.concatenate([positive[ids == p] for p in people])
         foils = np.concatenate([negative[others == p] for p in strangers])
         areas.append(u_statistic(copies, foils))
-        tprs.append(tpr_at(roc(copies, foils), 0.2))
-    options = {"generator": np.random.default_rng(7), "resamples": 40, "fprs": [0.2]}
+        tprs.append(tpr_at(roc(copies, foils), 0.4))
+    options = {"generator": np.random.default_rng(7), "resamples": 40, "fprs": [0.4]}
     found = judged(positive, negative, ids, others, **options)
     for one, drawn in zip(found.values(), [areas, tprs], strict=True):
         assert (one.low, one.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
@@ -328,6 +328,31 @@ def test_what_cannot_be_resolved_is_said():
     one = found["rmia_tpr_at_1e-4"]
     assert one.reason == "not resolvable (N₋ = 7000)" and np.isnan(one[:3]).all()
     assert found["rmia_tpr_at_1e-3"].reason == "" and found["rmia_tpr_at_1e-3"].value == 0.5
+
+
+def test_members_who_tie_at_the_top_with_too_many_others_have_no_tpr():
+    # RMIA with 519 images to compare with: five non-members dominate all of them, as every member does.
+    chance = np.random.default_rng(0)
+    others = chance.permutation(np.append(chance.integers(0, 519, 10_118), [519] * 5)) / 519
+    ids = {"positive_ids": np.arange(50), "negative_ids": np.arange(10_123), "resamples": 5}
+    for highest, lower, value in [(1.0, 0.5, np.nan), (2.0, 2.0, 1), (518 / 519, 0.5, 0)]:
+        found = judged([highest] * 25 + [lower] * 25, others, **ids)
+        one, coarser = found["rmia_tpr_at_1e-4"], found["rmia_tpr_at_1e-3"]
+        assert one.value == pytest.approx(value, nan_ok=True), "members on top of all, or of none, tie with nobody"
+        assert one.reason == ("not resolvable (5 of N₋ = 10123 tie at the top)" if np.isnan(value) else "")
+        assert coarser.reason == "", "ten are allowed"
+
+
+def test_a_larger_population_tells_the_highest_apart():
+    def drawn(n, low, high, seed):
+        model = np.random.default_rng(seed).uniform(low, high, (1, n))
+        return Signals(model, np.full((1, n), 0.5))
+
+    members, others = drawn(30, 0.95, 1, seed=0), drawn(10_123, 0, 0.95, seed=1)
+    for size, value in [(519, np.nan), (5000, 1)]:
+        z = drawn(size, 0, 0.95, seed=5)
+        found = judged(scores(members, z), scores(others, z), np.arange(30), np.arange(10_123), resamples=5)
+        assert found["rmia_tpr_at_1e-4"].value == pytest.approx(value, nan_ok=True)
 
 
 def test_one_identity_has_a_value_and_no_interval():
