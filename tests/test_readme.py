@@ -78,6 +78,12 @@ def test_the_paragraph_on_curvature_says_what_the_rows_say():
     lost = mean.loc["original", ["retain", "RMIA AUC"]] - mean.loc["curvature", ["retain", "RMIA AUC"]]
     assert f"from {mean.loc['original', 'RMIA AUC']:.0f} to {mean.loc['curvature', 'RMIA AUC']:.0f}, for" in text
     assert f"for {lost['retain']:.1f} points of retain" in text
+    rivals = {
+        f: differences(one, ["curvature"], f, metric="rmia_auc").iloc[0] for f in ("gradient_ascent", "ssd one-shui")
+    }
+    said = [f"{d['mean']:.1f} {{}}[{d['low']:.1f}, {d['high']:.1f}]" for d in rivals.values()]
+    assert f"an attacker {said[0].format('points less ')} there, and SSD {said[1].format('')}" in text
+    assert f"the price of {-differences(one, ['ssd one-shui']).iloc[0]['mean']:.0f} points of Tug-of-War" in text
 
 
 def test_the_paragraph_on_classes_says_what_the_rows_say():
