@@ -56,6 +56,8 @@ def test_the_paragraph_on_curvature_says_what_the_rows_say():
         assert "{mean:.1f} {words} [{low:+.1f}, {high:+.1f}]".format_map({**ahead, "words": words}) in text
     mean = result_table(rows).mean
     assert f"from {mean.loc['original', 'RMIA AUC']:.0f} to {mean.loc['curvature', 'RMIA AUC']:.0f}" in text
+    at = mean.loc[["original", "curvature"], "TPR at 1 %"]
+    assert "TPR at 1 % false alarms from {:.0f} to {:.0f};".format(*at) in text
     assert f"costs {mean.loc['original', 'retain'] - mean.loc['curvature', 'retain']:.1f} points of retain" in text
     built = read_rows(ROOT / "results" / "rows_ablations.csv")
     learned = {
