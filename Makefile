@@ -24,7 +24,7 @@ $(READY): pyproject.toml
 data/%/dataset.json: data_prep/faces.py data_prep/faces_drawing.py | $(READY)
 	$(BIN)/python -m data_prep faces --out data/$* $(RENDERED_$*)
 RENDERED_ages := --task ages
-RENDERED_strangers := --first-identity 200 --identities 760  # with validation people over 10,000 images
+RENDERED_strangers := --first-identity 200 --identities 1140  # two thirds of them and validation: over 10,000 images
 
 workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly; prints where they are
 	$(BIN)/python -m shui_lib.workbook run --data-root $(DATA_ROOT) --out $(OUT) --parameters $(PARAMETERS)

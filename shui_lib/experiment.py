@@ -34,6 +34,8 @@ FOLDS = 5  # fold models for choosing settings, each trained without a fifth of 
 QUERIES = 8  # augmented views of each image that the attack looks at
 POPULATION = 1000  # images that the attack compares with, at most
 POPULATION_QUERIES = 1  # views of each of these: it reads no others
+COMPARED = 3  # of so many strangers one joins the population, without which a low FPR cannot be resolved
+JOINS = {"strangers": "non_members", "compared": "population"}
 OTHER_SEED = 10_000  # added to the seed of the second retrained model
 
 
@@ -47,7 +49,8 @@ class Experiment:
         preset: smoke, cpu or paper.
         reserved: Support Samples held out from training; requests of up to this many identities share one original.
         from_pool: the request is made of tuning-pool identities, to choose settings; its scores are never reported.
-        strangers: another prepared data set of the same kind, whose people are more non-members for the attack.
+        strangers: another prepared data set of the same kind, whose people are more non-members for the attack, but for
+            every third of them, who joins the population.
         settings: per method ("pgu", "pgu:one-shui", as `shui_lib.names` writes them), settings that replace the
             selected ones; result rows note those that differ.
         device: "cuda", "cpu", …; by default the GPU if there is one.
@@ -204,8 +207,8 @@ class Experiment:
         return tug_of_war(self.scores(model), self.scores("retrained"))
 
     def queries(self, model: str) -> dict[str, np.ndarray]:
-        """What the attack asks: losses (Q, N) of a model for `attack_parts`, in nats; strangers at the end of the
-        non-members. Q is `QUERIES`, but 1 for the population, of which the attack reads the first view alone."""
+        """What the attack asks: losses (Q, N) of a model for `attack_parts`, in nats; strangers at the end of whom they
+        join. Q is `QUERIES`, but 1 for the population, of which the attack reads the first view alone."""
         losses = load_tensors(self._queried(model).file("queries.safetensors"))
         return _strangers_last({part: loss.numpy() for part, loss in losses.items()})
 
@@ -216,24 +219,29 @@ class Experiment:
     @cached_property
     def attack_identity(self) -> dict[str, np.ndarray]:
         """Whose image each column of `queries` is: (N,) by part."""
-        identity = {part: faces.identity for part, faces in self.attack_parts.items()}
-        if "strangers" in identity:  # another data set counts its people anew
-            identity["strangers"] = identity["strangers"] + identity["non_members"].max() + 1
-        return _strangers_last(identity)
+        after = self.faces.identity.max() + 1  # another data set counts its people anew
+        parts = self.attack_parts.items()
+        return _strangers_last({part: faces.identity + after * (part in JOINS) for part, faces in parts})
 
     @cached_property
     def attack_parts(self) -> dict[str, Faces]:
-        """Images of the attack: members (D_f), non-members (validation and strangers), population (test), and
-        `trained`, a sample of D_r that the authors' form of the attack has in its population."""
+        """Images of the attack: members (D_f), non-members (validation), population (test), and `trained`, a sample of
+        D_r that the authors' form of the attack has in its population; strangers of either kind, where there are."""
         chosen = torch.Generator().manual_seed(self.seed)
         test, retain = self.part("test"), self.part("retain")
         return {
             "members": self.part("forget"),
             "non_members": self.part("val"),
-            **({"strangers": self._strangers} if self.strangers else {}),
+            **self._other_people(),
             "population": test[torch.randperm(len(test), generator=chosen)[:POPULATION]],
             "trained": retain[torch.randperm(len(retain), generator=chosen)[: POPULATION // 2]],
         }
+
+    def _other_people(self) -> dict[str, Faces]:
+        if not self.strangers:
+            return {}
+        compared = self._strangers.identity % COMPARED == 0
+        return {"strangers": self._strangers[~compared], "compared": self._strangers[compared]}
 
     def attack(self, model: str) -> dict[str, Measured]:
         """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""
@@ -352,14 +360,14 @@ class Experiment:
         facts = {"n_ids": self.n_ids, "seed": self.seed, "queries": QUERIES, "population": POPULATION}
         facts["population_queries"] = POPULATION_QUERIES
         if self.strangers:
-            facts["strangers"] = fingerprint(self.folder.parent / self.strangers)
+            facts["strangers"], facts["compared"] = fingerprint(self.folder.parent / self.strangers), COMPARED
         return self._load_or_compute("queries", facts, compute, parents={"model": self.stage(name)})
 
     def _asked(self, model: FaceModel) -> dict[str, torch.Tensor]:
         losses = {}
         for part, faces in self.attack_parts.items():
             generator = torch.Generator().manual_seed(self.seed)
-            views = POPULATION_QUERIES if part == "population" else QUERIES
+            views = POPULATION_QUERIES if part in ("population", "compared") else QUERIES
             options = {"queries": views, "crop": self.config.train.crop, "bf16": self.config.train.bf16}
             losses[part] = query_losses(model, faces, generator=generator, **options)
         return losses
@@ -452,11 +460,9 @@ def _or_reason(measure: Callable[[], float]) -> float | Measured:
 
 
 def _strangers_last(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Strangers (..., M), where there are some, joined to the non-members (..., N)."""
-    if "strangers" not in parts:
-        return parts
-    joined = np.concatenate([parts["non_members"], parts["strangers"]], axis=-1)
-    return {part: joined if part == "non_members" else v for part, v in parts.items() if part != "strangers"}
+    """Strangers (..., M), where there are some, joined to the part (..., N) that `JOINS` says."""
+    joined = {to: np.concatenate([parts[to], parts[part]], axis=-1) for part, to in JOINS.items() if part in parts}
+    return {part: value for part, value in (parts | joined).items() if part not in JOINS}
 
 
 def _by_form(settings: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:

@@ -62,7 +62,7 @@ PHOTOS = {"preset": "cpu", "reserved": 50}
 GRID = [
     *tables("faces", (10,), 10, forms="all"),
     *tables("faces", (5, 1), 10, forms="tuned"),
-    *tables("faces", (10,), 3, forms="curvature", strangers="strangers"),
+    *tables("faces", (10,), 2, forms="support", strangers="strangers"),
     *tables("ages", (10, 5), 10, forms="tuned"),
     *tables("celebahq", (20, 50), 3, forms="tuned", **PHOTOS),
     *people("faces", 10, 10),

@@ -15,7 +15,7 @@ from tiny import prepare_tiny, same_weights
 import shui_lib.experiment
 import shui_lib.train
 from data_prep import faces
-from shui_lib.data import load_strangers
+from shui_lib.data import load_faces, load_strangers
 from shui_lib.experiment import QUERIES, Experiment
 from shui_lib.machine import with_peak
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
@@ -508,15 +508,21 @@ def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):
         one.rows("original")
 
 
-def test_strangers_of_another_data_set_are_non_members(copied):
+def test_strangers_of_another_data_set_are_non_members_and_every_third_is_compared_with(copied):
     prepare_tiny(copied / "data" / "others", seed=7)
     one = experiment(copied, strangers="others")
     alone, together = experiment(copied).queries("original"), one.queries("original")
     known = len(one.part("val"))
     assert np.array_equal(together["non_members"][:, :known], alone["non_members"])
     assert together["non_members"].shape[1] == known + len(one.attack_parts["strangers"]) > known
-    who = one.attack_identity["non_members"]
-    assert len(who) == together["non_members"].shape[1] and not set(who[:known]) & set(who[known:])
+    compared = len(alone["population"][0])
+    assert np.array_equal(together["population"][:, :compared], alone["population"])
+    everybody = sum(together[part].shape[1] - alone[part].shape[1] for part in ("non_members", "population"))
+    assert everybody == len(load_faces(copied / "data" / "others"))
+    who = one.attack_identity
+    assert all(len(who[part]) == together[part].shape[1] for part in together)
+    assert not set(who["non_members"][:known]) & set(who["non_members"][known:])
+    assert not set(who["non_members"]) & set(who["population"]) and len(set(who["population"][compared:])) > 1
     assert one.stage("original").folder.name in folders(copied)
     assert one.attack("original")["loss_auc"] != experiment(copied).attack("original")["loss_auc"]
     assert set(one.rows("original", attacked=True)["dataset"]) == {f"{one.dataset}+others"}
