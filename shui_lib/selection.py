@@ -240,6 +240,7 @@ def main(argv: list[str] | None = None) -> None:
             record(
                 args.results / "selection_also.csv", found.assign(also=" ".join(args.also)), [*KEY, "also"], "settings"
             )
+            print(found[["settings", "tow", "tow_before"]].round(1).to_string(index=False))
             continue
         record(args.results / "selection.csv", found, KEY, "settings")
         chosen = choose(found)
