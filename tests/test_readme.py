@@ -42,6 +42,15 @@ def test_the_paragraph_on_metaunlearn_says_what_the_rows_say():
     left = differences(rows, ["retrained_again"]).loc["retrained_again", "mean"]
     assert f"{gains.loc['pgu original', 'mean']:.0f} of the {left:.0f}" in text
     assert rows["seed"].nunique() == 10 and "ten seeds" in text
+    every = read_rows(ROOT / "results" / "rows_faces_10.csv")
+    strangers = every[every["dataset"] == "faces+strangers"]
+    low = result_table(strangers).mean["TPR at 0.01 %"]
+    said = (low[form] for form in ("original", "meta_unlearn", "pgu one-shui", "ssd one-shui"))
+    counted = (
+        "{:.0f} % of the original model's members, {:.0f} % under MetaUnlearn, {:.0f} % under PGU, {:.0f} % under SSD"
+    )
+    assert counted.format(*said) in text and low[["gradient_ascent", "curvature"]].max() < 1
+    assert strangers["seed"].nunique() == 2 and "two seeds" in text
 
 
 def test_the_paragraph_on_curvature_says_what_the_rows_say():
