@@ -42,6 +42,9 @@ def test_the_paragraph_on_metaunlearn_says_what_the_rows_say():
     left = differences(rows, ["retrained_again"]).loc["retrained_again", "mean"]
     assert f"{gains.loc['pgu original', 'mean']:.0f} of the {left:.0f}" in text
     assert rows["seed"].nunique() == 10 and "ten seeds" in text
+    found = (pd.read_csv(ROOT / "results" / f"selection{name}.csv") for name in ("_also", ""))
+    scrub = [f.query("form == 'scrub:one-shui' and dataset == 'faces' and n_ids == 10")["tow"].max() for f in found]
+    assert "no better on the pool: {:.1f} against {:.1f})".format(*scrub) in text
     every = read_rows(ROOT / "results" / "rows_faces_10.csv")
     strangers = every[every["dataset"] == "faces+strangers"]
     low = result_table(strangers).mean["TPR at 0.01 %"]
