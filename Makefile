@@ -35,7 +35,7 @@ results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json)
 	$(BIN)/python -m shui_lib.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 3
 	$(BIN)/python -m shui_lib.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 --dataset ages
 	test ! -f $(DATA_ROOT)/celebahq/dataset.json || $(BIN)/python -m shui_lib.tradeoff --data-root $(DATA_ROOT) --dataset celebahq --n-ids 20 --reserved 50
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.costs --data-root $(DATA_ROOT) --seeds 0
+	env -u MALLOC_MMAP_THRESHOLD_ -u MALLOC_TRIM_THRESHOLD_ OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.costs --data-root $(DATA_ROOT) --seeds 0
 
 sweep: $(READY) data/faces/dataset.json ## runs of your choice on many workers: SWEEP="--datasets faces --seeds 0 1 --workers 2 --dry-run"
 	$(BIN)/python -m shui_lib.sweep grid --data-root $(DATA_ROOT) $(SWEEP)
