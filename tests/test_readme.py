@@ -118,6 +118,17 @@ def test_the_paragraph_on_classes_says_what_the_rows_say():
         apart = differences(rows, ["curvature"], "pgu one-shui").loc["curvature"]
         assert apart["low"] < 0 < apart["high"]
     assert f"at either size ({interval} with ten)".format_map(apart) in text
+    one = read_rows(results / "rows_ages_1.csv")
+    assert one["seed"].nunique() == 10
+    alone = differences(one, [form for form in {*form_of(one)} if access_of(form) == "support"])
+    assert (alone["low"] < 0).all() and alone.index[alone["high"] < 0].tolist() == ["ssd one-shui"]
+    assert (
+        f"tell no form from doing nothing, but for SSD, which harms (Curvature {interval})".format_map(
+            alone.loc["curvature"]
+        )
+        in text
+    )
+    assert f"a second retrained model {interval}".format_map(differences(one, ["retrained_again"]).iloc[0]) in text
     mean = result_table(ten).mean
     assert "(forget {:.0f} %)".format(mean.loc["original", "forget"]) in text
     assert "guess ({:.0f} %)".format(mean.loc["retrained", "forget"]) in text
