@@ -46,9 +46,8 @@ def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
     served = measured(lambda: method.unlearn(model, given, before.result, generator=draws()), device=device)
     kept = sum(t.numel() * t.element_size() for t in before.result.tensors.values()) / 2**20
     about = {name: getattr(experiment, name) for name in KEY[:4]}
-    name = parse(form)
     return about | {
-        "form": f"{name.method} {name.label}".strip(),
+        "form": parse(form).line,
         "machine": slug(machine()),
         "prepare_seconds": before.seconds if method.prepares_on else 0.0,
         "prepare_mib": before.mib if method.prepares_on else 0.0,

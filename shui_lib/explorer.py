@@ -288,7 +288,7 @@ def _people(prepared: Prepared, after: Tensor, parts: Mapping[str, np.ndarray]) 
 def draw(prepared: Prepared, choice: Choice, found: Response, *, show_faces: bool = False) -> list[Axes]:
     """The picture of a response."""
     form, metric = parse(choice.form), score_name(prepared.faces.targets)
-    look = {"form": f"{form.method} {form.label}".strip(), "metric": metric, "explained": prepared.explained}
+    look = {"form": form.line, "metric": metric, "explained": prepared.explained}
     return plot_explorer(*found, **look, show_faces=show_faces)
 
 

@@ -26,6 +26,11 @@ class Form(NamedTuple):
         return " ".join(filter(None, [self.variant, "published" if self.published else ""]))
 
     @property
+    def line(self) -> str:
+        """Its line in tables, method and label in one word: "pgu one-shui published"."""
+        return f"{self.method} {self.label}".strip()
+
+    @property
     def name(self) -> str:
         """The name that `parse` takes apart, without the base."""
         return ":".join(filter(None, [self.method, self.variant, "published" if self.published else ""]))

@@ -18,6 +18,7 @@ from shui_lib.names import Form, is_trained, parse, reference_of
 def test_parse(name, form, label):
     assert parse(name) == form
     assert form.label == label
+    assert form.line == f"{form.method} {label}".rstrip()
     assert parse(form.name) == form._replace(base="original")
 
 
