@@ -6,7 +6,7 @@ python -m shui_lib.report        # `make tables`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -49,9 +49,9 @@ def tuned_rows(results: Path | str) -> pd.DataFrame:
 
 def tables(results: Path) -> str:
     """Every setting of a results folder as Markdown, with paired differences to the original."""
-    reported, parts = pd.read_csv(Path(results) / "reported.csv"), []
-    for (dataset, preset, n_ids), group in benchmark_rows(read_rows(results)).groupby(SETTING, sort=True):
-        found, below = _told_once(result_table(group, reported))
+    parts = []
+    for (dataset, preset, n_ids), group, whole in _every_table(results):
+        found, below = _told_once(whole)
         title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({_seeds(group)}"
         known = "; in brackets the paper's: all identities, photos at 224 px, a pretrained ViT-B/16)"
         title += known if found.paper.notna().any(axis=None) else ")"
@@ -63,12 +63,18 @@ def tables(results: Path) -> str:
 
 def page(results: Path) -> str:
     """The same tables with costs, styled, as an HTML page of its own."""
-    reported, parts = pd.read_csv(Path(results) / "reported.csv"), []
-    for (dataset, preset, n_ids), group in benchmark_rows(read_rows(results)).groupby(SETTING, sort=True):
-        parts += [f"<h2>{dataset}, n_ids {n_ids}, preset {preset} ({_seeds(group)})</h2>"]
-        parts += [styled(result_table(group, reported)).to_html()]
+    parts = []
+    for (dataset, preset, n_ids), group, found in _every_table(results):
+        parts += [f"<h2>{dataset}, n_ids {n_ids}, preset {preset} ({_seeds(group)})</h2>", styled(found).to_html()]
     style = "body {font-family: sans-serif} td, th {padding: 2px 8px; text-align: right; white-space: nowrap}"
     return f'<!doctype html><meta charset="utf-8"><title>Result tables</title><style>{style}</style>' + "\n".join(parts)
+
+
+def _every_table(results: Path) -> Iterator[tuple[tuple[str, str, int], pd.DataFrame, Table]]:
+    """Each setting with its rows and their table."""
+    reported = pd.read_csv(Path(results) / "reported.csv")
+    for setting, group in benchmark_rows(read_rows(results)).groupby(SETTING, sort=True):
+        yield setting, group, result_table(group, reported)
 
 
 def _told_once(found: Table) -> tuple[Table, list[str]]:
