@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from shui_lib import claims, figures
 from shui_lib.results import benchmark_rows, form_of, read_rows
 from shui_lib.store import save_figure, save_section, save_text
-from shui_lib.tables import COLUMNS as HEADINGS
 from shui_lib.tables import (
+    COLUMNS,
     COSTS,
     Table,
     access_of,
@@ -31,7 +31,7 @@ from shui_lib.tables import (
 )
 
 SETTING = ["dataset", "preset", "n_ids"]
-COLUMNS = 4  # panels side by side
+PANELS = 4  # side by side
 COST_HEADINGS = {
     "prepare_seconds": "prepare, s",
     "prepare_mib": "prepare, MiB",
@@ -108,7 +108,7 @@ def rivalries(results: Path) -> str:
     for form, metric in product(("curvature", "meta_unlearn"), ("tow", "rmia_auc")):
         found = rivalry(results, form, metric)
         found.insert(0, "access", [access_of(other) for other in found.index])
-        parts += [f"**{form}: {HEADINGS[metric]} − that of ...**", "", as_markdown(found), ""]
+        parts += [f"**{form}: {COLUMNS[metric]} − that of ...**", "", as_markdown(found), ""]
     return "\n".join(parts).strip()
 
 
@@ -167,9 +167,9 @@ def draw(found: Mapping[str, pd.DataFrame]) -> Figure:
     forms = ordered(set().union(*(frame.index for frame in found.values())))
     forms = sorted(forms, key=lambda form: access_of(form) not in ("", "support"))
     figures.use_style()
-    rows = -(-len(found) // COLUMNS)
-    size = (3.1 * COLUMNS, rows * (0.24 * len(forms) + 0.8))
-    fig, axes = plt.subplots(rows, COLUMNS, sharey=True, figsize=size, squeeze=False)
+    rows = -(-len(found) // PANELS)
+    size = (3.1 * PANELS, rows * (0.24 * len(forms) + 0.8))
+    fig, axes = plt.subplots(rows, PANELS, sharey=True, figsize=size, squeeze=False)
     for ax, (setting, frame) in zip(axes.flat, found.items(), strict=False):
         ax = figures.plot_differences(frame.reindex(forms), "", ax)
         ax.axhline(sum(access_of(form) in ("", "support") for form in forms) - 0.5, color="black", linestyle=":")
