@@ -86,10 +86,10 @@ def marks(table: Table) -> pd.DataFrame:
     """ "best" and "second" among the support-only methods in each column, "" elsewhere.
 
     Best is what comes nearest to the retrained model: for scores its score, for Tug-of-War 100, for RMIA's AUC 50,
-    and for a TPR the FPR. Equals are marked alike, the last never. Costs are not ranked.
+    and for a TPR the FPR. Equals are marked alike, the last never. Costs, and cells that lack seeds, are not ranked.
     """
     marked = pd.DataFrame("", index=table.mean.index, columns=table.mean.columns)
-    rivals = table.mean[table.access == "support"]
+    rivals = table.mean.where(table.reason == "")[table.access == "support"]
     for heading, goal in _goals(table.mean).items():
         rank = (rivals[heading] - goal).abs().round(6).rank(method="min")
         for place, mark in {1: "best", 2: "second"}.items():

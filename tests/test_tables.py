@@ -109,6 +109,28 @@ def test_a_value_that_some_seeds_lack_says_so():
     assert everything.borrowed["original"] == "cpu/tiny/9" and everything.reason.loc["original", "ToW"] == ""
 
 
+def test_a_cell_that_lacks_seeds_is_not_ranked():
+    rows = [some_rows(60, method="retrained")]
+    for method, value in {"gradient_ascent": 61, "meta_unlearn": 65, "curvature": 70}.items():
+        rows += [some_rows(value, method=method, seed=seed) for seed in (0, 1)]
+    rows = pd.concat(rows)
+    gone = rows["method"].eq("gradient_ascent") & rows["seed"].eq(1) & rows["metric"].eq("map")
+    rows.loc[gone, ["value", "note"]] = np.nan, "not resolvable"
+    marked = marks(result_table(rows))
+    assert marked["forget"].to_dict() == {
+        "retrained": "",
+        "gradient_ascent": "",
+        "meta_unlearn": "best",
+        "curvature": "",
+    }
+    assert marked["ToW"].to_dict() == {
+        "retrained": "",
+        "gradient_ascent": "",
+        "meta_unlearn": "second",
+        "curvature": "best",
+    }
+
+
 def test_equals_are_marked_alike():
     rows = [some_rows(60, method="retrained"), some_rows(70, method="meta_unlearn")]
     rows += [some_rows(63, method=method, variant="one-shui") for method in ("ssd", "jit")]
