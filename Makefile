@@ -27,24 +27,24 @@ RENDERED_ages := --task ages
 RENDERED_strangers := --first-identity 200 --identities 1140  # two thirds of them and validation: over 10,000 images
 
 workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly; prints where they are
-	$(BIN)/python -m shui_lib.workbook run --data-root $(DATA_ROOT) --out $(OUT) --parameters $(PARAMETERS)
+	$(BIN)/python -m shui_workbook.course.notebooks run --data-root $(DATA_ROOT) --out $(OUT) --parameters $(PARAMETERS)
 
 results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json) ## recompute every committed result row (hours; resumes)
-	$(BIN)/python -m shui_lib.sweep results --data-root $(DATA_ROOT) $(SWEEP)
-	$(BIN)/python -m shui_lib.ablations --data-root $(DATA_ROOT)
-	$(BIN)/python -m shui_lib.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 3
-	$(BIN)/python -m shui_lib.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 --dataset ages
-	test ! -f $(DATA_ROOT)/celebahq/dataset.json || $(BIN)/python -m shui_lib.tradeoff --data-root $(DATA_ROOT) --dataset celebahq --n-ids 20 --reserved 50
+	$(BIN)/python -m shui_workbook.sweep.grid results --data-root $(DATA_ROOT) $(SWEEP)
+	$(BIN)/python -m shui_workbook.studies.ablations --data-root $(DATA_ROOT)
+	$(BIN)/python -m shui_workbook.studies.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 3
+	$(BIN)/python -m shui_workbook.studies.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 --dataset ages
+	test ! -f $(DATA_ROOT)/celebahq/dataset.json || $(BIN)/python -m shui_workbook.studies.tradeoff --data-root $(DATA_ROOT) --dataset celebahq --n-ids 20 --reserved 50
 	env -u MALLOC_MMAP_THRESHOLD_ -u MALLOC_TRIM_THRESHOLD_ OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.costs --data-root $(DATA_ROOT) --seeds 0
 
 sweep: $(READY) data/faces/dataset.json ## runs of your choice on many workers: SWEEP="--datasets faces --seeds 0 1 --workers 2 --dry-run"
-	$(BIN)/python -m shui_lib.sweep grid --data-root $(DATA_ROOT) $(SWEEP)
+	$(BIN)/python -m shui_workbook.sweep.grid grid --data-root $(DATA_ROOT) $(SWEEP)
 
 tables: $(READY) ## rewrite docs/results.md and the README's claims from results/ alone
-	$(BIN)/python -m shui_lib.report
+	$(BIN)/python -m shui_workbook.reports.pages
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
-	$(BIN)/python -m shui_lib.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --preset $(or $(PRESET),cpu) --data-root $(DATA_ROOT)
+	$(BIN)/python -m shui_workbook.studies.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --preset $(or $(PRESET),cpu) --data-root $(DATA_ROOT)
 
 test: check data/faces/dataset.json ## lint, unit tests, every notebook under nbval, every student copy
 	SHUI_PROGRESS=off $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
@@ -65,13 +65,13 @@ lab: $(READY) data/faces/dataset.json ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 app: $(READY) data/faces/dataset.json ## serve the explorer of chapter 11 as a page on this machine
-	$(BIN)/python -m shui_lib.app --port $(or $(PORT),8866) --data-root $(DATA_ROOT) --parameters $(PARAMETERS)
+	$(BIN)/python -m shui_workbook.course.app --port $(or $(PORT),8866) --data-root $(DATA_ROOT) --parameters $(PARAMETERS)
 
 notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place and strip what changes from run to run
-	$(BIN)/python -m shui_lib.workbook refresh
+	$(BIN)/python -m shui_workbook.course.notebooks refresh
 
 exercises: $(READY) ## cut the student copies, without solutions: exercises/
-	$(BIN)/python -m shui_lib.exercises
+	$(BIN)/python -m shui_workbook.course.exercises
 
 # MyST-NB writes a folder of its own beside the pages.
 html: $(VENV)/site-ready ## the executed course as a static site with search: site/html/index.html

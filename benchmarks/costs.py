@@ -19,14 +19,14 @@ import torch
 
 from benchmarks.machine import machine, slug
 from benchmarks.measure import measured
-from shui_lib.arguments import ROOT, add_setting
-from shui_lib.experiment import Experiment
+from shui_lib.benchmark.predict import predict
+from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.names import parse
+from shui_lib.core.progress import progress
 from shui_lib.methods import Given
-from shui_lib.names import parse
-from shui_lib.predict import predict
-from shui_lib.progress import progress
-from shui_lib.selection import record
-from shui_lib.settings import forms_named
+from shui_lib.runs.experiment import Experiment
+from shui_lib.runs.settings import forms_named
+from shui_workbook.studies.selection import record
 
 KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure every tuned form and record what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_setting(parser)
-    parser.add_argument("--forms", default="tuned", help="as shui_lib/names.py writes them, in one word")
+    parser.add_argument("--forms", default="tuned", help="as shui_lib/core/names.py writes them, in one word")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "costs.csv")
     args = vars(parser.parse_args(argv))
     path, forms, seeds = args.pop("results"), forms_named(args.pop("forms")), args.pop("seeds")

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from benchmarks.measure import Row, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, VIT_B, noise, random_model
-from shui_lib.config import TrainConfig, preset_named
-from shui_lib.data import Faces
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.presets import TrainConfig, preset_named
+from shui_lib.benchmark.train import _one_epoch, make_optimizer
+from shui_lib.core.randomness import epoch_generator
 from shui_lib.methods import Artefacts, Given, make_method
 from shui_lib.methods.curvature import Curvature
-from shui_lib.models import FaceModel
-from shui_lib.randomness import epoch_generator
-from shui_lib.train import _one_epoch, make_optimizer
 
 EPOCHS = 2
 CASES = {  # model: preset of the recipe, training images, Support Samples
@@ -34,7 +34,7 @@ def generator() -> torch.Generator:
 
 
 def trained(model: FaceModel, faces: Faces, config: TrainConfig) -> FaceModel:
-    """Two epochs as `shui_lib.train` runs them, without its look at validation."""
+    """Two epochs as `shui_lib.benchmark.train` runs them, without its look at validation."""
     model = copy.deepcopy(model)
     optimizer = make_optimizer(model, config)
     for epoch in range(EPOCHS):

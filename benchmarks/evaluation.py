@@ -16,12 +16,12 @@ from torch import Tensor
 
 from benchmarks.measure import Row, check_close, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, noise, random_model
-from shui_lib.attack import likelihoods
-from shui_lib.data import Faces
-from shui_lib.metrics import Scores, score, tug_of_war
-from shui_lib.models import FaceModel
-from shui_lib.predict import predict, query_losses, task_loss
-from shui_lib.rmia import FPRS, Signals, auc, loss_scores, one_shui, roc, scores, tpr_at
+from shui_lib.attack.estimates import likelihoods
+from shui_lib.attack.rmia import FPRS, Signals, auc, loss_scores, one_shui, roc, scores, tpr_at
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.metrics import Scores, score, tug_of_war
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import predict, query_losses, task_loss
 
 SIZES = {"support": 10, "forget": 60, "retain": 290, "val": 120, "test": 120}
 QUERIES = {"members": 8, "non_members": 8, "population": 1, "trained": 8}  # views of each image

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.input import fitted_on
 from benchmarks.measure import Measured, Row, measured_in_turn, row
 from benchmarks.synthetic import MODELS, VIT_B, noise, random_model
-from shui_lib.config import preset_named
+from shui_lib.benchmark.presets import preset_named
 
 BATCH, STEPS, SIDE, PRODUCTS = 128, 20, 8192, 50
 TERA = 1e12
@@ -24,7 +24,7 @@ def rows() -> list[Row]:
 
 
 def training() -> Measured:
-    """The step of `shui_lib.train`, on one batch that stays on the GPU."""
+    """The step of `shui_lib.benchmark.train`, on one batch that stays on the GPU."""
     model, faces, config = random_model(VIT_B), noise(BATCH, MODELS[VIT_B][1]), preset_named("paper").train
     batch = faces.pixels(device="cuda"), faces.targets.cuda()
     with FlopCounterMode(display=False) as counter:

@@ -9,11 +9,11 @@ import torch
 
 from benchmarks.measure import Row, check_close, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, noise, random_model
-from shui_lib.data import Faces
-from shui_lib.meta_gradient import Theta
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import pixels_for, task_loss
+from shui_lib.methods.parts.meta_gradient import Theta
 from shui_lib.methods.ssd import importances
-from shui_lib.models import FaceModel
-from shui_lib.predict import pixels_for, task_loss
 
 IMAGES, BATCH, TOLERANCE = 256, 128, 1e-4
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Row, check_close, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, VIT_B, noise, random_model
-from shui_lib.config import TrainConfig, preset_named
-from shui_lib.data import Faces, augment
-from shui_lib.models import FaceModel
-from shui_lib.predict import task_loss
-from shui_lib.randomness import epoch_generator
-from shui_lib.train import _one_epoch, learning_rate, make_optimizer
+from shui_lib.benchmark.data import Faces, augment
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import task_loss
+from shui_lib.benchmark.presets import TrainConfig, preset_named
+from shui_lib.benchmark.train import _one_epoch, learning_rate, make_optimizer
+from shui_lib.core.randomness import epoch_generator
 
 Batch = tuple[Tensor, Tensor]  # images (B, 3, S, S) and targets (B, K), on the device
 ON_GPU = DEVICE == "cuda"
@@ -31,7 +31,7 @@ TOLERANCE = 1e-3 if ON_GPU else 1e-6
 
 
 def fitted(model: FaceModel, faces: Faces, config: TrainConfig) -> FaceModel:
-    """Ours: one epoch of `shui_lib.train`."""
+    """Ours: one epoch of `shui_lib.benchmark.train`."""
     model = copy.deepcopy(model)
     _one_epoch(model, make_optimizer(model, config), faces, config, 0, epoch_generator(0, 0))
     return model

@@ -6,7 +6,7 @@ import torch
 from torchmetrics.classification import MultilabelAveragePrecision
 
 from benchmarks.measure import Row, check_close, measured_in_turn, row
-from shui_lib.metrics import mean_average_precision
+from shui_lib.benchmark.metrics import mean_average_precision
 
 IMAGES, ATTRIBUTES = 160_000, 40
 TOLERANCE = 1e-5  # torchmetrics sums in float32

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shui_lib.machine import with_peak
+from shui_lib.core.machine import with_peak
 
 Row = dict[str, object]
 

@@ -18,11 +18,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.measure import Row, check_close, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, VIT_B, K, noise, random_model
-from shui_lib.data import Faces
-from shui_lib.meta_gradient import Theta, loss_gradient, meta_gradient, parameters, unlearning_step
-from shui_lib.meta_loss import LearnedLoss
-from shui_lib.models import FaceModel
-from shui_lib.predict import pixels_for, task_loss
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import pixels_for, task_loss
+from shui_lib.methods.parts.learned_loss import LearnedLoss
+from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, meta_gradient, parameters, unlearning_step
 
 ETA, TOLERANCE = 1e-3, 1e-4
 MICRO_BATCH = {CPU_PRESET: 64, VIT_B: 8}  # the method's own, and what is left of a small memory

@@ -14,10 +14,10 @@ from benchmarks.measure import Row, check_close, measured
 from benchmarks.meta_gradient import ETA, TOLERANCE, Problem, Way, differentiable_gradient, flattened, logits, problem
 from benchmarks.meta_memory import all_cores, slope
 from benchmarks.synthetic import CPU_PRESET, DEVICE, VIT_B, K, noise
-from shui_lib.distillation import divergence_for
-from shui_lib.meta_gradient import meta_gradient, parameters, unlearning_step
-from shui_lib.objectives import SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE, Knowledge, judge_as_scrub
-from shui_lib.predict import predict, task_loss
+from shui_lib.benchmark.predict import predict, task_loss
+from shui_lib.methods.parts.distillation import divergence_for
+from shui_lib.methods.parts.meta_gradient import meta_gradient, parameters, unlearning_step
+from shui_lib.methods.parts.objectives import SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE, Knowledge, judge_as_scrub
 
 N_S, FEW, MANY = 8, 8, 32  # photos, a micro-batch at least; images to forget, and of others, at two sizes
 

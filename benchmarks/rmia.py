@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from benchmarks.measure import Row, check_equal, measured_arrays, row
-from shui_lib.rmia import Signals, ratio, scores
+from shui_lib.attack.rmia import Signals, ratio, scores
 
 POSITIVES, NEGATIVES, POPULATION, QUERIES = 200, 7_000, 30_000, 8
 GAMMAS, SLOPES = (1.0, 2.0, 4.0, 8.0), (0.2, 0.3, 0.5, 1.0)  # 16 pairs

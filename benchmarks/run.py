@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.machine import machine, slug
 from benchmarks.measure import Row
 from benchmarks.report import RESULTS, merged, read, shown, write_speed
-from shui_lib.store import save_json
+from shui_lib.core.store import save_json
 
 # Each is a module beside this one with a function `rows()`. To add a case, write the module and name it here.
 BENCHES = (

@@ -31,12 +31,13 @@ import torch
 from PIL import Image
 
 from data_prep import celeba
-from shui_lib import analyses, figures
-from shui_lib.config import PRESETS, ModelConfig
-from shui_lib.experiment import Experiment
-from shui_lib.machine import RESET, resident, with_peak
+from shui_lib.benchmark.presets import PRESETS, ModelConfig
+from shui_lib.core.machine import RESET, resident, with_peak
+from shui_lib.core.store import save_figure, save_frame
 from shui_lib.methods import REGISTRY
-from shui_lib.store import save_figure, save_frame
+from shui_lib.runs.experiment import Experiment
+from shui_workbook import figures
+from shui_workbook.studies import people as analyses
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE, PICTURE = ROOT / "results" / "scaling.csv", ROOT / "docs" / "scaling.png"

@@ -13,9 +13,15 @@ import torch
 
 from benchmarks.measure import Row, check_equal, measured_in_turn, row
 from benchmarks.synthetic import K
-from shui_lib.config import SplitConfig
-from shui_lib.data import load_faces
-from shui_lib.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE, draw_request, simulated_requests, split_identities
+from shui_lib.benchmark.data import load_faces
+from shui_lib.benchmark.presets import SplitConfig
+from shui_lib.benchmark.splits import (
+    FEWEST_IMAGES,
+    FEWEST_IMAGES_ALONE,
+    draw_request,
+    simulated_requests,
+    split_identities,
+)
 
 IDENTITIES, IMAGES, N_IDS = 10_177, 202_599, 20
 Found = tuple[list[int] | np.ndarray, ...]

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from benchmarks.measure import Row, check_close, measured_in_turn, row
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, noise, random_model
-from shui_lib.data import Faces
-from shui_lib.models import FaceModel
-from shui_lib.preconditioners import Spectrum, input_grams, leading, spectrum, watching
-from shui_lib.predict import pixels_for
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import pixels_for
+from shui_lib.methods.parts.subspaces import Spectrum, input_grams, leading, spectrum, watching
 
 IMAGES, SHARE, TOLERANCE = 256, 0.9, 1e-5  # SHARE: γ of PGU
 

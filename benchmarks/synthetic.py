@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from shui_lib.config import ModelConfig, preset_named
-from shui_lib.data import Faces
-from shui_lib.models import FaceModel, build_model
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel, build_model
+from shui_lib.benchmark.presets import ModelConfig, preset_named
 
 K = 40  # attributes of CelebA
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

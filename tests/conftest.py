@@ -7,6 +7,9 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+# Tests start processes too: they shall find this checkout, and what tests share.
+HERE = Path(__file__).parent
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH")]))
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync"]  # it shall ask nobody but us
 

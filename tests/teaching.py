@@ -5,9 +5,9 @@ import torch
 from tiny import tiny_faces
 from torch import Tensor, nn
 
-from shui_lib.data import Faces
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
 from shui_lib.methods import Artefacts, Given, Method
-from shui_lib.models import FaceModel
 
 
 class TwoLayers(nn.Module):

@@ -23,7 +23,7 @@ from benchmarks.measure import (
     row,
 )
 from benchmarks.meta_memory import CARD, slope, where_it_ends
-from shui_lib.machine import RESET
+from shui_lib.core.machine import RESET
 
 
 def some_row(name: str = "map", case: str = "small", **about) -> dict[str, object]:

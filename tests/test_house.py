@@ -12,69 +12,30 @@ import yaml
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-# What each module of shui_lib may import from shui_lib. Arrows point one way:
-# selection, workbook -> experiment -> methods -> meta_gradient, train -> models, data, splits -> config.
-METHOD = {
-    "data", "distillation", "kfac", "meta_gradient", "meta_loss", "methods", "metrics", "models", "objectives",
-    "preconditioners", "predict", "progress", "randomness", "splits", "store", "train",
-}  # fmt: skip
+# The rooms from bottom to top: a file may import from its own room and from those that are named beside it.
+CORE = {"shui_lib.core"}
+BENCHMARK = CORE | {"shui_lib.benchmark"}
+PARTS = BENCHMARK | {"shui_lib.methods.parts"}
+METHODS = PARTS | {"shui_lib.methods"}
+LIBRARY = METHODS | {"shui_lib.attack", "shui_lib.runs"}
+SHOWN = LIBRARY | {"shui_workbook.figures", "shui_workbook.studies", "shui_workbook.reports"}
 MAY_IMPORT = {
-    "config": set(),
-    "data": set(),
-    "metrics": set(),  # a leaf: methods may import it
-    "progress": set(),
-    "randomness": set(),
-    "store": set(),
-    "meta_loss": {"predict"},
-    "names": set(),
-    "splits": {"config"},
-    "settings": {"config", "methods", "names"},
-    "serve": {"config", "methods", "models", "stages", "store"},
-    "stages": {"store"},
-    "models": {"config", "randomness", "store"},
-    "predict": {"data", "models", "progress"},
-    "train": {"config", "data", "metrics", "models", "predict", "progress", "randomness", "store"},
-    "meta_gradient": {"data", "meta_loss", "models", "predict"},
-    "objectives": {"data", "distillation", "meta_gradient", "metrics", "models", "predict"},
-    "ablations": {"arguments", "config", "experiment", "methods", "progress", "results", "selection", "settings"},
-    "distillation": {"data", "models", "predict", "randomness"},
-    "preconditioners": {"data", "meta_gradient", "models", "predict", "progress", "randomness"},
-    "kfac": {"data", "models", "predict", "preconditioners", "progress"},
-    "machine": set(),
-    "arguments": set(),
-    "rmia": set(),  # arrays only
-    "analyses": {"metrics", "predict", "store"},
-    "attack": {"rmia"},
-    "results": {"store"},
-    "claims": {"analyses", "results"},
-    "tables": {"methods", "results"},  # methods: for the access column
-    "report": {"claims", "figures", "results", "store", "tables"},
-    "experiment": {
-        "attack", "config", "data", "machine", "methods", "metrics", "models", "names", "predict", "results", "serve",
-        "settings", "splits", "stages", "store", "train",
-    },
-    "explorer": {
-        "analyses", "data", "experiment", "figures", "methods", "metrics", "models", "names", "predict",
-    },
-    "panel": {"explorer", "figures"},
-    "app": {"arguments", "workbook"},
-    "exercises": {"progress", "store", "workbook"},
-    "laboratory": {"figures", "progress", "rmia"},
-    "selection": {
-        "arguments", "experiment", "meta_loss", "methods", "metrics", "objectives", "predict", "progress",
-        "serve", "settings", "splits", "store",
-    },
-    "sequential": {
-        "data", "experiment", "methods", "metrics", "models", "names", "predict", "progress", "results", "settings",
-    },
-    "tradeoff": {"arguments", "experiment", "methods", "metrics", "models", "predict", "progress", "selection"},
-    "workbook": {"arguments", "progress", "results"},
-    "cluster": set(),
-    "cost": {"stages"},
-    "run": {"cost", "store", "workbook"},
-    "sweep": {"arguments", "cluster", "cost", "progress", "results", "run", "workbook"},
-}  # fmt: skip
-CODE = sorted([*(ROOT / "shui_lib").rglob("*.py"), *(ROOT / "data_prep").rglob("*.py")])
+    "shui_lib": set(),
+    "shui_lib.core": CORE,
+    "shui_lib.benchmark": BENCHMARK,
+    "shui_lib.methods.parts": PARTS,
+    "shui_lib.methods": METHODS,
+    "shui_lib.attack": BENCHMARK | {"shui_lib.attack"},
+    "shui_lib.runs": LIBRARY,
+    "shui_workbook": set(),
+    "shui_workbook.figures": BENCHMARK | {"shui_workbook.figures"},
+    "shui_workbook.studies": LIBRARY | {"shui_workbook.figures", "shui_workbook.studies"},
+    "shui_workbook.reports": SHOWN,
+    "shui_workbook.course": SHOWN | {"shui_workbook.course"},
+    "shui_workbook.sweep": SHOWN | {"shui_workbook.course", "shui_workbook.sweep"},
+}
+OURS = ("shui_lib", "shui_workbook")
+CODE = sorted(path for room in (*OURS, "data_prep") for path in (ROOT / room).rglob("*.py"))
 
 
 def module_name(path: Path) -> str:
@@ -97,33 +58,45 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def room_of(module: str, *, package: bool) -> str:
+    """The folder that a module lives in, dotted."""
+    return module if package else module.rpartition(".")[0]
+
+
 def ours(path: Path) -> set[str]:
-    return {name.removeprefix("shui_lib.") for name in imports(path) if name.startswith("shui_lib")}
+    """Rooms of the package that a file imports from."""
+    names = {name for name in imports(path) if name.split(".")[0] in OURS}
+    return {room_of(name, package=(ROOT / name.replace(".", "/")).is_dir()) for name in names}
 
 
 # Arrows
 
 
-@pytest.mark.parametrize("path", [path for path in CODE if "shui_lib" in path.parts], ids=module_name)
+@pytest.mark.parametrize("path", [path for path in CODE if "data_prep" not in path.parts], ids=module_name)
 def test_arrows_point_one_way(path):
-    name = module_name(path).removeprefix("shui_lib").removeprefix(".")
-    if name == "":
-        allowed = set()
-    elif name == "methods":  # the registry imports every method, at its end
-        allowed = {"data", "models"} | {m.removeprefix("shui_lib.") for m in MODULES if ".methods." in m}
-    elif name.startswith("methods."):
-        allowed = METHOD
-    elif name.startswith("figures"):
-        allowed = {"data"} | {m.removeprefix("shui_lib.") for m in MODULES if ".figures." in m}  # data: it draws photos
-    else:
-        assert name in MAY_IMPORT, f"say in MAY_IMPORT what {name} may import"
-        allowed = MAY_IMPORT[name]
-    assert ours(path) <= allowed
+    room = room_of(module_name(path), package=path.name == "__init__.py")
+    assert room in MAY_IMPORT, f"say in MAY_IMPORT what {room} may import"
+    assert ours(path) <= MAY_IMPORT[room]
 
 
-@pytest.mark.parametrize("path", [path for path in CODE if "methods" in path.parts], ids=module_name)
+def test_every_room_of_the_plan_exists():
+    assert not [room for room in MAY_IMPORT if not (ROOT / room.replace(".", "/")).is_dir()]
+
+
+METHOD_FILES = [path for path in (ROOT / "shui_lib" / "methods").rglob("*.py") if path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", METHOD_FILES, ids=module_name)
+def test_methods_never_import_each_other(path):
+    others = {module_name(other) for other in METHOD_FILES if other.parent.name == "methods" and other != path}
+    assert not imports(path) & others
+
+
+@pytest.mark.parametrize("path", METHOD_FILES, ids=module_name)
 def test_a_method_cannot_look_at_what_it_is_judged_by(path):
-    assert ours(path).isdisjoint({"rmia", "experiment", "results", "figures", "selection", "stages"})
+    judges = {"shui_lib.attack", "shui_lib.runs", *(room for room in MAY_IMPORT if room.startswith("shui_workbook"))}
+    assert ours(path).isdisjoint(judges)
+    assert imports(path).isdisjoint({"shui_lib.core.rows", "shui_lib.core.stages"})
 
 
 @pytest.mark.parametrize("path", [path for path in CODE if "data_prep" in path.parts], ids=module_name)
@@ -132,13 +105,10 @@ def test_data_prep_stands_alone(path):
 
 
 def test_no_arrow_leads_back():
-    order, open_ = (
-        [],
-        {name: allowed - {"figures", "methods", "methods.meta_unlearn"} for name, allowed in MAY_IMPORT.items()},
-    )
-    while ready := [name for name, allowed in open_.items() if allowed <= set(order)]:
-        order += ready
-        open_ = {name: allowed for name, allowed in open_.items() if name not in ready}
+    order, open_ = set(), {room: allowed - {room} for room, allowed in MAY_IMPORT.items()}
+    while ready := {room for room, allowed in open_.items() if allowed <= order}:
+        order |= ready
+        open_ = {room: allowed for room, allowed in open_.items() if room not in ready}
     assert not open_, f"a circle among {', '.join(open_)}"
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from shui_lib.results import form_of, paired_difference, read_rows
-from shui_lib.tables import access_of, differences, result_table
+from shui_lib.core.rows import form_of, paired_difference, read_rows
+from shui_workbook.reports.tables import access_of, differences, result_table
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from data_prep.prepared import Description, create_images, finish, writing
-from shui_lib.config import ModelConfig
-from shui_lib.data import Faces
-from shui_lib.models import FaceModel, Output, build_model
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel, Output, build_model
+from shui_lib.benchmark.presets import ModelConfig
 
 CLASSES = ("bright", "red", "striped")  # what the targets say about the pixels
 

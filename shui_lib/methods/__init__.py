@@ -22,8 +22,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from shui_lib.data import Faces
-from shui_lib.models import FaceModel
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
 
 
 class Artefacts(NamedTuple):
@@ -177,4 +177,4 @@ def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
     return changed
 
 
-from shui_lib.methods import bad_teacher, curvature, gradient_ascent, jit, meta_unlearn, pgu, scrub, ssd  # noqa: E402,F401  (each registers itself)
+from shui_lib.methods import bad_teacher, curvature, gradient_ascent, jit, meta_unlearn, pgu, scrub, ssd  # noqa: E402  (each registers itself)

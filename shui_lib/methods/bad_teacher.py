@@ -22,12 +22,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shui_lib.data import Faces
-from shui_lib.distillation import answers, cosine, descend, divergence_for, fill, student_of, taught, teacher_of
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.core.progress import progress
+from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register
-from shui_lib.models import FaceModel
-from shui_lib.progress import progress
-from shui_lib.randomness import draw_seed, seeded
+from shui_lib.methods.parts.distillation import (
+    answers,
+    cosine,
+    descend,
+    divergence_for,
+    fill,
+    student_of,
+    taught,
+    teacher_of,
+)
 
 FORMS = {  # what the published forms set differently; for other data sets see `settings.PUBLISHED`
     "original": {"epochs": 1, "lr": 1e-4, "retain_share": 0.3, "weight_decay": 0.0},

@@ -1,8 +1,8 @@
 """Curvature: one step of gradient ascent, held back where the training data is sensitive.
 
 The gradient of one photo moves directions of the weights that everybody uses. How much the answers to the training
-data depend on a direction is its curvature, which is known while the data exists (`shui_lib.kfac`). When the request
-comes, the step divides by it, layer by layer:
+data depend on a direction is its curvature, which is known while the data exists
+(`shui_lib.methods.parts.kfac`). When the request comes, the step divides by it, layer by layer:
 
     θ_u = θ + η (G + √δ ḡ)⁻¹ ∇L(S) (A + √δ ā)⁻¹
 
@@ -28,12 +28,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shui_lib.data import Faces
-from shui_lib.kfac import Preconditioner, kfac, packed, unpacked
-from shui_lib.meta_gradient import Theta, parameters
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import pixels_for, task_loss, unlikelihood
 from shui_lib.methods import Artefacts, Given, register, with_parameters
-from shui_lib.models import FaceModel
-from shui_lib.predict import pixels_for, task_loss, unlikelihood
+from shui_lib.methods.parts.kfac import Preconditioner, kfac, packed, unpacked
+from shui_lib.methods.parts.meta_gradient import Theta, parameters
 
 LOSSES = {"task": task_loss, "unlikelihood": lambda logits, targets: -unlikelihood(logits, targets)}
 

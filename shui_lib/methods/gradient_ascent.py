@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from shui_lib.meta_gradient import loss_gradient, parameters
+from shui_lib.benchmark.models import FaceModel
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register, with_parameters
-from shui_lib.models import FaceModel
+from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
 
 
 @register("gradient_ascent", needs=("support",))

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from shui_lib.meta_gradient import Theta, parameters
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import pixels_for
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register, with_parameters
-from shui_lib.models import FaceModel
-from shui_lib.predict import pixels_for
+from shui_lib.methods.parts.meta_gradient import Theta, parameters
 
 
 @register("jit", needs={"original": ("forget",), "one-shui": ("support",)})

@@ -13,20 +13,28 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from shui_lib.data import Faces
-from shui_lib.kfac import Preconditioner, kfac, packed, unpacked
-from shui_lib.meta_gradient import Precondition, Theta, meta_gradient, parameters, unlearning_step
-from shui_lib.meta_loss import INPUTS, LearnedLoss
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import predict
+from shui_lib.benchmark.splits import FEWEST_IMAGES, simulated_requests
+from shui_lib.benchmark.train import pack, unpack
+from shui_lib.core.progress import progress
+from shui_lib.core.randomness import draw_seed, epoch_generator, seeded
+from shui_lib.core.store import load_note, load_tensors, save_tensors
 from shui_lib.methods import Artefacts, Given, register, with_parameters
-from shui_lib.models import FaceModel
-from shui_lib.objectives import COMPARE, DISTANCES, JUDGES, OBJECTIVES, Knowledge, Verdict, judge_alignment
-from shui_lib.preconditioners import Projector, input_grams, protected
-from shui_lib.predict import predict
-from shui_lib.progress import progress
-from shui_lib.randomness import draw_seed, epoch_generator, seeded
-from shui_lib.splits import FEWEST_IMAGES, simulated_requests
-from shui_lib.store import load_note, load_tensors, save_tensors
-from shui_lib.train import pack, unpack
+from shui_lib.methods.parts.kfac import Preconditioner, kfac, packed, unpacked
+from shui_lib.methods.parts.learned_loss import INPUTS, LearnedLoss
+from shui_lib.methods.parts.meta_gradient import Precondition, Theta, meta_gradient, parameters, unlearning_step
+from shui_lib.methods.parts.objectives import (
+    COMPARE,
+    DISTANCES,
+    JUDGES,
+    OBJECTIVES,
+    Knowledge,
+    Verdict,
+    judge_alignment,
+)
+from shui_lib.methods.parts.subspaces import Projector, input_grams, protected
 
 CHOICES = {"distance": tuple(DISTANCES), "objective": OBJECTIVES, "preconditioner": ("none", "pgu", "kfac")}
 FASTER = 30  # learned sizes of steps move by logarithms of a few; weights of the loss by hundredths

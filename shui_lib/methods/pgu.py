@@ -23,13 +23,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from shui_lib.data import Faces
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.metrics import score
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import SLACK, pixels_for, predict, unlikelihood
+from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.methods import Artefacts, Given, register
-from shui_lib.metrics import score
-from shui_lib.models import FaceModel
-from shui_lib.preconditioners import input_grams, layers_of, protected, stochastic, without
-from shui_lib.predict import SLACK, pixels_for, predict, unlikelihood
-from shui_lib.randomness import draw_seed, seeded
+from shui_lib.methods.parts.subspaces import input_grams, layers_of, protected, stochastic, without
 
 UNCERTAINTY = 0.2  # weight of the negative entropy
 

@@ -27,12 +27,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shui_lib.data import Faces
-from shui_lib.distillation import answers, cosine, descend, divergence_for, fill, student_of, taught, teacher_of
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import task_loss
+from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register
-from shui_lib.models import FaceModel
-from shui_lib.predict import task_loss
-from shui_lib.progress import progress
+from shui_lib.methods.parts.distillation import (
+    answers,
+    cosine,
+    descend,
+    divergence_for,
+    fill,
+    student_of,
+    taught,
+    teacher_of,
+)
 
 ALPHA, GAMMA = 0.001, 0.99  # of the divergence and of the task loss in min steps
 DECAYS_AFTER = (3, 5, 9)  # epochs, in the original form

@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from shui_lib.data import Faces
-from shui_lib.meta_gradient import Theta, loss_gradient, parameters
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import pixels_for, task_loss
+from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, register, with_parameters
-from shui_lib.models import FaceModel
-from shui_lib.predict import pixels_for, task_loss
-from shui_lib.progress import progress
+from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, parameters
 
 CHUNK = 8  # gradients of single images held at a time; each is as large as the model
 

@@ -1,0 +1,4 @@
+"""Membership inference: RMIA as published and as its users ran it, and what is estimated of one model.
+
+Arrays in, numbers out: no model and no image is needed here.
+"""

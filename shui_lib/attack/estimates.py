@@ -1,0 +1,73 @@
+"""Every figure of the membership attack on one model, from the losses that it and its reference gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from shui_lib.attack.rmia import (
+    Estimate,
+    Signals,
+    evaluate,
+    likelihood,
+    loss_scores,
+    one_shui,
+    roc,
+    scores,
+    tpr_between,
+)
+
+# Images in the authors' population, at most: the votes on it cost members and non-members times these. All of the
+# workbook's own data sets have fewer.
+AUTHORS_POPULATION = 12_000
+
+
+def attack(
+    target: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    identity: Mapping[str, np.ndarray],
+    *,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """RMIA as published (rmia_…), as the authors ran it (rmia_one_shui_…), and the loss threshold (loss_…); fractions.
+
+    Of the authors' form also the TPR between steps of the ROC, which is what their tables hold, without an interval.
+
+    Args:
+        target, reference: losses (Q, N) in nats of both models, for `members` (D_f), `non_members`, `population`
+            (non-members apart from those) and `trained` (a sample of D_r, which the authors' population holds).
+        identity: (N,) of members and of non-members.
+    """
+    ids = {"positive_ids": identity["members"], "negative_ids": identity["non_members"]}
+    found, every = {}, attack_scores(target, reference)
+    for name, (positive, negative) in every.items():
+        generator = np.random.default_rng(seed)  # the same identities are drawn for every attack
+        found |= evaluate(positive, negative, **ids, generator=generator, name=name)
+    between = tpr_between(roc(*every["rmia_one_shui"]), 1e-4)
+    return found | {"rmia_one_shui_interpolated_tpr_at_1e-4": Estimate(between, np.nan, np.nan, "interpolated")}
+
+
+def attack_scores(
+    target: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Scores of members (N₊,) and non-members (N₋,) by attack, higher for members.
+
+    Departs from the authors: of a population larger than `AUTHORS_POPULATION`, so many images at equal distances.
+    """
+    losses = {part: Signals(target[part], reference[part]) for part in target}
+    likely = likelihoods(target, reference)
+    theirs = [np.hstack([losses[p][k] for p in ("trained", "members", "non_members")]) for k in range(2)]
+    every = theirs[0].shape[1]
+    some = np.linspace(0, every - 1, min(every, AUTHORS_POPULATION)).round().astype(int)
+    authors = one_shui(losses["members"], losses["non_members"], Signals(*(loss[:, some] for loss in theirs)))
+    return {
+        "rmia": tuple(scores(likely[part], likely["population"]) for part in ("members", "non_members")),
+        "rmia_one_shui": (authors.positive, authors.negative),
+        "loss": (loss_scores(target["members"]), loss_scores(target["non_members"])),
+    }
+
+
+def likelihoods(target: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Signals]:
+    """What both models say about each part as likelihoods; (Q, N) each."""
+    return {part: Signals(likelihood(target[part]), likelihood(reference[part])) for part in target}

@@ -1,0 +1,107 @@
+"""Networks: a timm backbone and a linear head, that give logits and the CLS feature in one call."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+from timm.layers import PatchEmbed
+from torch import Tensor, nn
+
+from shui_lib.benchmark.presets import ModelConfig
+from shui_lib.core.randomness import seeded
+from shui_lib.core.store import checksum
+
+
+class Output(NamedTuple):
+    """What a model says about a batch."""
+
+    logits: Tensor  # (B, K)
+    features: Tensor  # (B, D) final CLS token of a ViT, pooled feature of a convolutional network
+
+
+class FaceModel(nn.Module):
+    """Any timm network, with its feature beside its logits."""
+
+    def __init__(self, network: nn.Module, image_size: int):
+        super().__init__()
+        self.network = network
+        self.image_size = image_size
+
+    def forward(self, x: Tensor) -> Output:
+        """Images (B, 3, S, S), normalised with mean = std = 0.5, to logits (B, K) and features (B, D)."""
+        features = self.network.forward_head(self.network.forward_features(x), pre_logits=True)
+        return Output(self.network.get_classifier()(features), features)
+
+
+class ConvStem(PatchEmbed):
+    """Patch embedding by a ladder of small convolutions: a ViT trained on few images sees details much sooner.
+
+    (Xiao et al., 2021, "Early convolutions help transformers see better".)
+    """
+
+    def __init__(self, *, patch_size: int, in_chans: int, embed_dim: int, **options: object):
+        super().__init__(patch_size=patch_size, in_chans=in_chans, embed_dim=embed_dim, **options)
+        rungs = int(math.log2(patch_size))  # each halves the picture
+        widths = [in_chans, *(max(32, embed_dim // 2**k) for k in reversed(range(rungs)))]
+        layers: list[nn.Module] = []
+        for narrow, wide in pairwise(widths):
+            layers += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1, bias=False), nn.GroupNorm(1, wide), nn.GELU()]
+        self.proj = nn.Sequential(*layers, nn.Conv2d(embed_dim, embed_dim, 1))
+
+
+def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: int) -> FaceModel:
+    """A network with weights drawn from `seed`, or pretrained ones under a new head.
+
+    Args:
+        image_size: pixels of the data set, used unless the configuration fixes another size.
+    Raises:
+        FileNotFoundError: pretrained weights that are neither on the hub's reach nor in a local file.
+    """
+    size = config.image_size or image_size
+    reshape = {"img_size": size} if config.architecture.startswith("vit_") else {}
+    if config.stem == "conv":
+        reshape["embed_layer"] = ConvStem
+    weights = _weights(config)
+    source = {"pretrained_cfg_overlay": {"file": _local(weights)}} if config.pretrained and weights else {}
+    with seeded(seed):
+        try:
+            network = timm.create_model(
+                config.architecture,
+                pretrained=config.pretrained,
+                num_classes=n_outputs,
+                **reshape,
+                **source,
+                **config.options,
+            )
+        except (OSError, RuntimeError) as error:
+            if not config.pretrained:
+                raise
+            raise FileNotFoundError(
+                f"ImageNet weights of {config.architecture} could not be loaded ({type(error).__name__}). Without a "
+                f"network, fetch them elsewhere from timm's hub and name the local .safetensors file: "
+                f"ModelConfig(weights=...), or the environment variable SHUI_WEIGHTS for a preset. "
+                f"Configuration: {asdict(config)}"
+            ) from error
+    return FaceModel(network, size)
+
+
+def weights_checksum(config: ModelConfig) -> str:
+    """SHA-256 of the local file of pretrained weights, or the words "timm hub"."""
+    weights = _weights(config)
+    return checksum(Path(_local(weights))) if weights else "timm hub"
+
+
+def _weights(config: ModelConfig) -> str | None:
+    return config.weights or os.environ.get("SHUI_WEIGHTS")
+
+
+def _local(path: str) -> str:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}: give the path of a .safetensors file of the architecture")
+    return path

@@ -1,0 +1,196 @@
+"""Curvature of the task loss by layer, as Kronecker factors found in one pass over the data (K-FAC).
+
+A layer multiplies its weight, with the bias as a last column, W (out, d) with rows a of length d and passes the
+result on; δ is the gradient of an image's loss with respect to one row of that result, so ∇W = Σ δ aᵀ over the rows.
+Were rows independent, and a of δ, the Fisher information of W would be a Kronecker product,
+
+    F ≈ A ⊗ G,   A = E[a aᵀ],  G = E[δ δᵀ]    (Martens and Grosse, 2015)
+
+with the mean over images of the sum over an image's rows: tokens of a linear layer, patches of a convolution
+("expand" of Eschenhagen et al., 2023). Targets are drawn from the model's own answers, so that it is the Fisher
+information and not the empirical one, which vanishes where the model is sure of what is noted.
+
+Written here and not taken from a library (curvlinops has it): it needs no more than the rows that gradient subspaces
+look at already, reads a `FaceModel`'s answers as they are, and keeps memory at the factors plus one batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import pixels_for, task_loss
+from shui_lib.core.progress import progress
+from shui_lib.methods.parts.subspaces import input_rows, layers_of, watching
+
+
+class Factors(NamedTuple):
+    """Both Kronecker factors of a layer's Fisher information, per image."""
+
+    inputs: Tensor  # (d, d) mean of a aᵀ over rows; the last of d is the constant 1 of a bias that is trained
+    outputs: Tensor  # (out, out) mean over images of Σ δ δᵀ over rows
+
+
+def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: int = 64) -> dict[str, Factors]:
+    """The factors of every linear and convolutional layer over all images, on the model's device, in its dtype.
+
+    One forward and one backward pass in eval mode. A layer has no entry if its weight is frozen, if no image passes it,
+    or if the answer does not depend on it. The factors do not depend on the batch: where a layer's rows are not those
+    of single images, a latent query that all of a batch share for instance, images pass one by one.
+    """
+    model = copy.deepcopy(model).eval()
+    layers = layers_of(model)
+    biased = {name for name, layer in layers.items() if layer.bias is not None and layer.bias.requires_grad}
+    batch = batch if _rows_are_of_images(model, faces) else 1
+    model.requires_grad_(False)  # gradients of layers' results are all that is looked at
+    sums, n_rows = {}, Counter()
+
+    def forward(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        rows = input_rows(layer, inputs[0].detach())  # (R, d)
+        if name in biased:
+            rows = F.pad(rows, (0, 1), value=1.0)
+        n_rows[name] += len(rows)
+        _add(sums, (name, "inputs"), rows)
+        if not output.requires_grad:  # the layer does not see the image: a latent query of attention pooling
+            output.requires_grad_()
+        output.register_hook(partial(backward, name, layer))
+
+    def backward(name: str, layer: nn.Module, gradient: Tensor) -> None:
+        channels_last = gradient if isinstance(layer, nn.Linear) else gradient.movedim(1, -1)
+        _add(sums, (name, "outputs"), channels_last.reshape(-1, channels_last.shape[-1]))  # (R, out)
+
+    for name, layer in layers.items():
+        layer.register_forward_hook(partial(forward, name))
+    bar = progress(total=len(faces), desc="curvature", unit="image", leave=False, mininterval=1)
+    for part in faces.batches(batch):
+        x = pixels_for(model, part).requires_grad_()
+        logits = model(x).logits
+        drawn = sampled_targets(logits.detach(), multilabel=part.multilabel, generator=generator)
+        task_loss(logits, drawn, reduction="none").sum().backward()
+        bar.update(len(part))
+    bar.close()
+    used = {name: n for name, n in n_rows.items() if (name, "outputs") in sums}
+    return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * (1 / len(faces))) for k, n in used.items()}
+
+
+@torch.no_grad()
+def _rows_are_of_images(model: FaceModel, faces: Faces) -> bool:
+    """Does every layer multiply twice as many rows for two images as for one?"""
+
+    def rows_of(part: Faces) -> Counter[str]:
+        found = Counter()
+        with watching(model, lambda name, rows: found.update({name: len(rows)})):
+            model(pixels_for(model, part))
+        return found
+
+    one, two = rows_of(faces[slice(0, 1)]), rows_of(faces[slice(0, 2)])
+    return all(two[name] == 2 * n for name, n in one.items())
+
+
+def sampled_targets(logits: Tensor, *, multilabel: bool, generator: torch.Generator) -> Tensor:
+    """Targets drawn from what the model finds probable: (N, K) of attributes, (N,) of classes."""
+    if multilabel:
+        probable = logits.sigmoid()
+        return torch.bernoulli(probable.cpu(), generator=generator).to(probable)
+    return torch.multinomial(logits.softmax(1).cpu(), 1, generator=generator).flatten().to(logits.device)
+
+
+def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Tensor:
+    """F⁻¹ ∇ for a layer's gradient (out, d), with either factor damped: (G + √δ ḡ)⁻¹ ∇ (A + √δ ā)⁻¹.
+
+    Args:
+        damping: δ, in units of the layer's mean curvature ā ḡ (means of the factors' eigenvalues).
+    Returns:
+        (out, d); zero where no image of the data depends on the layer.
+    Raises:
+        ValueError: the damping is too little to solve with factors that are singular.
+    """
+    return _undone(gradient, _roots("the layer", factors, damping))
+
+
+def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
+    """Cholesky roots of both damped factors; None where no image of the data depends on the layer."""
+    if not (factors.inputs.any() and factors.outputs.any()):
+        return None
+    try:
+        return Factors(*(torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors))
+    except torch.linalg.LinAlgError as error:
+        rounding = max(map(len, factors)) * torch.finfo(factors.inputs.dtype).eps  # of eigenvalues, in their mean
+        raise ValueError(
+            f"damping={damping:g} is too little for {layer}, whose factors are singular but for rounding: "
+            f"choose at least {(4 * rounding) ** 2:.0e}"
+        ) from error
+
+
+def _undone(gradient: Tensor, roots: Factors | None) -> Tensor:
+    if roots is None:
+        return torch.zeros_like(gradient)
+    return torch.cholesky_solve(torch.cholesky_solve(gradient, roots.outputs).mT, roots.inputs).mT
+
+
+class Preconditioner:
+    """P of a preconditioned step θ − η P ∇: a gradient by parameter, divided by the curvature of its layer.
+
+    Linear and symmetric; zero for parameters that have no factors: norms' weights and biases, class token and position
+    embeddings.
+
+    Raises:
+        ValueError: the damping is too little to solve with factors that are singular.
+    """
+
+    def __init__(self, factors: Mapping[str, Factors], *, damping: float):
+        self.roots = {layer: _roots(layer, known, damping) for layer, known in factors.items()}  # once for all
+
+    def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """P ∇ by parameter, for all parameters that ∇ has."""
+        held = {name: torch.zeros_like(value) for name, value in gradient.items()}
+        for layer, roots in self.roots.items():
+            held |= _held_back(layer, gradient, roots)
+        return held
+
+
+def held_back(layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float) -> dict[str, Tensor]:
+    """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
+    return _held_back(layer, gradient, _roots(layer, known, damping))
+
+
+def _held_back(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:
+    weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
+    matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)  # (out, d)
+    step = _undone(matrix, roots)
+    held = {f"{layer}.weight": step[:, : weight[0].numel()].reshape(weight.shape)}
+    return held if bias is None else held | {f"{layer}.bias": step[:, -1]}
+
+
+def packed(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
+    """Factors as artefacts: "LAYER/inputs" and "LAYER/outputs", on the CPU."""
+    return {f"{layer}/{side}": v.cpu() for layer, known in factors.items() for side, v in known._asdict().items()}
+
+
+def unpacked(tensors: Mapping[str, Tensor], *, like: Mapping[str, Tensor]) -> dict[str, Factors]:
+    """Factors by layer from artefacts, on the device and in the dtype of the weights `like`; other keys are ignored."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        layer, _, side = key.rpartition("/")
+        if side in Factors._fields:
+            found.setdefault(layer, {})[side] = value.to(like[f"{layer}.weight"])
+    return {layer: Factors(**sides) for layer, sides in found.items()}
+
+
+def _damped(factor: Tensor, share: float) -> Tensor:
+    return factor + share * factor.diagonal().mean() * torch.eye(len(factor)).to(factor)
+
+
+def _add(sums: dict[tuple[str, str], Tensor], key: tuple[str, str], rows: Tensor) -> None:
+    if key not in sums:
+        sums[key] = rows.new_zeros(rows.shape[1], rows.shape[1])
+    sums[key].addmm_(rows.T, rows)

@@ -1,0 +1,192 @@
+"""The gradient through one unlearning step, exactly, without a second-order graph.
+
+One step on the Support Set S is θ_u = θ − η ∇_θ h_φ(f_θ(S)). Meta-training asks how an objective A(θ_u) changes with
+φ. Write z = f_θ(S) for what the model says about S, g_z(φ) = ∂h_φ/∂z, and J for the Jacobian of z in θ. Then
+∇_θ h = Jᵀ g_z(φ), and φ appears in g_z only:
+
+    ∇_φ A = −η ∇_φ ⟨∇A(θ_u), Jᵀ g_z(φ)⟩ = −η ∇_φ ⟨u, g_z(φ)⟩    with u = J ∇A(θ_u).
+
+A preconditioned step θ_u = θ − η P ∇_θ h with a symmetric P, curvature for instance, has u = J P ∇A(θ_u). If every
+parameter's step has a learned size, θ_u = θ − η D P ∇_θ h with D = diag(exp s), then u = J P D ∇A(θ_u), and ∂A/∂s is
+⟨∇A(θ_u), θ_u − θ⟩ over the parameter.
+
+u is one Jacobian-vector product (forward mode, no saved activations). Every other gradient is first order, so images
+pass in micro-batches and memory grows neither with S nor with the images to be forgotten.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.models import FaceModel, Output
+from shui_lib.benchmark.predict import pixels_for, task_loss
+from shui_lib.methods.parts.learned_loss import LearnedLoss
+
+Theta = dict[str, Tensor]  # parameters by name
+Precondition = Callable[[Theta], Theta]  # P: linear and symmetric
+
+
+class Step(NamedTuple):
+    """One unlearning step, and what the meta-gradient needs of it."""
+
+    theta: Theta  # θ_u
+    cotangent: Output  # g_z(φ), differentiable in φ when the step was asked to be
+    loss: Tensor  # h_φ(f_θ(S))
+
+
+def parameters(model: FaceModel) -> Theta:
+    """θ: the model's trainable parameters by name, detached."""
+    return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+
+
+def _forward(model: FaceModel, theta: Theta, faces: Faces) -> Output:
+    return functional_call(model, theta, (pixels_for(model, faces),))
+
+
+def _add_gradient(total: Theta, value: Tensor, theta: Theta) -> None:
+    gradients = torch.autograd.grad(value, list(theta.values()), allow_unused=True)
+    for name, gradient in zip(theta, gradients, strict=True):
+        if gradient is not None:
+            total[name] += gradient
+
+
+def unlearning_step(
+    model: FaceModel,
+    theta: Theta,
+    loss: LearnedLoss,
+    support: Faces,
+    ids: Tensor,
+    *,
+    eta: float,
+    micro_batch: int = 64,
+    differentiable: bool = False,
+    precondition: Precondition | None = None,
+) -> Step:
+    """θ_u = θ − η ∇_θ h_φ(f_θ(S)), with the model in eval mode (paper, eq. 4); with P, θ − η P ∇_θ h_φ.
+
+    Args:
+        support: S, one image per identity asking.
+        ids: (N_S,) rows of the loss's identity embedding.
+        differentiable: keep the graph from φ to the cotangent, for `meta_gradient`.
+    """
+    device = next(iter(theta.values())).device
+    leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
+    said = []
+    for part in support.batches(micro_batch):
+        with torch.set_grad_enabled(not said):  # the first graph is kept: one forward pass less
+            said.append(_forward(model, leaves, part))
+    z = Output(*(torch.cat(column).detach().requires_grad_() for column in zip(*said, strict=True)))
+    value = loss(*z, ids.to(device), support.targets.to(device))
+    cotangent = torch.autograd.grad(value, z, create_graph=differentiable, allow_unused=True)
+    cotangent = Output(*(torch.zeros_like(t) if g is None else g for t, g in zip(z, cotangent, strict=True)))
+
+    gradient = {name: torch.zeros_like(value) for name, value in theta.items()}
+    for start, part in zip(range(0, len(support), micro_batch), support.batches(micro_batch), strict=True):
+        output = said[0] if start == 0 else _forward(model, leaves, part)
+        rows = slice(start, start + micro_batch)
+        inner = sum((t * g[rows].detach()).sum() for t, g in zip(output, cotangent, strict=True))
+        _add_gradient(gradient, inner, leaves)
+    gradient = _sized(precondition(gradient) if precondition else gradient, loss)
+    stepped = {name: value - eta * gradient[name] for name, value in theta.items()}
+    return Step(stepped, cotangent, value.detach())
+
+
+def loss_gradient(
+    model: FaceModel, theta: Theta, faces: Faces, *, micro_batch: int = 64, bf16: bool = False, wanted: bool = True
+) -> tuple[Tensor, Tensor, Theta]:
+    """The mean task loss over all images, their logits, and the loss's gradient in θ; as `streamed_gradient`."""
+
+    def summed(said: Tensor, rows: slice) -> Tensor:
+        return task_loss(said, faces.targets[rows].to(said.device), reduction="sum")
+
+    return streamed_gradient(model, theta, faces, summed, micro_batch=micro_batch, bf16=bf16, wanted=wanted)
+
+
+def streamed_gradient(
+    model: FaceModel,
+    theta: Theta,
+    faces: Faces,
+    summed: Callable[[Tensor, slice], Tensor],
+    *,
+    micro_batch: int = 64,
+    bf16: bool = False,
+    wanted: bool = True,
+) -> tuple[Tensor, Tensor, Theta]:
+    """The mean of a loss over all images, and its gradient, in micro-batches.
+
+    Args:
+        summed: from logits (B, K) and the rows of `faces` that they belong to, the loss summed over these images.
+        wanted: is the gradient wanted?
+    Returns:
+        loss (scalar), logits (N, K), gradient by name, {} if not wanted; memory is that of one micro-batch.
+    """
+    device = next(iter(theta.values())).device
+    gradient = {name: torch.zeros_like(value) for name, value in theta.items()} if wanted else {}
+    leaves = {name: value.detach().requires_grad_(wanted) for name, value in theta.items()}
+    logits, total = [], 0
+    for start, part in zip(range(0, len(faces), micro_batch), faces.batches(micro_batch), strict=True):
+        with torch.set_grad_enabled(wanted), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            said = _forward(model, leaves, part).logits
+        share = summed(said.float() if bf16 else said, slice(start, start + micro_batch)) / len(faces)
+        if wanted:
+            _add_gradient(gradient, share, leaves)
+        total = total + share.detach()
+        logits.append(said.detach())
+    return total, torch.cat(logits), gradient
+
+
+def meta_gradient(
+    model: FaceModel,
+    theta: Theta,
+    loss: LearnedLoss,
+    support: Faces,
+    step: Step,
+    outer: Theta,
+    *,
+    eta: float,
+    micro_batch: int = 64,
+    precondition: Precondition | None = None,
+) -> dict[str, Tensor]:
+    """∇_φ A from ∇A(θ_u), by one forward-mode product on S.
+
+    Args:
+        step: a differentiable step from the same θ, φ, S and P; the dropout mask is the step's own.
+        outer: g_A = ∇A(θ_u), by parameter name.
+    Returns:
+        Gradient by name of φ, zero where φ has no influence.
+    """
+    directions, held = [], _sized(outer, loss)
+    held = precondition(held) if precondition else held
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no forward-mode derivative
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own use of it
+        for part in support.batches(micro_batch):
+            x = pixels_for(model, part)
+            forward: Callable[[Theta], Output] = lambda th, x=x: tuple(functional_call(model, th, (x,)))  # noqa: E731
+            directions.append(jvp(forward, (theta,), (held,))[1])
+    u = Output(*(torch.cat(column).detach() for column in zip(*directions, strict=True)))
+    product = -eta * sum((t * g).sum() for t, g in zip(u, step.cotangent, strict=True))
+    phi = dict(loss.named_parameters())
+    gradients = torch.autograd.grad(product, list(phi.values()), allow_unused=True)
+    found = {
+        name: torch.zeros_like(value) if g is None else g
+        for (name, value), g in zip(phi.items(), gradients, strict=True)
+    }
+    if loss.log_steps is not None:
+        found["log_steps"] = torch.stack([(outer[name] * (step.theta[name] - theta[name])).sum() for name in theta])
+    return found
+
+
+def _sized(gradient: Theta, loss: LearnedLoss) -> Theta:
+    """D ∇, the learned size of every parameter's step times its gradient."""
+    if loss.log_steps is None:
+        return gradient
+    sizes = loss.log_steps.detach().exp()
+    return {name: size * value for size, (name, value) in zip(sizes, gradient.items(), strict=True)}

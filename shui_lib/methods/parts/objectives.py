@@ -1,0 +1,219 @@
+"""What meta-training asks of a model that has forgotten: the alignment of eq. 5 and 6, its ablations, other losses.
+
+Each judges θ_u on the images to forget and on others, and comes with its gradient at θ_u, which is all that the exact
+meta-gradient needs of it. Images pass in micro-batches, so memory grows with none of the parts (`judge_by_rank` keeps
+a few numbers for every pair of images to forget); the paper ran out of it with SCRUB's loss (Table 5).
+
+Two are not in the paper, which looks at losses. A loss can be moved without forgetting: by making the model less sure
+of everything. Average precision cannot, so `judge_by_rank` aligns a smooth form of it. `judge_held_out` asks for what
+is wanted itself: on the images to forget the answers of models that never saw the person, on others the original's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss, smooth_l1_loss
+
+from shui_lib.benchmark.data import Faces
+from shui_lib.benchmark.metrics import score
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import task_loss
+from shui_lib.methods.parts.distillation import divergence_for
+from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, streamed_gradient
+
+DISTANCES = {"squared": mse_loss, "smooth_l1": smooth_l1_loss}
+TERMS = ("both", "first", "second")  # of the alignment: with validation under θ_u, with validation under θ (Table 5)
+STEP = 0.1  # width of a smooth step between two ranks, in standard deviations of a class's logits
+SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE = 0.001, 0.99, 4.0  # as published (Kurmanji et al., 2023)
+
+
+class Alignment(NamedTuple):
+    """What the objective compares: the images to forget and validation images under θ_u, and the latter under θ."""
+
+    loss_f: Tensor
+    loss_v: Tensor
+    loss_v0: Tensor
+    score_f: float
+    score_v: float
+    score_v0: float
+
+
+class Verdict(NamedTuple):
+    """An objective at θ_u."""
+
+    value: Tensor  # A, a scalar
+    gradient: Theta  # ∇A(θ_u) by parameter
+    alignment: Alignment  # what eq. 6 looks at, whatever the objective
+
+
+class Knowledge(NamedTuple):
+    """The images of one simulated request, and what other models say of those that they are asked about."""
+
+    forget: Faces
+    val: Faces
+    val_said: Tensor  # (|D_v|, K) logits under θ
+    # For SCRUB's loss and the held-out answers only:
+    forget_said: Tensor | None = None  # (|D_f|, K) logits under θ, or of models that never saw the person
+    retain: Faces | None = None
+    retain_said: Tensor | None = None  # logits under θ
+
+
+def alignment_objective(
+    a: Alignment,
+    *,
+    distance: str = "smooth_l1",
+    accuracy_factor: bool = True,
+    terms: str = "both",
+    detached: bool = True,
+) -> Tensor:
+    """A of eq. 6, or of eq. 5 without the accuracy factor: people to forget should look like people never seen.
+
+    Losses in nats, scores as fractions; differentiable in `loss_f`, and in `loss_v` if not `detached`.
+
+    Raises:
+        ValueError: unknown terms.
+    """
+    if terms not in TERMS:
+        raise ValueError(f"terms {terms!r} are unknown: choose one of {', '.join(TERMS)}")
+    d = DISTANCES[distance]
+    weights = [1 - m if accuracy_factor else 1.0 for m in (a.score_f, a.score_v, a.score_v0)]
+    forget, val, val0 = (w * loss for w, loss in zip(weights, (a.loss_f, a.loss_v, a.loss_v0), strict=True))
+    # Departs from the paper's equations: validation terms are constants, as in the authors' code.
+    first, second = d(forget, val.detach() if detached else val), d(forget, val0.detach())
+    return {"first": first, "second": second, "both": first + second}[terms]
+
+
+def judge_alignment(
+    model: FaceModel,
+    theta: Theta,
+    known: Knowledge,
+    *,
+    micro_batch: int,
+    bf16: bool,
+    detached: bool,
+    **objective: object,
+) -> Verdict:
+    """The alignment and its gradient, the slope of A in each loss times that loss's gradient."""
+    size = {"micro_batch": micro_batch, "bf16": bf16}
+    loss_f, said_f, gradient_f = loss_gradient(model, theta, known.forget, **size)
+    loss_v, said_v, gradient_v = loss_gradient(model, theta, known.val, **size, wanted=not detached)
+    alignment = _alignment(known, loss_f, said_f, loss_v, said_v)
+    value = alignment_objective(alignment, detached=detached, **objective)
+    slopes = torch.autograd.grad(value, alignment[:2], allow_unused=True)
+    gradient = {name: torch.zeros_like(weight) for name, weight in theta.items()}
+    for slope, part in zip(slopes, (gradient_f, gradient_v), strict=True):
+        for name in gradient if slope is not None and part else ():
+            gradient[name] += slope * part[name]
+    return Verdict(value.detach(), gradient, alignment)
+
+
+def judge_as_scrub(model: FaceModel, theta: Theta, known: Knowledge, *, micro_batch: int, bf16: bool) -> Verdict:
+    """SCRUB's loss: disagree with θ about D_f, agree with it about D_r and stay right there (its two kinds of step)."""
+    kl = divergence_for(known.forget, kl="softmax", temperature=SCRUB_TEMPERATURE)
+    square = SCRUB_TEMPERATURE**2
+
+    def disagree(said: Tensor, taught: Tensor, _: Tensor) -> Tensor:
+        return -square * kl(said, taught) * len(said)
+
+    def agree(said: Tensor, taught: Tensor, targets: Tensor) -> Tensor:
+        likeness = square * kl(said, taught) * len(said)
+        return SCRUB_ALPHA * likeness + SCRUB_GAMMA * task_loss(said, targets, reduction="sum")
+
+    return _judge_both(model, theta, known, disagree, agree, micro_batch=micro_batch, bf16=bf16)
+
+
+def judge_held_out(model: FaceModel, theta: Theta, known: Knowledge, *, micro_batch: int, bf16: bool) -> Verdict:
+    """Divergence from the held-out answers on D_f plus divergence from the original's on others; not in the paper."""
+    kl = divergence_for(known.forget, kl="bernoulli" if known.forget.multilabel else "softmax", temperature=1.0)
+
+    def apart(said: Tensor, taught: Tensor, _: Tensor) -> Tensor:
+        return kl(said, taught) * len(said)
+
+    return _judge_both(model, theta, known, apart, apart, micro_batch=micro_batch, bf16=bf16)
+
+
+def judge_by_rank(model: FaceModel, theta: Theta, known: Knowledge, *, micro_batch: int, bf16: bool) -> Verdict:
+    """Eq. 5 with 1 − AP in the place of the losses, AP smoothed (`soft_average_precision`); not in the paper."""
+    size = {"micro_batch": micro_batch, "bf16": bf16}
+    loss_f, said_f, _ = loss_gradient(model, theta, known.forget, **size, wanted=False)
+    loss_v, said_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
+    ap_f, slopes = soft_average_precision(said_f.to(loss_f), known.forget.noted)
+    ap_v, ap_v0 = (soft_average_precision(said.to(loss_f), known.val.noted)[0] for said in (said_v, known.val_said))
+    missed = (1 - ap_f).requires_grad_()
+    value = alignment_objective(Alignment(missed, 1 - ap_v, 1 - ap_v0, 0, 0, 0), accuracy_factor=False)
+    (slope,) = torch.autograd.grad(value, missed)
+
+    def along(said: Tensor, rows: slice) -> Tensor:  # its gradient in the logits is that of the value
+        return -slope * (said * slopes[rows]).sum() * len(known.forget)
+
+    gradient = streamed_gradient(model, theta, known.forget, along, **size)[2]
+    return Verdict(value.detach(), gradient, _alignment(known, loss_f, said_f, loss_v, said_v))
+
+
+def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tensor]:
+    """Average precision over images (N), mean over classes (K), with logistic steps in place of ranks.
+
+    A positive's rank is 1 + Σ σ((z_j − z_i)/τ) over the other images j (as in Smooth-AP, Brown et al., 2020), with τ in
+    standard deviations of the class's logits: like ranks, it does not change when all logits shrink. Where all are the
+    same, which leaves no such unit, τ is in logits, and AP that of chance, (N₊ + 1) / (N + 1). Memory is N² numbers,
+    for one class at a time; classes that all images or none have are left out.
+
+    Args:
+        logits, noted: (N, K).
+    Returns:
+        AP, a scalar, and its gradient in the logits (N, K).
+    """
+    noted = noted.to(logits)
+    mixed = torch.nonzero((noted.mean(0) > 0) & (noted.mean(0) < 1)).flatten().tolist()
+    total, gradient = logits.new_zeros(()), torch.zeros_like(logits)
+    for k in mixed:
+        z = logits[:, k].detach().requires_grad_()
+        has = noted[:, k] > 0
+        apart = z.max() > z.min() and z.std() > 0  # of equal logits it may be 1e-9 instead, by rounding
+        above = ((z - z[has, None]) / (STEP * z.std() if apart else STEP)).sigmoid()  # (N₊, N)
+        above = above - 0.5 * torch.eye(len(z)).to(z)[has]  # nobody stands above oneself
+        precision = (1 + above[:, has].sum(1)) / (1 + above.sum(1))
+        (gradient[:, k],) = torch.autograd.grad(precision.mean() / len(mixed), z)
+        total += precision.mean().detach() / len(mixed)
+    return total, gradient
+
+
+def _judge_both(
+    model: FaceModel,
+    theta: Theta,
+    known: Knowledge,
+    on_forget: Callable[[Tensor, Tensor, Tensor], Tensor],
+    on_retain: Callable[[Tensor, Tensor, Tensor], Tensor],
+    **size: object,
+) -> Verdict:
+    """A mean over D_f plus a mean over D_r of losses that compare logits (B, K) with another model's and with targets,
+    summed over the batch."""
+
+    def compared(loss: Callable, faces: Faces, taught: Tensor) -> tuple[Tensor, Tensor, Theta]:
+        def summed(said: Tensor, rows: slice) -> Tensor:
+            return loss(said, taught[rows].to(said), faces.targets[rows].to(said.device))
+
+        return streamed_gradient(model, theta, faces, summed, **size)
+
+    forgotten, said_f, gradient = compared(on_forget, known.forget, known.forget_said)
+    kept, _, more = compared(on_retain, known.retain, known.retain_said)
+    loss_v, said_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
+    loss_f = task_loss(said_f, known.forget.targets.to(said_f.device))
+    alignment = _alignment(known, loss_f, said_f, loss_v, said_v)
+    return Verdict(forgotten + kept, {name: g + more[name] for name, g in gradient.items()}, alignment)
+
+
+def _alignment(known: Knowledge, loss_f: Tensor, said_f: Tensor, loss_v: Tensor, said_v: Tensor) -> Alignment:
+    asked = ((said_f, known.forget), (said_v, known.val), (known.val_said, known.val))
+    scores = (score(said.float().cpu(), faces.targets) for said, faces in asked)
+    loss_v0 = task_loss(known.val_said, known.val.targets).to(loss_f)
+    return Alignment(loss_f.requires_grad_(), loss_v.requires_grad_(), loss_v0, *scores)
+
+
+JUDGES = {"scrub": judge_as_scrub, "held_out": judge_held_out, "rank": judge_by_rank}
+OBJECTIVES = (*TERMS, *JUDGES)
+COMPARE = ("scrub", "held_out")  # those that compare with what others say of D_f, and of images of others

@@ -1,0 +1,138 @@
+"""With which settings a method runs: those of the literature, or those that the tuning pool selected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import cache
+from importlib.resources import files
+
+from shui_lib.benchmark.presets import ALL_INPUTS, preset_named
+from shui_lib.methods import REGISTRY, needs_of
+from shui_lib.core.names import Form, parse
+
+# Constants of the literature, by method, variant and setting ("" is for all settings; reference page, sections 3, 4).
+# Those of CelebA-HQ stand in for rendered attributes, those of MUFAC for rendered ages.
+_PGU = {"gamma": 0.9, "lr": 0.1, "epochs": 5}
+PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = {
+    "meta_unlearn": {
+        "": {
+            "": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS},
+            "celebahq/1": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS, "simulated_n_ids": 50},
+            "celeba/1": {"eta": 0.1, "alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS, "simulated_n_ids": 10},
+            "mufac/5": {"eta": 1e-3, "alpha": 1e-2, "epochs": 10, "inputs": ALL_INPUTS},
+            "mufac/10": {"eta": 1e-3, "alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS},
+        }
+    },
+    "ssd": {
+        "original": {"": {"alpha": 5.0, "shrink": 1.0}},
+        "one-shui": {
+            "celebahq/20": {"alpha": 50.0, "shrink": 0.1},
+            "celebahq/50": {"alpha": 10.0, "shrink": 0.5},
+            "celeba/5": {"alpha": 50.0, "shrink": 2.0},
+            "mufac/5": {"alpha": 50.0, "shrink": 0.1},
+            "mufac/10": {"alpha": 1.0, "shrink": 0.1},
+        },
+    },
+    "jit": {
+        "original": {"": {"sigma": 0.5, "eta": 0.1}},
+        "one-shui": {"": {"sigma": 30.0, "eta": 0.01}},
+    },
+    "pgu": {
+        "original": {"": {"gamma": 0.9, "lr": 0.1, "epochs": 100}},
+        "one-shui": {"": _PGU, "mufac/5": {**_PGU, "lr": 0.01}, "mufac/10": {"gamma": 0.75, "lr": 0.1, "epochs": 10}},
+    },
+    "scrub": {
+        "original": {"": {}},  # {}: the form's own defaults, which its file states
+        "one-shui": {"": {}, "celeba/5": {"lr": 5e-3}, "mufac/5": {"lr": 1e-3}},
+    },
+    "bad_teacher": {
+        "original": {"": {}},
+        "one-shui": {"": {}, "mufac/5": {"lr": 1e-3}},
+    },
+}
+# What chapters 00 and 03 demonstrate with small presets: a step large enough to be seen. Never reported as a result.
+DEMONSTRATION = {"eta": 1e-3, "alpha": 1e-3, "epochs": 3, "inputs": ("logits", "targets")}
+STANDS_FOR = {"faces": "celebahq", "ages": "mufac"}  # whose constants an embedded data set borrows
+
+
+def published_for(method: str, variant: str, *, dataset: str, n_ids: int) -> dict[str, object]:
+    """The published constants of a method's form: those of the data set at the nearest request size, or for all.
+
+    Raises:
+        ValueError: none are known.
+    """
+    known = PUBLISHED.get(method, {}).get(variant, {})
+    known = {key: value for key, value in known.items() if n_ids == 1 or not key.endswith("/1")}
+    if not known:
+        raise ValueError(f"no published constants are known of {method} {variant}".rstrip() + ": leave out `published`")
+    nearest = _nearest(known, STANDS_FOR.get(dataset, dataset), n_ids)
+    return dict(known[nearest] if nearest else known.get("", next(iter(known.values()))))
+
+
+def _nearest(keys: Iterable[str], prefix: str, n_ids: int) -> str | None:
+    """Of keys "prefix/n_ids", the one with the nearest n_ids."""
+    same = [key for key in keys if "/" in key and key.rpartition("/")[0] == prefix]
+    return min(same, key=lambda key: abs(int(key.rpartition("/")[2]) - n_ids), default=None)
+
+
+@cache
+def _selected() -> dict[str, dict[str, dict[str, object]]]:
+    return json.loads((files("shui_lib.runs") / "selected.json").read_text())
+
+
+def selected_key(form: str, *, preset: str, dataset: str, n_ids: int) -> str:
+    """Whose selected settings a form uses: "preset/dataset/n_ids" as in `selected.json`, which `make tune` writes.
+
+    A form that was never tuned for a setting borrows from the nearest n_ids of the same data set for which it was,
+    then from cpu/faces/10; with neither it keeps its own defaults, and the key is "".
+    """
+    tuned = [key for key, forms in _selected().items() if form in forms]
+    return _nearest(tuned, f"{preset}/{dataset}", n_ids) or ("cpu/faces/10" if "cpu/faces/10" in tuned else "")
+
+
+def settings_for(form: str, *, preset: str, dataset: str, n_ids: int) -> dict[str, object]:
+    """Settings of a method's form ("pgu:one-shui"): those selected on the tuning pool for just this setting, or others.
+
+    What the preset states comes before borrowed settings, which leave out the size of the simulated requests: that
+    belongs to the setting.
+    """
+    key = selected_key(form, preset=preset, dataset=dataset, n_ids=n_ids)
+    selected = dict(_selected().get(key, {}).get(form, {}))
+    if key == f"{preset}/{dataset}/{n_ids}":
+        return selected
+    selected.pop("simulated_n_ids", None)
+    return {**selected, **preset_named(preset).methods.get(form, {})}
+
+
+def rehearsed(n_ids: int) -> int:
+    """People in MetaUnlearn's rehearsals: as many as in the request, and a larger number for one (as the paper)."""
+    return n_ids if n_ids > 1 else 10
+
+
+def form_named(name: str) -> Form:
+    """A name taken apart (`shui_lib.core.names`), a missing variant filled in: `ssd` is `ssd:one-shui`."""
+    form = parse(name)
+    if form.variant or not getattr(REGISTRY.get(form.method), "variants", ()):
+        return form
+    (default,) = (field.default for field in fields(REGISTRY[form.method]) if field.name == "variant")
+    return form._replace(variant=default)
+
+
+def every_form(*, published: bool = True) -> list[str]:
+    """Names of all methods in all their forms; with `published`, also those with the constants of the literature."""
+    tuned = [Form(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
+    known = [f._replace(published=True) for f in tuned if PUBLISHED.get(f.method, {}).get(f.variant)]
+    return [form.name for form in sorted(tuned + published * known)]
+
+
+def forms_named(words: str) -> list[str]:
+    """What a notebook's parameter `forms` names: one by one, or by a word.
+
+    "tuned" is every form, "all" the published ones too, "support" those tuned ones that see Support Samples only.
+    """
+    if words == "support":
+        return [name for name in every_form(published=False) if needs_of(*parse(name)[:2]) == ("support",)]
+    several = {"tuned": every_form(published=False), "all": every_form()}
+    return several.get(words, words.split())

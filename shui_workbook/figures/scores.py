@@ -1,0 +1,130 @@
+"""Scores, gaps, differences and trade-offs of models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from shui_workbook.figures.style import METHODS, PARTS, SCORE_NAMES, canvas, look
+
+
+def plot_scores(scores: pd.DataFrame, metric: str, ax: Axes | None = None) -> Axes:
+    """Scores on retain, forget and test for each model, beside the retrained one's (dashed), with ToW in the legend.
+
+    Args:
+        scores: columns `method`, `split`, `value` (percent), `tow` (percent).
+        metric: map or accuracy.
+    """
+    ax = ax or canvas(6.5, 3)
+    splits, methods = list(dict.fromkeys(scores["split"])), list(dict.fromkeys(scores["method"]))
+    for m, method in enumerate(methods):
+        label, colour, marker = METHODS[method]
+        mine = scores[scores["method"] == method].set_index("split").loc[splits]
+        x = np.arange(len(splits)) + 0.16 * (m - (len(methods) - 1) / 2)
+        tow = f"{label} (ToW {mine['tow'].iloc[0]:.1f})"
+        ax.scatter(x, mine["value"], color=colour, marker=marker, s=55, label=tow, zorder=3)
+        if method == "retrained":
+            ax.hlines(mine["value"], np.arange(len(splits)) - 0.42, np.arange(len(splits)) + 0.42, colour, "--")
+    ax.set(xticks=range(len(splits)), xticklabels=splits, ylabel=f"{SCORE_NAMES[metric]} (%)")
+    ax.set_xlim(-0.55, len(splits) - 0.45)
+    ax.grid(axis="x", visible=False)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def plot_identity_losses(losses: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """One line per identity, from one model's mean loss to another's; columns named after methods, in nats."""
+    ax = ax or canvas(6, 0.26 * len(losses) + 1.1)
+    losses = losses.sort_values(next(iter(losses)))
+    y = np.arange(len(losses))
+    ax.hlines(y, losses.min(axis=1), losses.max(axis=1), color="#cccccc", linewidth=2, zorder=1)
+    for method in losses:
+        label, colour, marker = METHODS[method]
+        ax.scatter(losses[method], y, color=colour, marker=marker, s=42, label=label, zorder=3)
+    ax.set(yticks=y, yticklabels=losses.index, ylabel="identity", xlabel="mean task loss of an identity (nats)")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def plot_gaps(gaps: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Memorisation gap of every identity by split; columns `split` and `gap` (nats), with the median of each split."""
+    ax = ax or canvas(6, 2.7)
+    order = [part for part in PARTS if part in set(gaps["split"])]
+    colours = {part: PARTS[part] for part in order}
+    sns.stripplot(
+        gaps, x="gap", y="split", order=order, hue="split", palette=colours, size=4, jitter=0.25, legend=False,
+        ax=ax,
+    )  # fmt: skip
+    medians = gaps.groupby("split")["gap"].median().reindex(order)
+    ax.scatter(medians, range(len(order)), marker="|", s=600, color="black", zorder=4, linewidths=2)
+    ax.legend(handles=[Line2D([], [], color="black", marker="|", linestyle="", markersize=14, label="median")])
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set(xlabel="loss of the retrained model − loss of the original (nats)", ylabel="")
+    return ax
+
+
+def plot_differences(found: pd.DataFrame, xlabel: str, ax: Axes | None = None) -> Axes:
+    """Forest plot: mean paired difference of each form with its interval; filled where zero lies outside.
+
+    Args:
+        found: index of forms, columns `mean`, `low`, `high`; drawn from top to bottom.
+    """
+    ax = ax or canvas(6.5, 0.28 * len(found) + 1.1)
+    for y, (form, row) in enumerate(found.iterrows()):
+        _, colour, marker = look(str(form))
+        clear = row["low"] > 0 or row["high"] < 0
+        ax.hlines(y, row["low"], row["high"], color=colour, linewidth=2)
+        ax.scatter(row["mean"], y, marker=marker, s=45, color=colour if clear else "white", edgecolor=colour, zorder=3)
+    ax.axvline(0, color="black", linewidth=0.8)
+    labels = [look(str(form))[0] for form in found.index]
+    ax.set(yticks=range(len(found)), yticklabels=labels, ylim=(len(found) - 0.5, -0.5), xlabel=xlabel)
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def plot_tradeoff(drops: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """What each form takes from the forget score (right is more) against what it takes from retain (down is less).
+
+    On the dotted line it takes as much of both.
+
+    Args:
+        drops: index of forms, columns `forget` and `retain`: how far each score fell, in points.
+    """
+    ax = ax or canvas(6.5, 4)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.axline((0, 0), slope=1, color="black", linestyle=":", linewidth=0.8)
+    shapes = {"": "full", "one-shui": "full", "original": "top"}  # a marker half filled is the original form
+    for form, row in drops.iterrows():
+        label, colour, marker = look(str(form))
+        fill = "none" if label.endswith("published") else shapes.get(str(form).partition(" ")[2], "full")
+        ax.plot(row["forget"], row["retain"], marker, color=colour, fillstyle=fill, markersize=8, label=label)
+    ax.set(xlabel="forget score lost (points)", ylabel="retain score lost (points)")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    return ax
+
+
+def plot_trials(search: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """The search for settings: Tug-of-War against the folds of every trial (dots), by form; the chosen one is filled.
+
+    Args:
+        search: rows of results/selection.csv of one setting.
+    """
+    forms = list(dict.fromkeys(search["form"]))
+    ax = ax or canvas(6.5, 0.3 * len(forms) + 1.1)
+    for y, form in enumerate(forms):
+        tow = search.loc[search["form"] == form, "tow"]
+        _, colour, marker = look(form.replace(":", " "))
+        ax.scatter(tow, [y] * len(tow), marker=marker, s=28, facecolor="none", edgecolor=colour, alpha=0.8)
+        ax.scatter(tow.max(), y, marker=marker, s=60, color=colour, zorder=3)
+    if "tow_before" in search:
+        ax.axvline(search["tow_before"].mean(), color="black", linestyle=":", linewidth=1.2, label="original model")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
+    labels = [look(form.replace(":", " "))[0] for form in forms]
+    ax.set(yticks=range(len(forms)), yticklabels=labels, ylim=(len(forms) - 0.5, -0.5))
+    ax.set(xlabel="Tug-of-War against the fold models (%)")
+    ax.grid(axis="y", visible=False)
+    return ax

@@ -1,0 +1,44 @@
+"""What becomes of the scores as requests arrive one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from shui_workbook.figures.style import look
+
+STRATEGIES = {  # colour and marker by the first word of a variant
+    "latest": ("#d55e00", "^"),
+    "share": ("#de8f05", "v"),
+    "union": ("#0173b2", "o"),
+    "queue": ("#cc78bc", "s"),
+}
+
+
+def plot_sequences(
+    rows: pd.DataFrame, axes: Sequence[Axes], measures: Sequence[tuple[str, str, str]]
+) -> Sequence[Axes]:
+    """One axes a measure, one line a strategy: the mean over seeds by the number of requests served.
+
+    Args:
+        rows: result rows of one method under several strategies (`variant`), of the original and the retrained model.
+        measures: split, metric and what to call it, left to right.
+    """
+    for ax, (split, metric, name) in zip(axes, measures, strict=True):
+        mine = rows[(rows["split"] == split) & (rows["metric"] == metric)]
+        for (method, variant), line in mine.groupby(["method", "variant"], sort=False):
+            mean = line.groupby("step")["value"].mean()
+            if variant:
+                colour, marker = STRATEGIES[variant.partition(" ")[0]]
+                few = mean.index if len(mean) < 8 else mean.index[mean.index % 5 == 0]
+                ax.plot(mean.index, mean, color=colour, linewidth=1.6)
+                ax.plot(few, mean[few], marker, color=colour, markersize=5, label=variant)
+            else:
+                label, colour, marker = look(method)
+                style = {"linestyle": "--", "marker": ""} if method == "original" else {"linestyle": ""}
+                ax.plot(mean.index, mean, color=colour, label=label, **{"marker": marker, "markersize": 6, **style})
+        ax.set(xlabel="requests so far", title=name)
+    axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes

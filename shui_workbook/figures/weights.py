@@ -1,0 +1,57 @@
+"""What methods change in the weights, and why there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from shui_workbook.figures.style import METHODS, canvas, look
+
+
+def plot_importance_ratio(ratio: np.ndarray, threshold: float, ax: Axes | None = None) -> Axes:
+    """Histogram of I_f / I_D over all weights, with the threshold α right of which weights are shrunk."""
+    ax = ax or canvas(6.5, 2.8)
+    shown = np.log10(ratio[ratio > 0])
+    edges = np.linspace(*np.quantile(shown, [0.001, 0.999]), 80)
+    colour = METHODS["ssd"][1]
+    ax.hist(shown, edges, color=colour, alpha=0.45)
+    ax.hist(shown[shown > np.log10(threshold)], edges, color=colour)
+    ax.axvline(np.log10(threshold), color="black", linewidth=1.2, label=f"α = {threshold:g}")
+    ax.axvline(0, color="black", linestyle=":", linewidth=1, label="equally important")
+    ax.set(xlabel="importance to the support photos over importance to the training data (log₁₀)", ylabel="weights")
+    ax.legend()
+    return ax
+
+
+def plot_by_layer(values: pd.DataFrame, ylabel: str, ax: Axes | None = None) -> Axes:
+    """Bars for each layer (index), one for each form (columns; shades of its method's colour)."""
+    ax = ax or canvas(min(0.42 * len(values) + 2, 13), 3)
+    width = 0.8 / len(values.columns)
+    for k, form in enumerate(values):
+        label, colour, _ = look(str(form).replace(":", " "))
+        place = np.arange(len(values)) + (k - (len(values.columns) - 1) / 2) * width
+        ax.bar(place, values[form], width, color=colour, alpha=1 - 0.5 * k / len(values.columns), label=label)
+    layers = [str(layer).removeprefix("network.") for layer in values.index]
+    ax.set_xticks(range(len(values)), layers, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    ax.set(ylabel=ylabel)
+    ax.grid(axis="x", visible=False)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
+def plot_weight_changes(changes: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Heat map: relative change of each weight (columns, stem to head) by each form (rows), logarithmic."""
+    ax = ax or canvas(min(0.36 * changes.shape[1] + 3.5, 14), 0.3 * len(changes) + 2)
+    shown = np.log10(changes.clip(lower=1e-5))
+    labels = [look(str(form).replace(":", " "))[0] for form in changes.index]
+    layers = [str(layer).removeprefix("network.").removesuffix(".weight") for layer in changes]
+    bar = {"label": "relative change (log₁₀)", "shrink": 0.8}
+    sns.heatmap(
+        shown, cmap="mako_r", vmin=-5, vmax=0, xticklabels=layers, yticklabels=labels, cbar_kws=bar, linewidths=0.5,
+        ax=ax,
+    )  # fmt: skip
+    ax.tick_params(length=0)
+    ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    return ax

@@ -1,0 +1,203 @@
+"""What is written from results/ alone: full tables (Markdown and HTML), the picture of gains, the README's claims.
+
+python -m shui_workbook.reports.pages        # `make tables`
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from shui_lib.core.rows import benchmark_rows, form_of, read_rows
+from shui_lib.core.store import save_figure, save_section, save_text
+from shui_workbook import figures
+from shui_workbook.reports import claims
+from shui_workbook.reports.tables import (
+    COLUMNS,
+    COSTS,
+    Table,
+    access_of,
+    as_markdown,
+    differences,
+    markdown,
+    ordered,
+    result_table,
+    styled,
+)
+
+SETTING = ["dataset", "preset", "n_ids"]
+PANELS = 4  # side by side
+COST_HEADINGS = {
+    "prepare_seconds": "prepare, s",
+    "prepare_mib": "prepare, MiB",
+    "artefacts_mib": "kept, MiB",
+    "unlearn_seconds": "unlearn, s",
+    "unlearn_mib": "unlearn, MiB",
+}
+
+
+def tuned_rows(results: Path | str) -> pd.DataFrame:
+    """Committed rows of Tables 1-4, of forms with tuned settings."""
+    rows = benchmark_rows(read_rows(results))
+    return rows[~rows["variant"].str.contains("published")]
+
+
+def tables(results: Path) -> str:
+    """Every setting of a results folder as Markdown, with paired differences to the original."""
+    parts = []
+    for (dataset, preset, n_ids), group, whole in _every_table(results):
+        found, below = _told_once(whole)
+        title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({_seeds(group)}"
+        known = "; in brackets the paper's: all identities, photos at 224 px, a pretrained ViT-B/16)"
+        title += known if found.paper.notna().any(axis=None) else ")"
+        gained = differences(group, [form for form in found.mean.index if found.access[form]])
+        about = {"ToW − original [95 %]": gained.apply(_difference, axis=1, seeds=group["seed"].nunique())}
+        parts += [title, "", markdown(found, **about), "", *below]
+    return "\n".join(parts).strip()
+
+
+def page(results: Path) -> str:
+    """The same tables with costs, styled, as an HTML page of its own."""
+    parts = []
+    for (dataset, preset, n_ids), group, found in _every_table(results):
+        parts += [f"<h2>{dataset}, n_ids {n_ids}, preset {preset} ({_seeds(group)})</h2>", styled(found).to_html()]
+    style = "body {font-family: sans-serif} td, th {padding: 2px 8px; text-align: right; white-space: nowrap}"
+    return f'<!doctype html><meta charset="utf-8"><title>Result tables</title><style>{style}</style>' + "\n".join(parts)
+
+
+def _every_table(results: Path) -> Iterator[tuple[tuple[str, str, int], pd.DataFrame, Table]]:
+    """Each setting with its rows and their table."""
+    reported = pd.read_csv(Path(results) / "reported.csv")
+    for setting, group in benchmark_rows(read_rows(results)).groupby(SETTING, sort=True):
+        yield setting, group, result_table(group, reported)
+
+
+def _told_once(found: Table) -> tuple[Table, list[str]]:
+    """The table without costs and without columns that nobody fills, and, as paragraphs, what it leaves to be said."""
+    empty = found.mean.isna().all() & found.paper.isna().all()
+    below = [f"{heading}: {max(found.reason[heading], key=len)}." for heading in found.mean.columns[empty]]
+    for setting, forms in found.borrowed[found.borrowed != ""].groupby(found.borrowed):
+        below.append(f"With settings selected for {setting}: {', '.join(forms.index)}.")
+    shown = found.mean.loc[:, ~empty].drop(columns=[*COSTS.values()], errors="ignore")
+    return found._replace(mean=shown), [f"{line}\n" for line in below]
+
+
+def rivalry(results: Path | str, form: str, metric: str) -> pd.DataFrame:
+    """Paired differences of a form to every other: a line a form, a column a setting of several seeds.
+
+    Cells are text, points with a 95 % interval, in bold where zero lies outside; "" where both were not run.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for setting, group in _settings(results).items():
+        others = {*form_of(group[group["metric"] == metric])} - {"retrained", "retrained_again"}
+        if form in others:
+            found = {other: differences(group, [form], other, metric=metric).loc[form] for other in others - {form}}
+            cells[setting] = {other: _clear(difference) for other, difference in found.items()}
+    found = pd.DataFrame(cells).fillna("")
+    return found.loc[ordered(found.index)]
+
+
+def rivalries(results: Path) -> str:
+    """`rivalry` of Curvature and of MetaUnlearn, in Tug-of-War and in the attack's AUC, as Markdown."""
+    parts = []
+    for form, metric in product(("curvature", "meta_unlearn"), ("tow", "rmia_auc")):
+        found = rivalry(results, form, metric)
+        found.insert(0, "access", [access_of(other) for other in found.index])
+        parts += [f"**{form}: {COLUMNS[metric]} − that of ...**", "", as_markdown(found), ""]
+    return "\n".join(parts).strip()
+
+
+def costs(results: Path) -> str:
+    """results/costs.csv (`benchmarks/costs.py`) as Markdown, a table a setting and machine; the mean over seeds."""
+    parts = []
+    for (dataset, preset, n_ids, machine), group in pd.read_csv(results / "costs.csv").groupby([*SETTING, "machine"]):
+        means = group.groupby("form").mean(numeric_only=True)
+        shown = means.loc[ordered(means.index), [*COST_HEADINGS]].rename(columns=COST_HEADINGS)
+        shown = shown.map(lambda cost: "–" if pd.isna(cost) else f"{cost:.3g}")
+        shown.insert(0, "access", [access_of(form) for form in shown.index])
+        parts += [f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({machine})", "", as_markdown(shown), ""]
+    return "\n".join(parts).strip()
+
+
+def _difference(found: pd.Series, *, seeds: int = 0) -> str:
+    interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]" if found["seeds"] > 1 else "{mean:+.1f}"
+    left = f" ({found['seeds']:.0f} of {seeds} seeds)" if found["seeds"] < seeds else ""
+    return interval.format_map(found) + left
+
+
+def _clear(found: pd.Series) -> str:
+    return f"**{_difference(found)}**" if found["low"] > 0 or found["high"] < 0 else _difference(found)
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    seeds = rows["seed"].nunique()
+    return f"{seeds} seeds, mean ± std" if seeds > 1 else f"seed {rows['seed'].iloc[0]} alone"
+
+
+def gains(results: Path | str) -> dict[str, pd.DataFrame]:
+    """By setting ("faces, 10 people"): paired gain of Tug-of-War of each form over doing nothing (`differences`).
+
+    A preset other than `cpu` is named; settings with one seed, which have no interval, are left out.
+    """
+    found = {}
+    for setting, group in _settings(results).items():
+        forms = [form for form in result_table(group).mean.index if form not in ("original", "retrained")]
+        found[setting] = differences(group, forms)
+    return found
+
+
+def _settings(results: Path | str) -> dict[str, pd.DataFrame]:
+    """Tuned rows by setting, "faces, 10 people", of several seeds; without strangers, who change the attack alone."""
+    found = {}
+    for (dataset, preset, n_ids), group in tuned_rows(results).groupby(SETTING, sort=True):
+        people = "1 person" if n_ids == 1 else f"{n_ids} people"
+        named = "" if preset == "cpu" else f", {preset}"
+        if group["seed"].nunique() > 1 and "+" not in dataset:
+            found[f"{dataset}, {people}{named}"] = group
+    return found
+
+
+def draw(found: Mapping[str, pd.DataFrame]) -> Figure:
+    """A panel a setting, a line a form, from `gains`; what sees supports only stands above the line."""
+    forms = ordered(set().union(*(frame.index for frame in found.values())))
+    forms = sorted(forms, key=lambda form: access_of(form) not in ("", "support"))
+    figures.use_style()
+    rows = -(-len(found) // PANELS)
+    size = (3.1 * PANELS, rows * (0.24 * len(forms) + 0.8))
+    fig, axes = plt.subplots(rows, PANELS, sharey=True, figsize=size, squeeze=False)
+    for ax, (setting, frame) in zip(axes.flat, found.items(), strict=False):
+        ax = figures.plot_differences(frame.reindex(forms), "", ax)
+        ax.axhline(sum(access_of(form) in ("", "support") for form in forms) - 0.5, color="black", linestyle=":")
+        ax.set_title(setting)
+    for ax in axes.flat[len(found) :]:
+        ax.set_axis_off()
+    fig.supxlabel("Tug-of-War gained over doing nothing (points, 95 % interval over seeds)", fontsize=10)
+    return fig
+
+
+def digest(found: Mapping[str, pd.DataFrame]) -> str:
+    """Sixteen hexadecimal digits of the numbers that the picture shows, kept in the picture's own metadata."""
+    text = "".join(f"{setting}\n{frame.round(3).to_csv()}" for setting, frame in found.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write(root: Path) -> None:
+    """Write all of them. ValueError: a page lacks a marker."""
+    results, docs = root / "results", root / "docs"
+    save_section(root / "README.md", "claims", claims.markdown(claims.claims(results)), by="make tables")
+    save_section(docs / "results.md", "results", tables(results), by="make tables")
+    save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
+    save_section(docs / "results.md", "costs", costs(results), by="make tables")
+    save_text(root / "site" / "tables.html", page(results))
+    found = gains(results)
+    save_figure(docs / "gains.png", draw(found), dpi=100, metadata={"Rows": digest(found)})
+
+
+if __name__ == "__main__":
+    write(Path(__file__).resolve().parent.parent.parent)

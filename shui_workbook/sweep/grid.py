@@ -1,0 +1,213 @@
+"""Many runs of the notebooks: every data set with every request size, seed and choice of methods, on many workers.
+
+python -m shui_workbook.sweep.grid results                # every committed row; resumes from what is there
+python -m shui_workbook.sweep.grid grid --datasets faces ages --n-ids 5 10 --seeds 0 1 2 --workers 2 --dry-run
+
+A run is a notebook with parameters. It has a folder of its own, with the executed notebook, its result rows, and, once
+it is done, `run.json`. A second call skips what is done; a run is done again when the notebook, the package or the
+data changed. Rows of all runs of a call are gathered at its end in one file, each key once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+from papermill.inspection import inspect_notebook
+
+from shui_lib.core.arguments import typed
+from shui_lib.core.progress import progress
+from shui_lib.core.rows import KEY, read_rows, record
+from shui_workbook.course.notebooks import NOTEBOOKS, ROOT
+from shui_workbook.sweep.cluster import client_for, outcomes
+from shui_workbook.sweep.cost import estimate, kind_of, measured
+from shui_workbook.sweep.run import DATA, Places, Run, done, execute, short_hash
+
+WITH_ROWS = NOTEBOOKS / "05_membership_inference.ipynb"  # scores and attack of whatever `forms` names
+PEOPLE = [NOTEBOOKS / f"{name}.ipynb" for name in ("07_support_distance", "08_retain_proximity")]
+SEQUENCES = NOTEBOOKS / "10_sequential_requests.ipynb"
+FILES = {WITH_ROWS: "rows_{dataset}_{n_ids}.csv", SEQUENCES: "rows_sequential.csv"}  # of a folder of rows
+TOGETHER = ("dataset", "preset", "reserved", "seed")  # runs that agree in these share an original model
+
+
+# Which runs ---------------------------------------------------------------------------------------------------------
+
+
+def tables(dataset: str, sizes: Sequence[int], seeds: int, **more: object) -> list[Run]:
+    """Scores and attack for every request size and seed."""
+    return [
+        Run(WITH_ROWS, {"dataset": dataset, "n_ids": n, "seed": seed, **more}) for seed in range(seeds) for n in sizes
+    ]
+
+
+def people(dataset: str, n_ids: int, seeds: int, **more: object) -> list[Run]:
+    """What chapters 07 and 08 record of single people."""
+    every = " ".join(map(str, range(seeds)))
+    return [Run(path, {"dataset": dataset, "n_ids": n_ids, "seeds": every, "record": True, **more}) for path in PEOPLE]
+
+
+def sequences(dataset: str, seeds: int, forms: str, **more: object) -> list[Run]:
+    """Twenty requests, one after another."""
+    twenty = {"dataset": dataset, "n_ids": 20, "forms": forms, "attacked": True, **more}
+    return [Run(SEQUENCES, {**twenty, "seed": seed}) for seed in range(seeds)]
+
+
+# What `make results` runs. Published constants where `forms` is all; with strangers an FPR of 0.01 % is resolved.
+PHOTOS = {"preset": "cpu", "reserved": 50}
+GRID = [
+    *tables("faces", (10,), 10, forms="all"),
+    *tables("faces", (5, 1), 10, forms="tuned"),
+    *tables("faces", (10,), 2, forms="support", strangers="strangers"),
+    *tables("ages", (10, 5), 10, forms="tuned"),
+    *tables("ages", (1,), 10, forms="support"),
+    *tables("celebahq", (20, 50), 3, forms="tuned", **PHOTOS),
+    *people("faces", 10, 10),
+    *people("celebahq", 20, 3, **PHOTOS),
+    *sequences("faces", 3, "gradient_ascent curvature meta_unlearn", reserved=20, every=5),
+    *sequences("celebahq", 1, "gradient_ascent curvature", every=10, **PHOTOS),
+]
+
+
+def grid_of(notebooks: Iterable[Path], axes: Mapping[str, Sequence[object]], **fixed: object) -> list[Run]:
+    """Every notebook with every combination of the axes that it has a parameter for, each run once.
+
+    Raises:
+        ValueError: a parameter that none of the notebooks has.
+    """
+    notebooks = list(notebooks)
+    known = {path: set(inspect_notebook(str(path))) for path in notebooks}
+    if unknown := sorted({*axes, *fixed} - set().union(*known.values())):
+        raise ValueError(f"no notebook of the sweep has a parameter {', '.join(unknown)}: look at its first cell")
+    runs = {}
+    for path, values in product(notebooks, product(*axes.values())):
+        parameters = {**dict(zip(axes, values, strict=True)), **fixed}
+        run = Run(path, {name: value for name, value in parameters.items() if name in known[path]})
+        runs.setdefault(run.name, run)
+    return apart([*runs.values()])
+
+
+def apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs in rounds of which each has one run of every original model: workers seldom wait for the same one."""
+    seen: dict[str, int] = {}
+    rounds = []
+    for run in runs:
+        group = short_hash([run.parameters.get(name) for name in TOGETHER])
+        seen[group] = seen.get(group, -1) + 1
+        rounds.append(seen[group])
+    return [run for _, run in sorted(zip(rounds, runs, strict=True), key=lambda pair: pair[0])]
+
+
+def prepared(runs: Sequence[Run], data_root: Path) -> list[Run]:
+    """The runs whose data sets are there; says which are not."""
+    needs = [{str(run.parameters[p]) for p in DATA if run.parameters.get(p)} for run in runs]
+    missing = {name for name in set().union(*needs) if not (data_root / name / "dataset.json").is_file()}
+    for name in sorted(missing):
+        print(f"skipped: {name} is not prepared below {data_root} (python -m data_prep ... --out {data_root / name})")
+    return [run for run, names in zip(runs, needs, strict=True) if not names & missing]
+
+
+# Doing them -----------------------------------------------------------------------------------------------------------
+
+
+def gather(runs: Sequence[Run], places: Places, rows: Path) -> None:
+    """Rows of all finished runs into one file, or, if `rows` is a folder, into those that `FILES` names."""
+    found: dict[Path, list[pd.DataFrame]] = {}
+    for run in runs:
+        mine = places.out / run.name / "rows.csv"
+        if mine.is_file() and done(run, places):
+            target = rows if rows.suffix == ".csv" else rows / FILES[run.notebook].format_map(run.parameters)
+            found.setdefault(target, []).append(read_rows(mine))
+    for target, frames in found.items():
+        every = record(target, pd.concat(frames).drop_duplicates(KEY, keep="last"))
+        print(f"{len(every)} result rows: {target}")
+
+
+def sweep(runs: Sequence[Run], places: Places, rows: Path, **where: object) -> dict[str, BaseException]:
+    """Do the runs that are not done, on the workers of `client_for(**where)`, and gather the rows of all.
+
+    Returns:
+        What the runs that failed raised, by name.
+    """
+    left = {run.name: (run, places) for run in runs if not done(run, places)}
+    failed = {}
+    try:
+        if left:
+            with client_for(**where) as client:
+                bar = progress(outcomes(client, execute, left), total=len(left), desc="sweep", unit="run")
+                failed = {name: result for name, result in bar if isinstance(result, BaseException)}
+    finally:  # also of a sweep that is interrupted
+        gather(runs, places, rows)
+    return failed
+
+
+def plan(runs: Sequence[Run], places: Places, workers: int, *, every: bool) -> None:
+    """Print what is to be done and what it will cost; with `every`, one line a run."""
+    left = [run for run in runs if not done(run, places)]
+    for run in left if every else []:
+        print(run.name, *(f"{name}={value}" for name, value in run.parameters.items()))
+    finished = [json.loads(path.read_text()) for path in places.out.glob("*/run.json")]
+    kinds = [kind_of(run.notebook.stem, run.parameters) for run in left]
+    said = f": {estimate(kinds, measured(finished), workers)}" if left else ""
+    print(f"{len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to do{said}")
+
+
+# Command line ---------------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["results", "grid"], help="the grid of `make results`, or yours")
+    mine = parser.add_argument_group("the grid")
+    mine.add_argument("--notebooks", type=Path, nargs="+", default=[WITH_ROWS])
+    mine.add_argument("--datasets", nargs="+", help="for `results`: only these (default: all that are prepared)")
+    mine.add_argument("--n-ids", type=int, nargs="+", default=[10])
+    mine.add_argument("--seeds", type=int, nargs="+", default=[0])
+    mine.add_argument("--forms", nargs="+", default=["tuned"], help="one run each: tuned, all, or names in one word")
+    mine.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE", help="the same in every run")
+    where = parser.add_argument_group("where")
+    where.add_argument("--workers", type=int, default=0, help="on this machine (default: none, this process)")
+    where.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="of a Dask cluster that runs")
+    where.add_argument("--slurm", type=int, default=0, metavar="JOBS", help="of one worker each")
+    where.add_argument("--slurm-options", nargs="*", default=[], metavar="NAME=VALUE", help="of SLURMCluster")
+    for name in ("data", "runs"):
+        where.add_argument(f"--{name}-root", type=Path, default=ROOT / name)
+    where.add_argument("--out", type=Path, default=ROOT / "runs" / "sweep", help="executed notebooks, rows and notes")
+    where.add_argument("--rows", type=Path, help="file or folder of the rows (default: rows.csv in --out, or results)")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and what it costs")
+    return parser
+
+
+def _runs(args: argparse.Namespace) -> list[Run]:
+    if args.what == "results":
+        return apart([run for run in GRID if not args.datasets or run.parameters["dataset"] in args.datasets])
+    axes = {"dataset": args.datasets or ["faces"], "n_ids": args.n_ids, "seed": args.seeds, "forms": args.forms}
+    return grid_of([path.resolve() for path in args.notebooks], axes, **typed(args.parameters))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    args = _parser().parse_args(argv)
+    places = Places(*(path.resolve() for path in (args.data_root, args.runs_root, args.out)))
+    rows = args.rows or (ROOT / "results" if args.what == "results" else args.out / "rows.csv")
+    workers = {"workers": args.workers, "scheduler": args.scheduler, "slurm": args.slurm}
+    try:
+        runs = prepared(_runs(args), places.data_root)
+        plan(runs, places, args.slurm or args.workers or 1, every=args.dry_run)
+        if args.dry_run:
+            return
+        failed = sweep(runs, places, rows.resolve(), **workers, options=typed(args.slurm_options))
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{error}")
+    for name, error in failed.items():
+        print(f"failed: {name}: {str(error).strip().splitlines()[-1]}", file=sys.stderr)
+    if failed:
+        sys.exit(f"{len(failed)} runs failed; their notebooks below {places.out} show where. Run again to resume")
+
+
+if __name__ == "__main__":
+    main()

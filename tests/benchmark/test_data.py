@@ -1,0 +1,199 @@
+"""Views of faces, pixels, augmentation, and what is said about a folder that cannot be opened."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import CLASSES, prepare_tiny, tiny_faces
+
+from shui_lib.benchmark.data import augment, fingerprint, load_faces
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# Views
+
+
+INDICES = {
+    "slice": slice(2, 9, 3),
+    "positions": np.array([5, 0, 5]),
+    "mask": np.arange(40) % 3 == 0,
+    "tensor": torch.tensor([7, 1]),
+    "nothing": np.array([], dtype=int),
+}
+
+
+@pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+def test_a_view_holds_the_rows_asked_for_and_no_copy_of_the_images(index):
+    faces = tiny_faces(8, (5, 5))
+    positions = np.arange(40)[index]
+    view = faces[index]
+    assert len(view) == len(positions)
+    assert np.shares_memory(view.images, faces.images)
+    assert np.array_equal(view.rows, positions)
+    assert np.array_equal(view.identity, faces.identity[positions])
+    assert torch.equal(view.targets, faces.targets[torch.from_numpy(positions)])
+    assert torch.equal(view.pixels(), faces.pixels()[torch.from_numpy(positions)])
+
+
+def test_a_view_of_a_view():
+    faces = tiny_faces(8, (5, 5))
+    assert np.array_equal(faces[slice(10, 30)][np.array([3, 1])].rows, [13, 11])
+
+
+def test_of_takes_all_images_of_the_identities():
+    faces = tiny_faces(8, (5, 5))
+    assert np.array_equal(faces.of(np.array([6, 2])).identity, [2] * 5 + [6] * 5)
+    assert len(faces.of(np.array([99]))) == 0
+
+
+def test_in_memory_holds_its_own_images_only():
+    faces = tiny_faces(8, (5, 5))
+    alone = faces[slice(5, 8)].in_memory()
+    assert alone.images.shape == (3, 16, 16, 3)
+    assert not np.shares_memory(alone.images, faces.images)
+    assert torch.equal(alone.pixels(), faces[slice(5, 8)].pixels())
+
+
+def test_batches_are_in_order_and_complete():
+    faces = tiny_faces(8, (5, 5))
+    parts = list(faces.batches(16))
+    assert [len(part) for part in parts] == [16, 16, 8]
+    assert np.array_equal(np.concatenate([part.rows for part in parts]), faces.rows)
+
+
+def test_the_task_shows_in_the_targets():
+    attributes, classes = tiny_faces(), tiny_faces(multilabel=False)
+    assert attributes.multilabel and attributes.targets.shape == (len(attributes), 3)
+    assert not classes.multilabel and classes.targets.dtype == torch.long
+    assert attributes.noted is attributes.targets
+    assert torch.equal(classes.noted.argmax(1), classes.targets) and classes.noted.sum() == len(classes)
+
+
+# Pixels
+
+
+def test_pixels_are_normalised_with_mean_and_std_one_half():
+    faces = tiny_faces()
+    pixels = faces.pixels()
+    expected = (faces.images / 255 - 0.5) / 0.5
+    assert pixels.shape == (len(faces), 3, 16, 16) and pixels.dtype == torch.float32
+    np.testing.assert_allclose(pixels.permute(0, 2, 3, 1), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_pixels_in_another_size_keep_the_mean_colour(size):
+    faces = tiny_faces()
+    resized = faces.pixels(size=size)
+    assert resized.shape == (len(faces), 3, size, size)
+    torch.testing.assert_close(resized.mean((2, 3)), faces.pixels().mean((2, 3)), atol=0.05, rtol=0)
+
+
+# Augmentation
+
+
+def ramps(n: int, size: int = 32) -> torch.Tensor:
+    """(n, 3, size, size), from -1 at the left edge to 1 at the right edge."""
+    centres = (2 * torch.arange(size) + 1) / size - 1
+    return centres.expand(n, 3, size, size).clone()
+
+
+@pytest.mark.parametrize("crop", [0.08, 0.5, 1.0])
+def test_a_crop_of_a_ramp_is_a_ramp_of_allowed_width(crop):
+    found = augment(ramps(200), size=16, crop=crop, generator=generator())
+    slope = found.diff(dim=3)[:, :, :, 2:-2]  # the border may reflect half a pixel
+    width = slope.mean((1, 2, 3)).abs() * 16 / 2  # share of the image's width
+    torch.testing.assert_close(slope, slope.mean((1, 2, 3), keepdim=True).expand_as(slope), atol=1e-4, rtol=0)
+    assert found.abs().max() <= 1
+    assert width.max() <= 1 + 1e-4
+    assert width.min() >= (crop * 3 / 4) ** 0.5 - 1e-4
+    assert crop == 1 or width.min() < 1 - (1 - crop) / 4  # it does crop
+
+
+def test_about_half_are_mirrored():
+    found = augment(ramps(400), size=16, crop=0.9, generator=generator())
+    mirrored = found[:, 0, 8, 0] > found[:, 0, 8, -1]
+    assert 0.42 < mirrored.float().mean() < 0.58
+
+
+def test_a_constant_image_stays_as_it_is():
+    colours = torch.rand(20, 3, 1, 1, generator=generator()).expand(20, 3, 16, 16)
+    torch.testing.assert_close(augment(colours, size=16, crop=0.3, generator=generator()), colours)
+
+
+def test_augmentation_follows_its_generator_and_no_other_randomness():
+    x = tiny_faces().pixels()
+    once = augment(x, size=12, crop=0.5, generator=generator(1))
+    torch.manual_seed(99)
+    assert torch.equal(augment(x, size=12, crop=0.5, generator=generator(1)), once)
+    assert not torch.equal(augment(x, size=12, crop=0.5, generator=generator(2)), once)
+    assert once.shape == (len(x), 3, 12, 12)
+
+
+# Folders
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return prepare_tiny(tmp_path / "tiny", identities=6)
+
+
+def edit_index(folder, edit):
+    index = pd.read_csv(folder / "index.csv")
+    edit(index).to_csv(folder / "index.csv", index=False)
+
+
+def test_a_prepared_folder_opens_without_reading_its_images(folder):
+    faces = load_faces(folder)
+    index = pd.read_csv(folder / "index.csv")
+    assert isinstance(faces.images, np.memmap)
+    assert (faces.name, faces.classes, faces.size) == ("tiny", CLASSES, 16)
+    assert np.array_equal(faces.identity, index["identity"])
+    assert np.array_equal(faces.targets, index[list(CLASSES)])
+
+
+def test_a_folder_of_classes(folder):
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | {"task": "multiclass"}))
+    edit_index(folder, lambda index: index.assign(label=index["red"] + index["bright"]))
+    faces = load_faces(folder)
+    assert not faces.multilabel and set(faces.targets.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", ["images.npy", "index.csv", "dataset.json"])
+def test_a_missing_file_is_named_with_the_command_that_makes_it(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"lacks {name}: prepare it with `python -m data_prep"):
+        load_faces(folder)
+
+
+def test_files_that_disagree_are_refused(folder):
+    images = len(pd.read_csv(folder / "index.csv"))
+    edit_index(folder, lambda index: index.iloc[:-1])
+    with pytest.raises(ValueError, match=f"holds {images} images, index.csv {images - 1} rows"):
+        load_faces(folder)
+
+
+def test_one_identity_is_refused(folder):
+    edit_index(folder, lambda index: index.assign(identity=0))
+    with pytest.raises(ValueError, match="one identity only"):
+        load_faces(folder)
+
+
+def test_fingerprint_changes_with_description_and_index(folder):
+    before = fingerprint(folder)
+    assert fingerprint(folder) == before and len(before) == 16
+    edit_index(folder, lambda index: index.assign(identity=index["identity"][::-1].to_numpy()))
+    relabelled = fingerprint(folder)
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | {"licence": "another"}))
+    assert len({before, relabelled, fingerprint(folder)}) == 3
+
+
+def test_fingerprint_changes_when_the_same_rows_are_drawn_anew(folder, tmp_path):
+    other = prepare_tiny(tmp_path / "other", identities=6, seed=1)
+    assert fingerprint(other) != fingerprint(folder)

@@ -1,0 +1,141 @@
+"""Result rows: schema, files and differences."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shui_lib.core.rows import (
+    COLUMNS,
+    KEY,
+    Measured,
+    benchmark_rows,
+    check_rows,
+    make_rows,
+    paired_difference,
+    read_rows,
+    record,
+)
+from shui_lib.core.store import save_section
+
+ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
+
+
+def some_rows(value: float = 50.0, **about) -> pd.DataFrame:
+    values = {("forget", "map"): value, ("all", "tow"): value + 1}
+    return make_rows(values, {**ABOUT, "seconds": 1.5, "git": "abc", "config": "0123", "device": "cpu", **about})
+
+
+def test_rows_follow_the_schema():
+    rows = some_rows()
+    assert list(rows) == COLUMNS
+    assert rows[["split", "metric", "value"]].values.tolist() == [["forget", "map", 50.0], ["all", "tow", 51.0]]
+    assert check_rows(rows) is rows
+    assert set(KEY) < set(COLUMNS)
+
+
+def test_a_key_that_occurs_twice_is_an_error():
+    with pytest.raises(ValueError, match=r"4 rows share keys, the first: dataset=tiny, .*metric=map; keep one value"):
+        check_rows(pd.concat([some_rows(1.0), some_rows(2.0)]))
+
+
+def test_a_missing_column_and_an_unknown_split_are_named():
+    with pytest.raises(ValueError, match="here: column seconds, git is missing"):
+        check_rows(some_rows().drop(columns=["seconds", "git"]), "here")
+    with pytest.raises(ValueError, match="split 'forgotten' is unknown"):
+        check_rows(some_rows().replace("forget", "forgotten"))
+
+
+def test_recording_replaces_the_same_key_and_keeps_the_others(tmp_path):
+    path = tmp_path / "rows_tiny.csv"
+    record(path, some_rows(50.0))
+    record(path, some_rows(60.0, seed=1))
+    held = record(path, some_rows(70.0))
+    assert len(held) == 4
+    values = held[held["metric"] == "map"].set_index("seed")["value"]
+    assert values.to_dict() == {0: 70.0, 1: 60.0}
+    pd.testing.assert_frame_equal(read_rows(path), held, check_dtype=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["rows_tiny.csv"]
+
+
+def test_recording_twice_gives_the_same_file(tmp_path):
+    path = tmp_path / "rows_tiny.csv"
+    record(path, pd.concat([some_rows(50.0), some_rows(60.0, seed=1)]))
+    before = path.read_bytes()
+    record(path, some_rows(50.0))
+    assert path.read_bytes() == before
+
+
+def test_a_folder_of_files_is_read_as_one_table_of_unique_keys(tmp_path):
+    record(tmp_path / "rows_a.csv", some_rows())
+    record(tmp_path / "rows_b.csv", some_rows(seed=1))
+    assert sorted(read_rows(tmp_path)["seed"].unique()) == [0, 1]
+    record(tmp_path / "rows_c.csv", some_rows(99.0))
+    with pytest.raises(ValueError, match="share keys"):
+        read_rows(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "rows_tiny.csv"])
+def test_no_rows_at_all_names_the_place(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="holds no result rows"):
+        read_rows(tmp_path / name)
+
+
+def test_a_measured_value_brings_its_interval_and_its_reason():
+    values = {("all", "rmia_auc"): Measured(60.0, 55.0, 65.0), ("all", "tpr"): Measured(np.nan, note="too few")}
+    rows = make_rows(values, ABOUT | {"note": "borrowed"})
+    assert rows[["value", "low", "high"]].iloc[0].tolist() == [60, 55, 65]
+    assert rows["note"].tolist() == ["borrowed", "borrowed; too few"]
+
+
+def test_changed_settings_never_stand_for_the_tuned_form(tmp_path):
+    rows = some_rows(60.0, method="ssd", variant="one-shui", note="settings changed: alpha=7.0")
+    record(tmp_path / "rows.csv", some_rows(50.0, method="ssd", variant="one-shui"))
+    with pytest.raises(ValueError, match="rows of ssd one-shui have settings changed: alpha=7.0: say so in"):
+        record(tmp_path / "rows.csv", rows)
+    held = record(tmp_path / "rows.csv", rows.assign(variant="one-shui alpha=7.0"))
+    assert sorted(held["value"]) == [50, 51, 60, 61]
+    assert sorted(benchmark_rows(held)["value"]) == [50, 51]
+
+
+def test_paired_difference_by_hand():
+    # Differences 1, 2 and 3: mean 2, standard error 1/√3, Student's t with 2 degrees of freedom 4.3027.
+    pairs = [(51, 50), (62, 60), (43, 40)]
+    ours = [some_rows(a, method="meta_unlearn", seed=seed) for seed, (a, _) in enumerate(pairs)]
+    others = [some_rows(b, method="gradient_ascent", seed=seed) for seed, (_, b) in enumerate(pairs)]
+    alone = [some_rows(99, method="meta_unlearn", seed=7)]
+    found = paired_difference(pd.concat([*ours, *others, *alone]), "meta_unlearn", "gradient_ascent")
+    assert found["seeds"] == 3
+    assert found["mean"] == pytest.approx(2)
+    assert found["high"] - found["mean"] == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
+    assert found["low"] + found["high"] == pytest.approx(4)
+
+
+def test_paired_difference_of_one_seed_has_no_interval():
+    found = paired_difference(pd.concat([some_rows(), some_rows(45.0, method="x")]), "original", "x")
+    assert (found["mean"], found["seeds"]) == (5, 1)
+    assert np.isnan(found["low"]) and np.isnan(found["high"])
+
+
+def test_paired_difference_tells_variants_apart():
+    forms = {"original": 50.0, "one-shui": 53.0, "one-shui published": 47.0}
+    rows = pd.concat([some_rows(value, method="ssd", variant=variant) for variant, value in forms.items()])
+    assert paired_difference(rows, "ssd one-shui", "ssd original")["mean"] == 3
+    assert paired_difference(rows, "ssd one-shui published", "ssd original")["mean"] == -3
+
+
+def test_sequences_and_ablations_stand_apart():
+    plain = make_rows({("all", "tow"): 90.0}, ABOUT)
+    ablated, later = plain.assign(variant="inputs=logits"), plain.assign(step=5)
+    assert len(benchmark_rows(pd.concat([plain, ablated, later]))) == len(plain) == 1
+
+
+def test_a_section_is_replaced_between_its_markers(tmp_path):
+    page = tmp_path / "PAGE.md"
+    page.write_text("before\n<!-- sizes: written by `make sizes` -->\n\nold\n\n<!-- end of sizes -->\nafter\n")
+    save_section(page, "sizes", "one\ntwo", by="make sizes")
+    save_section(page, "sizes", "new", by="make sizes")
+    said = "<!-- sizes: written by `make sizes` -->\n\nnew\n\n<!-- end of sizes -->"
+    assert page.read_text() == f"before\n{said}\nafter\n"
+    with pytest.raises(ValueError, match="PAGE.md lacks the markers .* put them around"):
+        save_section(page, "weights", "heavy", by="make sizes")
+    assert page.read_text() == f"before\n{said}\nafter\n", "nothing is lost"

@@ -1,0 +1,117 @@
+"""What `make tables` writes: full tables, the picture of gains, and where they stand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from shui_lib.core.rows import make_rows, read_rows, record
+from shui_workbook.reports.pages import costs, digest, draw, gains, rivalries, rivalry, tables, write
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+
+
+@pytest.fixture
+def house(tmp_path) -> Path:
+    """A project of two settings: three seeds of ten people, one seed of one."""
+    for seed, n_ids in ((0, 10), (1, 10), (2, 10), (0, 1)):
+        about = {"dataset": "tiny", "preset": "cpu", "model": "vit", "n_ids": n_ids, "seed": seed}
+        for method, tow in {"original": 80 + seed, "retrained": 100, "scrub": 90, "curvature": 85 + 2 * seed}.items():
+            variant = "one-shui" if method == "scrub" else ""
+            values = {("forget", "map"): 70.0, ("all", "tow"): float(tow)}
+            record(
+                tmp_path / "results" / "rows_tiny.csv",
+                make_rows(values, {**about, "method": method, "variant": variant}),
+            )
+    pd.read_csv(RESULTS / "reported.csv").to_csv(tmp_path / "results" / "reported.csv", index=False)
+    cost = {"prepare_seconds": 0.0, "prepare_mib": None, "artefacts_mib": 2.0, "unlearn_seconds": 0.1234}
+    about = {"dataset": "tiny", "preset": "cpu", "n_ids": 10, "seed": 0, "machine": "2core"}
+    lines = [{**about, "form": form, **cost, "unlearn_mib": 1000.0} for form in ("scrub one-shui", "curvature")]
+    pd.DataFrame(lines).to_csv(tmp_path / "results" / "costs.csv", index=False)
+    for page, names in (("README.md", ["claims"]), ("docs/results.md", ["results", "rivals", "costs"])):
+        marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text(f"before\n{marked}after\n")
+    return tmp_path
+
+
+def test_gains_are_paired_over_seeds_and_need_several(house):
+    found = gains(house / "results")
+    assert list(found) == ["tiny, 10 people"]
+    frame = found["tiny, 10 people"]
+    assert list(frame.index) == ["curvature", "scrub one-shui"]
+    assert frame.loc["curvature", "mean"] == 6 and frame.loc["scrub one-shui", "mean"] == 9
+    assert frame.loc["curvature", "low"] == pytest.approx(6 - 4.3027 / np.sqrt(3), abs=1e-3)  # differences 5, 6, 7
+
+
+def test_the_picture_sets_apart_who_sees_more_than_the_support(house):
+    fig = draw(gains(house / "results"))
+    shown = [ax for ax in fig.axes if ax.axison]
+    assert [ax.get_title(loc="left") for ax in shown] == ["tiny, 10 people"]
+    assert [label.get_text() for label in shown[0].get_yticklabels()] == ["Curvature", "SCRUB one-shui"]
+    (apart,) = [line for line in shown[0].lines if line.get_linestyle() == ":"]
+    assert set(apart.get_ydata()) == {0.5}
+
+
+def test_pages_get_their_sections_and_the_picture_knows_its_rows(house):
+    write(house)
+    full = (house / "docs" / "results.md").read_text()
+    assert tables(house / "results") in full and full.startswith("before") and full.endswith("after\n")
+    assert rivalries(house / "results") in full and costs(house / "results") in full
+    assert (house / "site" / "tables.html").read_text().count("<table") == 2
+    assert "| the paper's claim |" in (house / "README.md").read_text()
+    assert Image.open(house / "docs" / "gains.png").text["Rows"] == digest(gains(house / "results"))
+
+
+def test_rivals_are_compared_within_seeds(house):
+    found = rivalry(house / "results", "curvature", "tow")
+    assert list(found) == ["tiny, 10 people"] and list(found.index) == ["original", "scrub one-shui"]
+    assert found.loc["original", "tiny, 10 people"] == "**+6.0 [+3.5, +8.5]**"  # 5, 6, 7
+    assert found.loc["scrub one-shui", "tiny, 10 people"] == "-3.0 [-8.0, +2.0]"  # -5, -3, -1
+
+
+def test_costs_stand_by_form(house):
+    lines = costs(house / "results").splitlines()
+    assert lines[0] == "**tiny, n_ids 10, preset `cpu`** (2core)"
+    assert lines[-2] == "| curvature | support | 0 | – | 2 | 0.123 | 1e+03 |"
+    assert lines[-1].startswith("| scrub one-shui | forget + retain |")
+
+
+def test_what_nobody_could_measure_is_said_below_the_table(house):
+    path = house / "results" / "rows_tiny.csv"
+    rows, note = read_rows(path), "settings selected for cpu/tiny/5; not resolvable (N₋ = 5)"
+    added = rows[rows["metric"] == "tow"].assign(metric="rmia_tpr_at_1e-4", value=np.nan, note=note)
+    record(path, added)
+    text = tables(house / "results")
+    assert "TPR at 0.01 %: not resolvable (N₋ = 5)." in text and "| TPR at 0.01 %" not in text
+    assert "With settings selected for cpu/tiny/5: original, retrained, curvature, scrub one-shui." in text
+
+
+def test_presets_stand_apart(house):
+    path = house / "results" / "rows_tiny.csv"
+    record(path, read_rows(path).assign(preset="paper"))
+    assert list(gains(house / "results")) == ["tiny, 10 people", "tiny, 10 people, paper"]
+
+
+def test_a_form_that_lacks_seeds_says_so(house):
+    path = house / "results" / "rows_tiny.csv"
+    rows = read_rows(path)
+    rows[(rows["method"] != "scrub") | (rows["seed"] == 0)].to_csv(path, index=False)
+    text = tables(house / "results")
+    assert "+10.0 (1 of 3 seeds) |" in text and "nan" not in text
+
+
+def test_a_changed_row_changes_the_digest(house):
+    found = gains(house / "results")
+    changed = {setting: frame.assign(mean=frame["mean"] + 0.1) for setting, frame in found.items()}
+    assert digest(found) != digest(changed)
+
+
+def test_committed_pages_and_picture_are_of_the_committed_rows():
+    page = (ROOT / "docs" / "results.md").read_text()
+    for section in (tables, rivalries, costs):
+        assert section(RESULTS) in page, "run `make tables`"
+    assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(gains(RESULTS)), "run `make tables`"

@@ -1,0 +1,291 @@
+"""Settings are chosen on people who are never in a reported request, with equal effort for every method."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny import prepare_tiny
+
+import shui_lib
+from shui_lib.benchmark.metrics import Scores, score, tug_of_war
+from shui_lib.core.names import parse
+from shui_lib.methods import REGISTRY, make_method
+from shui_lib.runs.experiment import Experiment
+from shui_lib.runs.settings import PUBLISHED, every_form, forms_named, published_for, selected_key, settings_for
+from shui_workbook.studies.selection import (
+    REQUESTS,
+    REQUESTS_WITH_DATA,
+    SEEDS,
+    TRIALS,
+    choose,
+    fold_bias,
+    fold_scores,
+    judge,
+    main,
+    pool_experiment,
+    pool_requests,
+    record,
+    search,
+    select,
+    trials_of,
+)
+
+REPORTED_SEEDS = range(5)
+CHOSEN = Path(shui_lib.__file__).parent / "runs" / "selected.json"
+FOUND = Path(__file__).parents[2] / "results" / "selection.csv"
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("selection")
+    prepare_tiny(folder / "data" / "tiny", identities=40)
+    return {
+        "dataset": "tiny",
+        "preset": "smoke",
+        "data_root": folder / "data",
+        "runs_root": folder / "runs",
+        "device": "cpu",
+    }
+
+
+# On whom
+
+
+def test_requests_come_from_the_pool_and_nobody_asks_twice_in_one(where):
+    experiment, groups = pool_experiment(n_ids=2, **where)
+    assert len(groups) == REQUESTS and all(len(set(group)) == 2 for group in groups)
+    assert len({tuple(group) for group in groups}) > 1
+    assert set(np.concatenate(groups)) <= set(experiment.split.pool)
+    assert set(np.concatenate(groups)) <= set(experiment.part("support").identity)
+    again = pool_experiment(n_ids=2, **where)[1]
+    assert np.array_equal(groups, again)
+
+
+@pytest.mark.parametrize("seed", REPORTED_SEEDS)
+def test_nobody_of_the_pool_is_in_a_reported_request(where, seed):
+    asking = np.concatenate(pool_experiment(n_ids=2, **where)[1])
+    reported = Experiment(seed=seed, n_ids=10, **where)
+    assert set(asking).isdisjoint(reported.request.identities)
+    assert set(asking) <= set(reported.split.pool)
+    assert seed not in SEEDS
+
+
+# How much effort
+
+
+def test_every_form_gets_the_same_number_of_trials():
+    forms = {f"{name}:{variant}".strip(":") for name, method in REGISTRY.items() for variant in method.variants or [""]}
+    assert set(TRIALS) == forms
+    assert len({len(trials_of(form, multilabel=kind)) for form in TRIALS for kind in (True, False)}) == 1
+
+
+@pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
+@pytest.mark.parametrize("form", TRIALS)
+def test_trials_are_valid_and_differ(form, multilabel):
+    variant = {"variant": parse(form).variant} if parse(form).variant else {}
+    trials = trials_of(form, multilabel=multilabel)
+    assert len({repr(make_method(parse(form).method, settings | variant)) for settings in trials}) == len(trials)
+
+
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_published_constants_are_settings(method):
+    for variant, known in PUBLISHED[method].items():
+        for key in known:
+            dataset, _, n_ids = key.partition("/")
+            settings = published_for(method, variant, dataset=dataset, n_ids=int(n_ids or 5))
+            assert settings == known[key]
+            make_method(method, settings | ({"variant": variant} if variant else {}))
+
+
+def test_each_form_borrows_from_where_it_was_tuned(monkeypatch):
+    found = {
+        "cpu/faces/10": {
+            "ssd:original": {"alpha": 1},
+            "pgu:original": {"lr": 1},
+            "meta_unlearn": {"simulated_n_ids": 10},
+        },
+        "cpu/photos/20": {"ssd:original": {"alpha": 2}, "meta_unlearn": {"simulated_n_ids": 20}},
+        "cpu/photos/50": {"ssd:original": {"alpha": 3}},
+    }
+    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: found)
+    photos = {"preset": "cpu", "dataset": "photos"}
+    assert [settings_for("ssd:original", **photos, n_ids=n) for n in (20, 25, 50)] == [{"alpha": v} for v in (2, 2, 3)]
+    assert settings_for("pgu:original", **photos, n_ids=20) == {"lr": 1}
+    assert selected_key("pgu:original", **photos, n_ids=20) == "cpu/faces/10"
+    assert settings_for("meta_unlearn", **photos, n_ids=20) == {"simulated_n_ids": 20}
+    assert settings_for("meta_unlearn", **photos, n_ids=50) == {}
+    assert (selected_key("jit:original", **photos, n_ids=20), settings_for("jit:original", **photos, n_ids=20)) == (
+        "",
+        {},
+    )
+
+
+def test_what_a_preset_states_comes_before_borrowed_settings_and_after_its_own(monkeypatch):
+    found = {"cpu/faces/10": {"meta_unlearn": {"eta": 7.0, "objective": "first"}}}
+    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: found)
+    paper = {"preset": "paper", "dataset": "celebahq", "n_ids": 20}
+    borrowed = settings_for("meta_unlearn", **paper)
+    assert borrowed["eta"] == 0.1 and borrowed["objective"] == "first"
+    found["paper/celebahq/20"] = {"meta_unlearn": {"eta": 0.3}}
+    assert settings_for("meta_unlearn", **paper) == {"eta": 0.3}
+
+
+def test_one_person_has_published_constants_of_their_own():
+    one = published_for("meta_unlearn", "", dataset="celebahq", n_ids=1)
+    assert (one["alpha"], one["simulated_n_ids"]) == (1e-4, 50)
+    one = published_for("meta_unlearn", "", dataset="celeba", n_ids=1)
+    assert (one["alpha"], one["simulated_n_ids"]) == (1e-3, 10)
+    for dataset, n_ids in (("celeba", 5), ("celebahq", 20), ("faces", 10)):
+        several = published_for("meta_unlearn", "", dataset=dataset, n_ids=n_ids)
+        assert several["alpha"] == 1e-4 and "simulated_n_ids" not in several
+
+
+def test_whoever_asks_alone_has_images_enough(where, monkeypatch):
+    monkeypatch.setattr("shui_workbook.studies.selection.FEWEST_IMAGES_ALONE", 7)
+    everyone, groups = pool_experiment(**{**where, "n_ids": 1})
+    sizes = pd.Series(everyone.faces.identity).value_counts()
+    assert len(groups) == REQUESTS and all(len(group) == 1 and sizes[group[0]] >= 7 for group in groups)
+    assert sizes[everyone.request.identities].min() < 7, "others were left out"
+
+
+def test_more_than_the_pool_holds_cannot_ask(where, monkeypatch):
+    monkeypatch.setattr("shui_workbook.studies.selection.FEWEST_IMAGES_ALONE", 1000)
+    with pytest.raises(ValueError, match="the tuning pool has 0 identities with 1000 images or more: 1 cannot ask"):
+        pool_experiment(**{**where, "n_ids": 1})
+
+
+def test_forms_are_named_one_by_one_or_by_a_word():
+    assert forms_named("ssd pgu:original") == ["ssd", "pgu:original"]
+    assert forms_named("tuned") == every_form(published=False) and forms_named("all") == every_form()
+    support = ["curvature", "gradient_ascent", "jit:one-shui", "meta_unlearn", "pgu:one-shui", "ssd:one-shui"]
+    assert forms_named("support") == support, "in their original form, PGU, SSD and JiT saw what is to be forgotten"
+
+
+def test_published_constants_of_the_nearest_setting():
+    assert published_for("ssd", "one-shui", dataset="faces", n_ids=10)["alpha"] == 50
+    assert published_for("ssd", "one-shui", dataset="celebahq", n_ids=50)["alpha"] == 10
+    assert published_for("pgu", "one-shui", dataset="ages", n_ids=10)["gamma"] == 0.75
+    with pytest.raises(ValueError, match="no published constants are known of gradient_ascent"):
+        published_for("gradient_ascent", "", dataset="faces", n_ids=10)
+
+
+def test_a_search_is_the_mean_of_its_trials_over_requests(where, monkeypatch):
+    requests = pool_requests(n_ids=2, **where)
+    monkeypatch.setitem(TRIALS, "gradient_ascent", [{"eta": 0.0}, {"eta": 0.1}])
+    found = search("gradient_ascent", requests)
+    assert found["settings"].tolist() == ['{"eta": 0.0}', '{"eta": 0.1}']
+    assert (found["requests"] == REQUESTS).all() and (found["n_ids"] == 2).all()
+    one = requests[0].experiment.with_settings({"gradient_ascent": {"eta": 0.1}})
+    by_hand = [judge(one, "gradient_ascent", group, wanted)["tow"] for _, group, wanted in requests]
+    assert found["tow"][1] == pytest.approx(np.mean(by_hand))
+    monkeypatch.setitem(TRIALS, "scrub:original", [{"epochs": 1, "max_epochs": 1}])
+    assert search("scrub:original", requests)["requests"].tolist() == [REQUESTS_WITH_DATA]
+
+
+def test_what_if_is_recorded_apart_and_chooses_nothing(where, monkeypatch, tmp_path):
+    monkeypatch.setitem(TRIALS, "scrub:original", [{"epochs": 2, "max_epochs": 2, "lr": 0.1}])
+    before, roots = CHOSEN.read_text(), [f"--{n}-root={where[f'{n}_root']}" for n in ("data", "runs")]
+    told = ["--dataset", "tiny", "--n-ids", "2", "--preset", "smoke", "--forms", "scrub:original", *roots]
+    main([*told, "--also", "kl=bernoulli", "--results", str(tmp_path)])
+    (found,) = pd.read_csv(tmp_path / "selection_also.csv").to_dict("records")
+    assert json.loads(found["settings"])["kl"] == "bernoulli" and found["also"] == "kl=bernoulli"
+    assert [path.name for path in tmp_path.glob("*.csv")] == ["selection_also.csv"] and CHOSEN.read_text() == before
+
+
+# What is chosen
+
+
+def some_trials(**tows: list[float]) -> pd.DataFrame:
+    setting = {"preset": "cpu", "dataset": "tiny", "n_ids": 2}
+    return pd.DataFrame(
+        {**setting, "form": form, "settings": f'{{"eta": {k}}}', "tow": v}
+        for form, values in tows.items()
+        for k, v in enumerate(values)
+    )
+
+
+def test_the_trial_closest_to_what_is_wanted_is_chosen():
+    found = some_trials(gradient_ascent=[80, 95, 90], meta_unlearn=[70, 60, 50])
+    assert choose(found) == {"gradient_ascent": {"eta": 1}, "meta_unlearn": {"eta": 0}}
+
+
+def test_doing_nothing_drops_nothing(where):
+    nothing = where | {"settings": {"gradient_ascent": {"eta": 0.0}}}
+    experiment, (group, *_) = pool_experiment(n_ids=2, **nothing)
+    wanted = fold_scores(experiment, group)
+    found = judge(experiment, "gradient_ascent", group, wanted)
+    assert [found[f"{part}_drop"] for part in ("forget", "retain", "val")] == pytest.approx([0, 0, 0], abs=1e-6)
+    forget = experiment.part("forget").of(group)
+    retain = np.setdiff1d(experiment.rows_of["train"], forget.rows)
+    logits = experiment.predictions("original").logits
+    by_hand = [score(logits[rows], experiment.faces[rows].targets) for rows in (retain, forget.rows)]
+    by_hand = Scores(*by_hand, experiment.score("original", "val"))
+    assert found["tow"] == pytest.approx(tug_of_war(by_hand, wanted), abs=1e-4)
+
+
+def test_folds_judge_people_they_have_never_seen(where):
+    experiment, (group, *_) = pool_experiment(n_ids=2, **where)
+    folds = np.concatenate(experiment.folds)
+    assert sorted(folds) == sorted(experiment.split.train)
+    forget = experiment.part("forget").of(group)
+    said = []
+    for row, identity in zip(forget.rows, forget.identity, strict=True):
+        (k,) = [k for k, fold in enumerate(experiment.folds) if identity in fold]
+        said.append(experiment.predictions(f"fold_{k}").logits[row])
+    assert fold_scores(experiment, group).forget == pytest.approx(score(torch.stack(said), forget.targets))
+
+
+def test_a_new_search_replaces_the_old_one_of_its_setting_and_no_other(tmp_path):
+    path, setting = tmp_path / "selection.csv", ["preset", "dataset", "n_ids", "form"]
+    record(path, some_trials(gradient_ascent=[80, 95], ssd=[50]), setting, "settings")
+    record(path, some_trials(gradient_ascent=[70]).assign(n_ids=5), setting, "settings")
+    record(path, some_trials(gradient_ascent=[81]), setting, "settings")
+    held = pd.read_csv(path).groupby(["n_ids", "form"])["tow"].agg(list).to_dict()
+    assert held == {(2, "gradient_ascent"): [81], (2, "ssd"): [50], (5, "gradient_ascent"): [70]}
+
+
+def test_a_choice_leaves_those_of_other_forms_and_settings(tmp_path):
+    path = tmp_path / "selected.json"
+    path.write_text(json.dumps({"cpu/faces/5": {"ssd": {"alpha": 1}}, "cpu/faces/10": {"jit": {"eta": 2}}}))
+    select(path, "cpu/faces/5", {"jit": {"eta": 3}})
+    select(path, "cpu/ages/5", {"ssd": {"alpha": 4}})
+    assert json.loads(path.read_text()) == {
+        "cpu/faces/5": {"ssd": {"alpha": 1}, "jit": {"eta": 3}},
+        "cpu/faces/10": {"jit": {"eta": 2}},
+        "cpu/ages/5": {"ssd": {"alpha": 4}},
+    }
+
+
+def test_the_bias_of_the_folds_is_measured_on_a_retrained_model(where):
+    options = {name: value for name, value in where.items() if name not in ("dataset", "preset")}
+    found = fold_bias(dataset=where["dataset"], preset=where["preset"], sizes=(2,), **options)
+    assert found["split"].tolist() == ["retain", "forget", "val"]
+    everyone, _ = pool_experiment(n_ids=2, **where)
+    one = Experiment(n_ids=2, reserved=everyone.reserved, from_pool=True, seed=SEEDS[0], **where)
+    assert one.stage("fold_0").folder == everyone.stage("fold_0").folder
+    assert found["retrained"].tolist() == pytest.approx([100 * one.score("retrained", p) for p in found["split"]])
+
+
+def test_what_the_package_uses_is_what_the_recorded_trials_choose():
+    if not FOUND.is_file():
+        pytest.skip("results/selection.csv is not there: `make tune` writes it")
+    selected = json.loads(CHOSEN.read_text())
+    recorded = pd.read_csv(FOUND)
+    for (preset, dataset, n_ids), found in recorded.groupby(["preset", "dataset", "n_ids"]):
+        chosen = choose(found)
+        assert selected[f"{preset}/{dataset}/{n_ids}"] == chosen
+        assert found.groupby("form").size().nunique() == 1, "forms differ in their number of trials"
+        for form, settings in chosen.items():
+            used = settings_for(form, preset=preset, dataset=dataset, n_ids=n_ids)
+            assert used == used | settings
+    assert len(selected) == recorded.groupby(["preset", "dataset", "n_ids"]).ngroups
+
+
+def test_the_recorded_trials_are_those_that_the_code_would_run():
+    for (_, dataset, _, form), found in pd.read_csv(FOUND).groupby(["preset", "dataset", "n_ids", "form"]):
+        recorded = [{k: v for k, v in json.loads(s).items() if k != "simulated_n_ids"} for s in found["settings"]]
+        wanted = json.loads(json.dumps(trials_of(form, multilabel=dataset != "ages")))
+        assert all(trial in wanted for trial in recorded) and len(recorded) == len(wanted), (dataset, form)

@@ -1,0 +1,78 @@
+"""Trade-off curves: growing strength, and the area under them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import prepare_tiny
+
+from shui_lib.runs.experiment import Experiment
+from shui_workbook.studies.tradeoff import COLUMNS, KEY, STRENGTH, curve, main, price, prices, stops
+
+
+def drawn(forget: list[float], retain: list[float], **more: object) -> pd.DataFrame:
+    return pd.DataFrame({"forget": forget, "retain": retain}).assign(**more)
+
+
+def test_the_price_is_the_slope_of_the_line_with_the_same_area():
+    straight = drawn([0, 5, 10], [0, 1, 2])
+    assert price(straight, 10) == pytest.approx(0.2)
+    assert price(straight, 7.5) == pytest.approx(0.2)  # cut between two strengths
+    assert price(drawn([0, 10], [0, 0]), 10) == 0
+    assert price(drawn([0, 4, 10], [0, 0, 3]), 10) == pytest.approx(0.18)
+
+
+def test_a_method_that_never_gets_there_has_no_price():
+    assert np.isnan(price(drawn([0, 5], [0, 1]), 6))
+    assert np.isnan(price(drawn([0, 5], [0, 1]), 0)), "nothing to forget, nothing to pay for"
+    assert np.isnan(price(drawn([0, 5], [0, 1]), -2))
+
+
+def test_rules_stop_where_they_say():
+    key = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "seed": 0, "form": "curvature"}
+    losses = {"support_loss": [0.4, 0.5, 0.7, 0.9], "val_loss": 0.6, "support_copies": [0.5, 0.55, 0.58, 0.6]}
+    one = drawn([0, 1, 2, 3], [0, 0, 0, 0], **key, **losses, val_copies=0.62, strength=[0, 1, 1.5, 2.25])
+    one = one.assign(chosen=1.0, tow=[80.0, 85.0, 90.0, 70.0])
+    (found,) = stops(one).to_dict("records")
+    assert np.isnan(found.pop("copies")), "never as hard as a stranger's: it never stops"
+    assert found == {"untouched": 80, "photo": 90, "search": 85, "best": 90}
+
+
+def test_prices_are_for_forgetting_as_retraining_does():
+    key = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "seed": 0, "gap": 10.0}
+    far, near = drawn([0, 20], [0, 20], form="far"), drawn([0, 8], [0, 4], form="near")
+    (found,) = prices(pd.concat([far, near]).assign(**key)).to_dict("records")
+    assert found["far"] == pytest.approx(1.0) and np.isnan(found["near"])
+
+
+def test_a_curve_starts_at_nothing_and_grows(tmp_path):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    where = {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs", "device": "cpu"}
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, **where)
+    found = curve(one, "gradient_ascent")
+    assert found.loc[0, ["strength", "retain", "forget", "test"]].tolist() == [0] * 4
+    assert found.loc[0, "tow"] == pytest.approx(one.tug_of_war("original"))
+    assert found["strength"].is_monotonic_increasing and found["support_loss"].is_monotonic_increasing
+    eta = one.method("gradient_ascent").eta
+    assert found["chosen"].eq(eta).all() and found["support_copies"].is_monotonic_increasing
+    again = one.with_settings({"gradient_ascent": {"eta": found["strength"].iloc[-1]}})
+    lost = 100 * (one.score("original", "test") - again.score("gradient_ascent", "test"))
+    assert found["strength"].iloc[1] == pytest.approx(eta / 8) and found["test"].iloc[-1] == pytest.approx(lost)
+
+
+def test_ssd_grows_as_its_threshold_falls(tmp_path):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    where = {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs", "device": "cpu"}
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, **where)
+    found, alpha = curve(one, "ssd:one-shui"), one.method("ssd:one-shui").alpha
+    assert found["strength"].iloc[1] == pytest.approx(1 / (8 * alpha)) and found["chosen"].eq(1 / alpha).all()
+
+
+def test_a_second_run_replaces_the_first(tmp_path):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    told = ["--dataset", "tiny", "--n-ids", "2", "--reserved", "3", "--preset", "smoke", "--data-root"]
+    told += [str(tmp_path / "data"), "--runs-root", str(tmp_path / "runs"), "--results", str(tmp_path / "found.csv")]
+    main([*told, "--seeds", "0"])
+    once = pd.read_csv(tmp_path / "found.csv")
+    main([*told, "--seeds", "0"])
+    assert list(once) == [*KEY, *COLUMNS] and set(once["form"]) == set(STRENGTH)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "found.csv"), once)
