@@ -190,7 +190,9 @@ def digest(found: Mapping[str, pd.DataFrame]) -> str:
 def write(root: Path) -> None:
     """Write all of them. ValueError: a page lacks a marker."""
     results, docs = root / "results", root / "docs"
-    save_section(root / "README.md", "claims", claims.markdown(claims.claims(results)), by="make tables")
+    paper = claims.claims(results)
+    save_section(root / "README.md", "claims", claims.markdown(paper), by="make tables")
+    save_section(docs / "results.md", "evidence", claims.evidence(paper), by="make tables")
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
