@@ -6,9 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep import celeba, celebahq, faces, mufac
+from data_prep import celeba, celebahq, cifar10, faces, mnist, mufac, writers
 
-LOADERS = {"celeba": celeba, "celebahq": celebahq, "mufac": mufac}
+LOADERS = {
+    "celeba": celeba, "celebahq": celebahq, "mufac": mufac, "writers": writers, "mnist": mnist, "cifar10": cifar10,
+}  # fmt: skip
+PEOPLE = ("celeba", "celebahq", "mufac", "writers")  # those that say who is shown, or who wrote
+SMALL = ("writers", "mnist", "cifar10")  # pictures of 32 pixels
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,10 +48,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--raw", type=Path, required=True, metavar="DIR", help="the official download, folder or zip"
         )
-        _common(command, size=64)
-        command.add_argument(
-            "--min-images", type=_positive, default=1, metavar="N", help="drop identities with fewer photos"
-        )
+        _common(command, size=32 if name in SMALL else 64)
+        if name in PEOPLE:
+            command.add_argument(
+                "--min-images", type=_positive, default=1, metavar="N", help="drop identities with fewer images"
+            )
+        if name == "writers":
+            command.add_argument("--task", choices=writers.TASKS, default="digit", help="what to predict")
     return parser
 
 

@@ -64,9 +64,9 @@ def keep_frequent(index: pd.DataFrame, min_images: int) -> pd.DataFrame:
 def report(index: pd.DataFrame, expected: dict[str, int]) -> None:
     """Print what the lists hold beside what the official download holds."""
     found = {"images": len(index), "identities": index["identity"].nunique()}
-    for what, count in found.items():
-        note = "" if count == expected[what] else "  <- differs from the official download"
-        print(f"{what:<10} found {count:>7,}   official {expected[what]:>7,}{note}", flush=True)
+    for what, official in expected.items():
+        note = "" if found[what] == official else "  <- differs from the official download"
+        print(f"{what:<10} found {found[what]:>7,}   official {official:>7,}{note}", flush=True)
 
 
 def write(folder: Folder, index: pd.DataFrame, out: Path, description: Description) -> None:

@@ -40,13 +40,14 @@ class DataError(ValueError):
 class Description:
     """What `dataset.json` tells about a prepared dataset, besides the counts."""
 
-    name: str  # faces | celeba | celebahq | mufac
+    name: str  # faces | celeba | celebahq | mufac | writers | mnist | cifar10 | your own
     task: str  # multilabel (one 0/1 column per class) | multiclass (one column `label`)
     classes: tuple[str, ...]
     size: int  # pixels, height and width
     licence: str
     sources: dict[str, str]  # file -> MD5 checksum
     options: dict[str, int | str] = field(default_factory=dict)  # what was asked for: min_images, seed, ...
+    flip: bool = True  # whether a picture may be mirrored in training: a face may, a digit may not
 
     def __post_init__(self) -> None:
         if self.task not in ("multilabel", "multiclass"):
@@ -136,6 +137,8 @@ def finish(folder: Path, index: pd.DataFrame, description: Description) -> None:
     index.to_csv(folder / "index.csv", index=False, lineterminator="\n", encoding="utf-8")
     counts = {"images": len(index), "identities": int(index["identity"].nunique())}
     about = asdict(description) | {"counts": counts, "images_sha256": _sha256(folder / "images.npy")}
+    if about["flip"]:
+        del about["flip"]  # the default is not written, so that data sets of before keep their fingerprint
     text = json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
 
