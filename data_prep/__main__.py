@@ -12,6 +12,7 @@ LOADERS = {
     "celeba": celeba, "celebahq": celebahq, "mufac": mufac, "writers": writers, "mnist": mnist, "cifar10": cifar10,
 }  # fmt: skip
 PEOPLE = ("celeba", "celebahq", "mufac", "writers")  # those that say who is shown, or who wrote
+PHOTOS = ("celeba", "celebahq", "mufac")  # those that come as one file a photo
 SMALL = ("writers", "mnist", "cifar10")  # pictures of 32 pixels
 
 
@@ -44,7 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     drawn.add_argument("--task", choices=("attributes", "ages"), default="attributes", help="what to predict")
     drawn.add_argument("--first-identity", type=int, default=0, metavar="K", help="number of the first person")
     for name, module in LOADERS.items():
-        command = commands.add_parser(name, help=module.__doc__.splitlines()[0])
+        where = f"Where it is: {module.HOME}."
+        command = commands.add_parser(name, help=module.__doc__.splitlines()[0], epilog=where)
         command.add_argument(
             "--raw", type=Path, required=True, metavar="DIR", help="the official download, folder or zip"
         )
@@ -52,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         if name in PEOPLE:
             command.add_argument(
                 "--min-images", type=_positive, default=1, metavar="N", help="drop identities with fewer images"
+            )
+        if name in PHOTOS:
+            command.add_argument(
+                "--partial", action="store_true", help="take the photos that are there, where some are missing"
             )
         if name == "writers":
             command.add_argument("--task", choices=writers.TASKS, default="digit", help="what to predict")

@@ -26,6 +26,7 @@ BATCHES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), TEST)
 SIDE = 32
 RECORD = 1 + 3 * SIDE**2  # bytes
 EXPECTED = {"images": 60_000}
+HOME = f"https://www.cs.toronto.edu/~kriz/cifar.html ({ARCHIVE})"
 WHERE = f"download {ARCHIVE} from https://www.cs.toronto.edu/~kriz/cifar.html"
 LICENCE = "CIFAR-10 (Krizhevsky, 2009): free for research, cite the technical report"
 
@@ -59,13 +60,14 @@ def _read(raw: Path) -> dict[str, bytes]:
     """Content of the batches and of the list of classes, by name."""
     with Download(raw) as download:
         if download.find(META) is not None:
-            return {name: read(download.need(name, where=WHERE)) for name in (META, *BATCHES)}
+            return {file.name: read(file) for file in download.need(META, *BATCHES, where=WHERE)}
         if download.find(ARCHIVE) is None and (pickled := download.find(*PICKLED)) is not None:
             raise DataError(
                 f"{pickled} belongs to the Python version of CIFAR-10, whose files are pickles: opening one runs the "
                 f"code in it, so this workbook opens none. Instead {WHERE}"
             )
-        return _unpacked(raw, read(download.need(ARCHIVE, where=WHERE)))
+        (archive,) = download.need(ARCHIVE, where=WHERE)
+        return _unpacked(raw, read(archive))
 
 
 def _unpacked(raw: Path, archive: bytes) -> dict[str, bytes]:

@@ -21,7 +21,8 @@ from data_prep.raw import Download, Folder, md5
 SPLITS = {"train": "train", "test": "t10k"}  # ours -> how the files are called
 DIGITS = tuple("0123456789")
 EXPECTED = {"images": 70_000}
-WHERE = "MNIST's four files are at http://yann.lecun.com/exdb/mnist and https://ossci-datasets.s3.amazonaws.com/mnist"
+HOME = "http://yann.lecun.com/exdb/mnist, the same files at https://ossci-datasets.s3.amazonaws.com/mnist"
+WHERE = f"download it from {HOME} and put it there"
 LICENCE = "MNIST (LeCun, Cortes, Burges), from NIST Special Databases 1 and 3: free for research"
 
 
@@ -72,4 +73,4 @@ def check_labels(file: Folder, labels: np.ndarray, count: int) -> None:
 def _files(download: Download, name: str) -> tuple[Folder, Folder]:
     """The official file of images and that of labels, for one split."""
     both = (names_of(f"{name}-{kind}") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-    return tuple(download.need(*names, where=WHERE) for names in both)
+    return tuple(download.need(*both, where=WHERE))

@@ -12,8 +12,8 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Self
 
@@ -73,18 +73,21 @@ class Download:
             raise DataError(f"{self.raw} holds several {paths[0].name}: pass one of these as --raw: {_places(paths)}")
         return paths[0]
 
-    def need(self, *names: str, where: str) -> Folder:
-        """As `find`, for what the data set cannot do without.
+    def need(self, *wanted: str | tuple[str, ...], where: str) -> list[Folder]:
+        """As `find`, for everything that a data set cannot do without.
 
         Args:
+            wanted: a name each, or several that one thing may have.
             where: how to come by it, for the message.
         Raises:
-            DataError: it is not there, or not once.
+            DataError: some of it is not there, or not once.
         """
-        if (found := self.find(*names)) is not None:
-            return found
-        closed = "".join(f". Not looked into: {reason}" for reason in self._closed)
-        raise DataError(f"{self.raw} lacks {names[0]}: {where}{closed}")
+        several = [(names,) if isinstance(names, str) else names for names in wanted]
+        found = [self.find(*names) for names in several]
+        if missing := [names[0] for names, path in zip(several, found, strict=True) if path is None]:
+            closed = "".join(f". Not looked into: {reason}" for reason in self._closed)
+            raise DataError(f"{self.raw} lacks {listed(missing)}: {where}{closed}")
+        return found
 
     def _walk(self) -> None:
         """Note what lies in the folder `raw` and in its zips; hidden folders are left alone."""
@@ -178,11 +181,6 @@ def read(file: Folder) -> bytes:
         raise DataError(f"{file} is damaged in its zip ({error}): download the zip again") from error
 
 
-def checksums(folder: Folder, names: Iterable[str]) -> dict[str, str]:
-    """MD5 of each file in `folder`, by its name."""
-    return md5(folder / name for name in names)
-
-
 def md5(files: Iterable[Folder]) -> dict[str, str]:
     """MD5 of each file, by its name."""
     return md5_of({file.name: read(file) for file in files})
@@ -200,58 +198,3 @@ def _hidden(name: str) -> bool:
 def _places(paths: list[Folder]) -> str:
     """Where files lie, for a message: the zips that hold them, or their folders."""
     return listed(path.root.filename if isinstance(path, zipfile.Path) else path.parent for path in paths)
-
-
-@contextmanager
-def opened(raw: Path, name: str, files: Sequence[str]) -> Iterator[Folder]:
-    """Yield the official folder `name`: in `raw`, `raw` itself, in the zip `raw`, or in a zip lying in `raw`.
-
-    Args:
-        files: what the folder must hold.
-    Raises:
-        DataError: no such folder, several zips that hold it, a broken zip, or missing files, all named.
-    """
-    raw = Path(raw)
-    if not raw.exists():
-        raise DataError(f"{raw} does not exist: --raw is the folder, or the zip, with {name}/{files[0]}")
-    if raw.is_dir() and (folder := _inside(raw, name, files)) is not None:
-        yield _complete(folder, files)
-        return
-    archive = raw if raw.is_file() else _only_zip(raw, name, files)
-    try:
-        content = zipfile.ZipFile(archive)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archive} is not a whole zip file ({error}): download it again") from error
-    with content:
-        folder = _inside(zipfile.Path(content), name, files)
-        if folder is None:
-            raise DataError(f"{archive} holds no {name}/ with {listed(files)}: is it the right zip?")
-        yield _complete(folder, files)
-
-
-def _inside(root: Folder, name: str, files: Sequence[str]) -> Folder | None:
-    """`root/name` or `root`, whichever looks like the official folder."""
-    if (root / name).is_dir():
-        return root / name
-    return root if any((root / file).exists() for file in files) else None
-
-
-def _complete(folder: Folder, files: Sequence[str]) -> Folder:
-    """`folder`, once it is known to hold all of `files`."""
-    if missing := [file for file in files if not (folder / file).exists()]:
-        raise DataError(f"{folder} lacks {listed(missing)}: download what is missing and put it there")
-    return folder
-
-
-def _only_zip(raw: Path, name: str, files: Sequence[str]) -> Path:
-    """The one zip in folder `raw` that holds the official folder."""
-    fitting = []
-    for archive in filter(zipfile.is_zipfile, sorted(raw.glob("*.zip"))):
-        with zipfile.ZipFile(archive) as content:
-            if _inside(zipfile.Path(content), name, files) is not None:
-                fitting.append(archive)
-    if len(fitting) > 1:
-        raise DataError(f"{raw} has several zips with {name}/: pass one of {listed(fitting)} as --raw")
-    if not fitting:
-        raise DataError(f"{raw} holds neither {name}/ nor a zip with it: expected {name}/ with {listed(files)}")
-    return fitting[0]

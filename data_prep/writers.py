@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from data_prep import pictures
+from data_prep import mnist, pictures
 from data_prep.idx import names_of, read_idx
 from data_prep.mnist import DIGITS, check_labels, read_digits
 from data_prep.photos import keep_frequent, report
@@ -26,7 +26,8 @@ TASKS = {"digit": DIGITS, "role": ("employee", "student")}
 CLASS, PARTITION, WRITER, COLUMNS = 0, 1, 2, 8
 STUDENTS = 4  # their partition, hsf_4
 EXPECTED = {"images": 70_000, "identities": 836}
-WHERE = "QMNIST's files are at https://github.com/facebookresearch/qmnist"
+HOME = f"https://github.com/facebookresearch/qmnist; MNIST's images: {mnist.HOME}"
+WHERE = f"download it from {HOME} and put it there"
 LICENCE = "digits of MNIST (NIST Special Database 19); labels of QMNIST, BSD-style licence (Facebook, Inc.)"
 
 
@@ -67,8 +68,7 @@ def _split(download: Download, name: str, of_mnist: str) -> tuple[np.ndarray, np
     QMNIST labels 60,000 digits of the test part, MNIST holds the first 10,000 of them.
     """
     images = names_of(f"{of_mnist}-images-idx3-ubyte") + names_of(f"qmnist-{name}-images-idx3-ubyte")
-    files = [download.need(*names_of(f"qmnist-{name}-labels-idx2-int"), where=WHERE)]
-    files.append(download.need(*images, where=WHERE))
+    files = download.need(names_of(f"qmnist-{name}-labels-idx2-int"), images, where=WHERE)
     digits, rows = read_digits(files[1]), read_idx(files[0])
     _check_rows(files[0], rows, len(digits))
     rows = rows[: len(digits)]

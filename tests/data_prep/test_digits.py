@@ -158,8 +158,8 @@ def rewrite(file: Path, change) -> None:
 
 IMAGES, LABELS, WRITTEN = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "qmnist-train-labels-idx2-int.gz"
 BAD = {
-    "no labels": ("mnist", lambda f: (f / LABELS).unlink(), "lacks train-labels-idx1-ubyte: MNIST's four files are at"),
-    "no writers": ("writers", lambda f: (f / WRITTEN).unlink(), "lacks qmnist-train-labels-idx2-int: QMNIST's files"),
+    "no labels": ("mnist", lambda f: (f / LABELS).unlink(), "lacks train-labels-idx1-ubyte: download it from http"),
+    "no writers": ("writers", lambda f: (f / WRITTEN).unlink(), "lacks qmnist-train-labels-idx2-int: download it from https://github.com/f"),
     "cut short": ("mnist", lambda f: cut(f / IMAGES, 999), "train-images-idx3-ubyte.gz cannot be unpacked"),
     "web page": ("mnist", lambda f: (f / IMAGES).write_text("<html>"), "starts with 3c 68 74 6d, so it is no idx file"),
     "empty": ("mnist", lambda f: (f / IMAGES).write_bytes(b""), "starts with nothing, so it is no idx file"),
