@@ -91,7 +91,7 @@ class Download:
 
     def _walk(self) -> None:
         """Note what lies in the folder `raw` and in its zips; hidden folders are left alone."""
-        for place, folders, files in os.walk(self.raw):
+        for place, folders, files in os.walk(self.raw, followlinks=True):
             depth = len(Path(place).relative_to(self.raw).parts)
             folders[:] = sorted(name for name in folders if depth < DEPTH and not _hidden(name))
             self._note_all(Path(place), sorted(files), depth)
@@ -119,14 +119,14 @@ class Download:
             path = PurePosixPath(name)
             if name.endswith("/") or any(map(_hidden, path.parts)):
                 continue
-            if not is_photo(name):
+            if name.lower().endswith(".zip"):
+                self._closed.append(f"{name} in {archive}, a zip in a zip: unpack the outer one")
+            elif not is_photo(name):
                 self._note(zipfile.Path(content, name), depth + len(path.parts), packed=True)
             elif path.parent not in folders:
                 folders.add(path.parent)
                 at = "" if path.parent == PurePosixPath() else f"{path.parent}/"
                 self._note(zipfile.Path(content, at), depth + len(path.parts) - 1, packed=True)
-            if name.lower().endswith(".zip"):
-                self._closed.append(f"{archive} holds {name}, a zip in a zip: unpack the outer one")
 
     def _note(self, path: Folder, depth: int, *, packed: bool = False) -> None:
         name = path.name.removesuffix(".zip")  # a zip without folders stands for the folder it is called by
