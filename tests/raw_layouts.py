@@ -74,6 +74,19 @@ def mufac(root: Path, *, with_folder: bool = False, seed: int = 0) -> Path:
     return folder
 
 
+def again(folder: Path, split: str, family: str, person: str, rows: list[tuple[str, str]]) -> None:
+    """List photos of a MUFAC folder once more: under another family, in files of their own, byte for byte.
+
+    Args:
+        rows: photo ("train_images/AGE_D_46.jpg") and the letter of its age.
+    """
+    with (folder / f"custom_{split}_dataset.csv").open("a", encoding="utf-8") as table:
+        for number, (photo_, letter) in enumerate(rows):
+            name = f"{family}_AGE_{person}_{20 + number}.jpg"
+            (folder / f"{split}_images" / name).write_bytes((folder / photo_).read_bytes())
+            table.write(f"{family},{person},{letter},{name}\n")
+
+
 def idx(path: Path, array: np.ndarray) -> None:
     """Write an idx file of bytes, or of 32-bit numbers, gzipped as the official ones are."""
     kind = 8 if array.dtype == np.uint8 else 12
