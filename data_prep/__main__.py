@@ -1,4 +1,4 @@
-"""Command line: `python -m data_prep NAME --out DIR [--raw DIR] [--size N] …`, see `--help`."""
+"""Command line: `python -m data_prep NAME --out DIR …`; `NAME --help` shows its options and where the download is."""
 
 import argparse
 import json

@@ -91,7 +91,9 @@ def load_faces(folder: Path | str) -> Faces:
     missing = [name for name in ("images.npy", "index.csv", "dataset.json") if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}: prepare it with `python -m data_prep NAME --raw DIR --out {folder}`"
+            f"{folder.absolute()} lacks {', '.join(missing)}: prepare it with "
+            f"`python -m data_prep faces --out {folder}`, or as `python -m data_prep --help` says of other data sets; "
+            "a path without a leading / is seen from where you are"
         )
     about = json.loads((folder / "dataset.json").read_text())
     index = pd.read_csv(folder / "index.csv")

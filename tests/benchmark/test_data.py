@@ -1,6 +1,7 @@
 """Views of faces, pixels, augmentation, and what is said about a folder that cannot be opened."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from tiny import CLASSES, prepare_tiny, small_vit, tiny_faces
 
+from data_prep import __main__ as command
 from shui_lib.benchmark import predict, train
 from shui_lib.benchmark.data import augment, fingerprint, load_faces
 from shui_lib.benchmark.presets import preset_named
@@ -205,8 +207,16 @@ def test_a_folder_says_whether_its_pictures_may_be_mirrored(folder):
 @pytest.mark.parametrize("name", ["images.npy", "index.csv", "dataset.json"])
 def test_a_missing_file_is_named_with_the_command_that_makes_it(folder, name):
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"lacks {name}: prepare it with `python -m data_prep"):
+    with pytest.raises(FileNotFoundError, match=rf"lacks {name}: prepare it with `python -m data_prep") as caught:
         load_faces(folder)
+    advised = re.search(r"`python -m data_prep (faces [^`]*)`", str(caught.value))[1]
+    assert command._parser().parse_args(advised.split()).out == folder, "the advice is a command that there is"
+
+
+def test_a_folder_that_is_not_there_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"^{re.escape(str(tmp_path / 'data' / 'faces'))} lacks images.npy"):
+        load_faces("data/faces")
 
 
 def test_files_that_disagree_are_refused(folder):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep import audit as module
-from data_prep import faces, mufac, persons
+from data_prep import celebahq, faces, mufac, persons
 from data_prep.audit import COPY, PLACES, audit, drop, groups, kept, main, read, summary
 from data_prep.candidates import CROWD, MOST_BITS, ROUNDS, VIEWS, WORDS, hashes, near
 from data_prep.prepared import DataError, create_images, finish, writing
@@ -514,3 +514,19 @@ def test_an_interrupted_drop_leaves_nothing(small, tmp_path, monkeypatch, capsys
     assert main([str(small), "--drop", str(tmp_path / "clean")]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"small"}
+
+
+# Real photos
+
+
+def test_celebahq_photos_of_few_people_are_audited(real_data, tmp_path, capsys):
+    """Those with 25 photos or more: what is found stays small, names are right, the cleaned set has no copies left."""
+    celebahq.prepare(real_data, tmp_path / "hq", min_images=25)
+    capsys.readouterr()
+    assert main([str(tmp_path / "hq"), "--merge", str(tmp_path / "merged"), "--csv", str(tmp_path / "p.csv")]) == 0
+    assert "joined 0 identities into 0" in capsys.readouterr().out, (
+        "CelebA-HQ files nobody's photo twice, byte for byte"
+    )
+    pairs = pd.read_csv(tmp_path / "p.csv")
+    faces, rest = load_faces(tmp_path / "hq"), load_faces(tmp_path / "merged")
+    assert len(rest) == len(faces) - len(set(pairs.loc[pairs["kind"] != "similar only", "second"]))
