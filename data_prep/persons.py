@@ -22,8 +22,9 @@ def groups(pairs: pd.DataFrame, count: int) -> np.ndarray:
 def joined(pairs: pd.DataFrame, identity: np.ndarray, *, shared: int | None = None) -> np.ndarray:
     """(N,) who is shown, once identities that share photos are one person, called by the lowest of their numbers.
 
-    One byte-identical photo joins two identities: nobody takes the same picture twice, so both names stand for the
-    same files. Altered copies may also be look-alikes; they join only if there are enough of them.
+    One byte-identical photo joins two identities. That is right for MUFAC, where persons share all their photos or
+    none; where two people share one photo of many, it may only be misfiled, and dropping it is safer than joining.
+    Altered copies may also be look-alikes; they join only if there are enough of them.
 
     Args:
         pairs: copies, see `audit`; columns `first`, `second`, `kind`.
