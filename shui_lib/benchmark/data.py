@@ -29,6 +29,7 @@ class Faces:
     targets: Tensor  # (N, K) float 0/1 for attributes, (N,) long for classes
     classes: tuple[str, ...]
     name: str = "faces"
+    flip: bool = True  # whether a picture may be mirrored: a face may, a digit may not
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,7 +91,9 @@ def load_faces(folder: Path | str) -> Faces:
     missing = [name for name in ("images.npy", "index.csv", "dataset.json") if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}: prepare it with `python -m data_prep NAME --raw DIR --out {folder}`"
+            f"{folder.absolute()} lacks {', '.join(missing)}: prepare it with "
+            f"`python -m data_prep faces --out {folder}`, or as `python -m data_prep --help` says of other data sets; "
+            "a path without a leading / is seen from where you are"
         )
     about = json.loads((folder / "dataset.json").read_text())
     index = pd.read_csv(folder / "index.csv")
@@ -105,7 +108,8 @@ def load_faces(folder: Path | str) -> Faces:
     multilabel = about["task"] == "multilabel"
     values = index[list(classes)].to_numpy(np.float32) if multilabel else index["label"].to_numpy(np.int64)
     identity = index["identity"].to_numpy(np.int64)
-    return Faces(images, np.arange(len(index)), identity, torch.tensor(values), classes, about["name"])
+    targets, flip = torch.tensor(values), about.get("flip", True)  # face sets and older folders do not say it
+    return Faces(images, np.arange(len(index)), identity, targets, classes, about["name"], flip)
 
 
 def load_strangers(folder: Path | str, known: Path | str) -> Faces:
@@ -150,20 +154,21 @@ def fingerprint(folder: Path | str) -> str:
     return digest.hexdigest()[:16]
 
 
-def augment(x: Tensor, *, size: int, crop: float, generator: torch.Generator) -> Tensor:
-    """Random resized crop and horizontal flip of every image, by one grid_sample on the images' device.
+def augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.Generator) -> Tensor:
+    """Random resized crop and, with `flip`, mirroring of every image, by one grid_sample on the images' device.
 
     Args:
         x: (B, 3, H, W).
         size: height and width of the result in pixels.
         crop: smallest share of the area kept, in (0, 1]; aspect ratios span 3/4 to 4/3.
+        flip: whether every second image is mirrored, `Faces.flip` says where that is right.
     """
-    area, ratio, left, top, flip = torch.rand(5, len(x), generator=generator)
+    area, ratio, left, top, side = torch.rand(5, len(x), generator=generator)
     area = crop + (1 - crop) * area
     ratio = torch.exp((2 * ratio - 1) * torch.log(torch.tensor(4 / 3)))
     width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     theta = torch.zeros(len(x), 2, 3)  # maps output coordinates in [-1, 1] to input coordinates
-    theta[:, 0, 0] = width * torch.where(flip < 0.5, -1.0, 1.0)
+    theta[:, 0, 0] = width * torch.where((side < 0.5) & torch.tensor(flip), -1.0, 1.0)
     theta[:, 1, 1] = height
     theta[:, 0, 2] = (2 * left - 1) * (1 - width)
     theta[:, 1, 2] = (2 * top - 1) * (1 - height)

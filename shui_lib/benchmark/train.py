@@ -98,7 +98,9 @@ def _one_epoch(
     total = torch.zeros((), device=device)
     for step, index in enumerate(batches):
         part = train[index]
-        x = augment(part.pixels(device=device), size=model.image_size, crop=config.crop, generator=generator)
+        x = augment(
+            part.pixels(device=device), size=model.image_size, crop=config.crop, flip=part.flip, generator=generator
+        )
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, epoch, step, len(batches))
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):

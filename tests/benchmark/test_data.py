@@ -1,14 +1,19 @@
 """Views of faces, pixels, augmentation, and what is said about a folder that cannot be opened."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import CLASSES, prepare_tiny, tiny_faces
+from tiny import CLASSES, prepare_tiny, small_vit, tiny_faces
 
+from data_prep import __main__ as command
+from shui_lib.benchmark import predict, train
 from shui_lib.benchmark.data import augment, fingerprint, load_faces
+from shui_lib.benchmark.presets import preset_named
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -104,7 +109,7 @@ def ramps(n: int, size: int = 32) -> torch.Tensor:
 
 @pytest.mark.parametrize("crop", [0.08, 0.5, 1.0])
 def test_a_crop_of_a_ramp_is_a_ramp_of_allowed_width(crop):
-    found = augment(ramps(200), size=16, crop=crop, generator=generator())
+    found = augment(ramps(200), size=16, crop=crop, flip=True, generator=generator())
     slope = found.diff(dim=3)[:, :, :, 2:-2]  # the border may reflect half a pixel
     width = slope.mean((1, 2, 3)).abs() * 16 / 2  # share of the image's width
     torch.testing.assert_close(slope, slope.mean((1, 2, 3), keepdim=True).expand_as(slope), atol=1e-4, rtol=0)
@@ -115,22 +120,49 @@ def test_a_crop_of_a_ramp_is_a_ramp_of_allowed_width(crop):
 
 
 def test_about_half_are_mirrored():
-    found = augment(ramps(400), size=16, crop=0.9, generator=generator())
+    found = augment(ramps(400), size=16, crop=0.9, flip=True, generator=generator())
     mirrored = found[:, 0, 8, 0] > found[:, 0, 8, -1]
     assert 0.42 < mirrored.float().mean() < 0.58
 
 
+def test_nothing_is_mirrored_where_it_may_not_be():
+    x = ramps(400)
+    straight = augment(x, size=16, crop=0.9, flip=False, generator=generator())
+    assert (straight[:, 0, 8, 0] < straight[:, 0, 8, -1]).all()
+    other = augment(x, size=16, crop=0.9, flip=True, generator=generator())
+    mirrored = other[:, 0, 8, 0] > other[:, 0, 8, -1]
+    torch.testing.assert_close(other[~mirrored], straight[~mirrored])  # the crops are the same
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_training_and_attack_mirror_only_what_may_be_mirrored(flip, monkeypatch):
+    asked, faces = [], replace(tiny_faces(), flip=flip)
+
+    def spy(x, **options):
+        asked.append(options["flip"])
+        return augment(x, **options)
+
+    monkeypatch.setattr(predict, "augment", spy)
+    monkeypatch.setattr(train, "augment", spy)
+    model = small_vit()
+    predict.pixels_for(model, faces, crop=0.9, generator=generator())
+    predict.query_losses(model, faces, queries=1, crop=0.9, generator=generator(), batch=100)
+    config = preset_named("smoke").train
+    train.fit(model, faces, faces, config, seed=0)
+    assert len(asked) >= 3 and set(asked) == {flip}
+
+
 def test_a_constant_image_stays_as_it_is():
     colours = torch.rand(20, 3, 1, 1, generator=generator()).expand(20, 3, 16, 16)
-    torch.testing.assert_close(augment(colours, size=16, crop=0.3, generator=generator()), colours)
+    torch.testing.assert_close(augment(colours, size=16, crop=0.3, flip=True, generator=generator()), colours)
 
 
 def test_augmentation_follows_its_generator_and_no_other_randomness():
     x = tiny_faces().pixels()
-    once = augment(x, size=12, crop=0.5, generator=generator(1))
+    once = augment(x, size=12, crop=0.5, flip=True, generator=generator(1))
     torch.manual_seed(99)
-    assert torch.equal(augment(x, size=12, crop=0.5, generator=generator(1)), once)
-    assert not torch.equal(augment(x, size=12, crop=0.5, generator=generator(2)), once)
+    assert torch.equal(augment(x, size=12, crop=0.5, flip=True, generator=generator(1)), once)
+    assert not torch.equal(augment(x, size=12, crop=0.5, flip=True, generator=generator(2)), once)
     assert once.shape == (len(x), 3, 12, 12)
 
 
@@ -164,11 +196,27 @@ def test_a_folder_of_classes(folder):
     assert not faces.multilabel and set(faces.targets.tolist()) == {0, 1, 2}
 
 
+def test_a_folder_says_whether_its_pictures_may_be_mirrored(folder):
+    about = json.loads((folder / "dataset.json").read_text())
+    assert "flip" not in about and load_faces(folder).flip, "face sets, and folders of before, do not say it"
+    (folder / "dataset.json").write_text(json.dumps(about | {"flip": False}))
+    faces = load_faces(folder)
+    assert not (faces.flip or faces[:3].flip or faces.in_memory().flip)
+
+
 @pytest.mark.parametrize("name", ["images.npy", "index.csv", "dataset.json"])
 def test_a_missing_file_is_named_with_the_command_that_makes_it(folder, name):
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"lacks {name}: prepare it with `python -m data_prep"):
+    with pytest.raises(FileNotFoundError, match=rf"lacks {name}: prepare it with `python -m data_prep") as caught:
         load_faces(folder)
+    advised = re.search(r"`python -m data_prep (faces [^`]*)`", str(caught.value))[1]
+    assert command._parser().parse_args(advised.split()).out == folder, "the advice is a command that there is"
+
+
+def test_a_folder_that_is_not_there_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"^{re.escape(str(tmp_path / 'data' / 'faces'))} lacks images.npy"):
+        load_faces("data/faces")
 
 
 def test_files_that_disagree_are_refused(folder):
