@@ -8,17 +8,14 @@ Chapters are executed cell by cell in the test's own process, which spares a ker
 A data set's chapters and sizes share its stages. Warnings are errors here as in every test: a reader would see them.
 """
 
-import ast
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
+from chapters import execute
 from tiny import prepare_tiny
 
 from data_prep.__main__ import main as prepare
@@ -88,22 +85,6 @@ def dataset(request, roots) -> str:
         real = (request.getfixturevalue("real_data"),) if name == "celebahq" else ()
         DATA[name](folder, *real)
     return name
-
-
-def execute(chapter: Path, parameters: Mapping[str, object]) -> None:
-    """Run a chapter's code cells here, in its own folder; a cell that raises is an error that names it."""
-    shell = InteractiveShell()
-    for cell in json.loads(chapter.read_text())["cells"]:
-        if cell["cell_type"] != "code":
-            continue
-        source = "".join(cell["source"])
-        if "parameters" in cell["metadata"].get("tags", []):
-            takes = {statement.target.id for statement in ast.parse(source).body}
-            source += "\n" + "\n".join(f"{name} = {value!r}" for name, value in parameters.items() if name in takes)
-        done = shell.run_cell(source, silent=True)
-        plt.close("all")
-        if error := done.error_before_exec or done.error_in_exec:
-            raise RuntimeError(f"cell {cell['id']} of {chapter.stem}: {source[:300]}") from error
 
 
 CELLS = [
