@@ -66,7 +66,8 @@ DATA = {
     "five_photos": lambda folder: prepare_tiny(folder, identities=40, images=(5, 5)),
     "celebahq": photos,
 }
-SIZES = {"faces": (1, 2, 3, 5), "ages": (1, 2, 5), "five_photos": (5,), "celebahq": (2,)}
+SIZES = {"faces": (1, 2, 3, 5), "ages": (2, 1, 5), "five_photos": (5,), "celebahq": (2,)}
+SLOW = ("05", "09", "12")  # at a data set's first size only: 1, 2, 3 and 5 are all among these
 CASES = [(name, n_ids) for name in DATA for n_ids in SIZES.get(name, (3,))]
 
 
@@ -91,6 +92,7 @@ CELLS = [
     pytest.param(name, n_ids, chapter, id=f"{name}-{n_ids}-{chapter.stem[:2]}", marks=pytest.mark.xdist_group(name))
     for name, n_ids in CASES
     for chapter in CHAPTERS
+    if n_ids == SIZES.get(name, (3,))[0] or chapter.stem[:2] not in SLOW
 ]
 
 
