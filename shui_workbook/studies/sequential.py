@@ -144,11 +144,12 @@ def rows(
     models = iter([experiment.model("original")] * n) if waits else sequence(experiment, form, strategy, size=size)
     found, last = [], None
     for step, model in enumerate(progress(models, desc=f"{form} {strategy}", unit="request", total=n), start=1):
-        at = experiment.with_n_ids(step)
         if model is not last:  # a model that waits says the same of those who do not ask
             last, still = model, _scores(experiment, model, "retain", "test")
-        values = still | _scores(at, model, "forget")
+        asked = experiment.part("forget").of(experiment.request.identities[:step])  # requests are nested
+        values = still | {("forget", score_name(asked.targets)): 100 * _score(experiment, model, asked)}
         if compares(step, n, every=every):
+            at = experiment.with_n_ids(step)
             values["all", "tow"] = _tug_of_war(at, model, values)
             if attacked:
                 values |= _attack(at, model, _reference(at, form, strategy, size, like=experiment))
