@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from shui_lib.benchmark.data import Faces, augment
+from shui_lib.benchmark.duration import announce
 from shui_lib.benchmark.metrics import score
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, task_loss
@@ -66,6 +67,7 @@ def fit(
     """
     optimizer = make_optimizer(model, config)
     history, kept = _resume(model, optimizer, checkpoint)
+    announce(model, train, config, epochs=config.epochs - len(history))
     bar = progress(total=config.epochs, initial=len(history), desc="train", unit="epoch", mininterval=1)
     for epoch in range(len(history), config.epochs):
         loss, rate = _one_epoch(model, optimizer, train, config, epoch, epoch_generator(seed, epoch))

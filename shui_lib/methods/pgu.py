@@ -150,8 +150,11 @@ def unlikelihood_by_index(logits: Tensor, targets: Tensor) -> Tensor:
 
     Every negative attribute of an image pays for p₀ and every positive one for p₁, whatever the image's first two
     attributes are. So the probabilities of attributes 0 and 1 are pressed down, and no other is unlearned.
+
+    Departs from the authors' code, which fails where there is one attribute alone: all pay for that one.
     """
-    return -(1 - logits.sigmoid().gather(1, targets.long()) + SLACK).log().mean()
+    position = targets.long().clamp(max=logits.shape[1] - 1)
+    return -(1 - logits.sigmoid().gather(1, position) + SLACK).log().mean()
 
 
 def negative_entropy(logits: Tensor, *, each: bool = False) -> Tensor:

@@ -128,8 +128,8 @@ def _with_settings_for(experiment: Experiment, form: str, n_ids: int) -> Experim
 def rows(
     experiment: Experiment, form: str, strategy: str, *, size: int, every: int, attacked: bool = False
 ) -> pd.DataFrame:
-    """Result rows of a sequence, a `step` a request: scores, and after every `every`-th Tug-of-War, with `attacked`
-    RMIA too.
+    """Result rows of a sequence, a `step` a request: scores, and after every `every`-th and the last one Tug-of-War,
+    with `attacked` RMIA too.
 
     `forget` holds the images of everybody who has asked so far; `retain` those of people who never ask, so that it
     can be compared between steps. Tug-of-War and RMIA compare with a model retrained at that point, to which those
@@ -144,11 +144,12 @@ def rows(
     models = iter([experiment.model("original")] * n) if waits else sequence(experiment, form, strategy, size=size)
     found, last = [], None
     for step, model in enumerate(progress(models, desc=f"{form} {strategy}", unit="request", total=n), start=1):
-        at = experiment.with_n_ids(step)
         if model is not last:  # a model that waits says the same of those who do not ask
             last, still = model, _scores(experiment, model, "retain", "test")
-        values = still | _scores(at, model, "forget")
-        if step % every == 0:
+        asked = experiment.part("forget").of(experiment.request.identities[:step])  # requests are nested
+        values = still | {("forget", score_name(asked.targets)): 100 * _score(experiment, model, asked)}
+        if compares(step, n, every=every):
+            at = experiment.with_n_ids(step)
             values["all", "tow"] = _tug_of_war(at, model, values)
             if attacked:
                 values |= _attack(at, model, _reference(at, form, strategy, size, like=experiment))
@@ -157,10 +158,16 @@ def rows(
     return pd.concat(found, ignore_index=True)
 
 
+def compares(step: int, n: int, *, every: int) -> bool:
+    """Whether there is a retrained model to compare with after this request, of n."""
+    return step % every == 0 or step == n
+
+
 def retrained_rows(experiment: Experiment, *, every: int) -> pd.DataFrame:
-    """Rows of the models retrained after every `every`-th request."""
+    """Rows of the models retrained after every `every`-th request, and after the last."""
     found = []
-    for step in range(every, experiment.n_ids + 1, every):
+    n = experiment.n_ids
+    for step in (step for step in range(1, n + 1) if compares(step, n, every=every)):
         at = experiment.with_n_ids(step)
         model = at.model("retrained")
         values = _scores(experiment, model, "retain", "test") | _scores(at, model, "forget") | {("all", "tow"): 100.0}
