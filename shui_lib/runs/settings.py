@@ -9,8 +9,8 @@ from functools import cache
 from importlib.resources import files
 
 from shui_lib.benchmark.presets import ALL_INPUTS, preset_named
-from shui_lib.methods import REGISTRY, needs_of
 from shui_lib.core.names import Form, parse
+from shui_lib.methods import REGISTRY, needs_of
 
 # Constants of the literature, by method, variant and setting ("" is for all settings; reference page, sections 3, 4).
 # Those of CelebA-HQ stand in for rendered attributes, those of MUFAC for rendered ages.

@@ -12,11 +12,13 @@ import pytest
 import torch
 from tiny import prepare_tiny, same_weights
 
+import shui_lib.runs.chain
 import shui_lib.runs.experiment
 import shui_lib.benchmark.train
 from data_prep import faces
 from shui_lib.benchmark.data import load_faces, load_strangers
-from shui_lib.runs.experiment import QUERIES, Experiment
+from shui_lib.runs.chain import QUERIES
+from shui_lib.runs.experiment import Experiment
 from shui_lib.core.machine import with_peak
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.benchmark.metrics import UndefinedScore, score
@@ -64,7 +66,7 @@ def idle(monkeypatch):
         raise AssertionError("computed again what was there")
 
     for name in ("fit", "predict", "unlearn_from"):
-        monkeypatch.setattr(shui_lib.runs.experiment, name, refuse)
+        monkeypatch.setattr(shui_lib.runs.chain, name, refuse)
     for method in REGISTRY.values():
         monkeypatch.setattr(method, "prepare", refuse)
         monkeypatch.setattr(method, "unlearn", refuse)
@@ -74,7 +76,7 @@ def idle(monkeypatch):
 def untrained(monkeypatch):
     """Training takes no time and teaches nothing."""
     monkeypatch.setattr(
-        shui_lib.runs.experiment, "fit", lambda model, *rest, **options: (model.eval(), pd.DataFrame({"epoch": [0]}))
+        shui_lib.runs.chain, "fit", lambda model, *rest, **options: (model.eval(), pd.DataFrame({"epoch": [0]}))
     )
 
 
@@ -154,13 +156,13 @@ def test_a_reference_model_starts_from_the_retrained_one_and_knows_its_data_only
 
 
 def test_retrained_again_is_the_same_data_with_other_chances(copied, monkeypatch):
-    seen, fit = [], shui_lib.runs.experiment.fit
+    seen, fit = [], shui_lib.runs.chain.fit
 
     def watched(model, train, *rest, **options):
         seen.append(train.rows)
         return fit(model, train, *rest, **options)
 
-    monkeypatch.setattr(shui_lib.runs.experiment, "fit", watched)
+    monkeypatch.setattr(shui_lib.runs.chain, "fit", watched)
     one = experiment(copied)
     again = one.model("retrained_again")
     assert len(seen) == 1 and np.array_equal(seen[0], one.rows_of["retain"])
@@ -170,7 +172,7 @@ def test_retrained_again_is_the_same_data_with_other_chances(copied, monkeypatch
 def test_a_fold_model_misses_its_fold_and_nobody_else(copied, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        shui_lib.runs.experiment,
+        shui_lib.runs.chain,
         "fit",
         lambda model, train, *rest, **options: (seen.append(train) or model.eval(), pd.DataFrame({"epoch": [0]})),
     )

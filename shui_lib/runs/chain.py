@@ -1,4 +1,12 @@
-"""One experiment, from the data set to result rows; every stage is loaded if it is there and computed if not."""
+"""The chain of one experiment: every stage is a folder, loaded if it is there and computed if not.
+
+original, retrained, fold_k     trained on a part of the data                    (`fit`)
+  └─ prepared                   what a method keeps of the data                  (`prepare`, data still here)
+       └─ artefacts             the same with the settings that serving reads: all that is needed without data
+            └─ unlearned        the model after the request                      (`unlearn`, data gone)
+                 ├─ predictions logits and features of every image               (`predict`, once a model)
+                 └─ queries     losses of the views that the attack looks at     (`query_losses`)
+"""
 
 from __future__ import annotations
 
@@ -8,38 +16,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import torch
 
-from shui_lib.attack.estimates import attack
-from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.data import Faces, fingerprint, load_faces, load_strangers
-from shui_lib.core.machine import device_name, git_commit, with_peak
-from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
-from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, score_name, tug_of_war
 from shui_lib.benchmark.models import FaceModel, build_model, weights_checksum
-from shui_lib.core.names import Form, is_trained, reference_of
-from shui_lib.benchmark.predict import Predictions, predict, query_losses, task_loss
-from shui_lib.core.rows import CHANGED, Measured, make_rows
-from shui_lib.runs.serve import load_model, unlearn_from
-from shui_lib.runs.settings import form_named, published_for, rehearsed, selected_key, settings_for
+from shui_lib.benchmark.predict import Predictions, predict, query_losses
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.splits import Request, Split, cross_folds, draw_request, split_identities
+from shui_lib.benchmark.train import fit
+from shui_lib.core.machine import device_name, git_commit, with_peak
+from shui_lib.core.names import is_trained
 from shui_lib.core.stages import Stage, load_or_compute, open_stage
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
-from shui_lib.benchmark.train import fit
+from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
+from shui_lib.runs.serve import load_model, unlearn_from
+from shui_lib.runs.settings import form_named, published_for, rehearsed, settings_for
 
 FOLDS = 5  # fold models for choosing settings, each trained without a fifth of the training identities
 QUERIES = 8  # augmented views of each image that the attack looks at
 POPULATION = 1000  # images that the attack compares with, at most
 POPULATION_QUERIES = 1  # views of each of these: it reads no others
 COMPARED = 3  # of so many strangers one joins the population, without which a low FPR cannot be resolved
-JOINS = {"strangers": "non_members", "compared": "population"}
 OTHER_SEED = 10_000  # added to the seed of the second retrained model
 
 
-class Experiment:
+class Chain:
     """A data set, a request and a preset, and everything that follows from them.
 
     Args:
@@ -112,7 +117,7 @@ class Experiment:
         """The images of a split: support, forget, retain, train (= retain and forget), val or test."""
         return self.faces[self.rows_of[name]]
 
-    # Stages ---------------------------------------------------------------------------------------------------
+    # What is asked of the chain ----------------------------------------
 
     def method(self, name: str) -> Method:
         """The method with its settings for this experiment; `name` as in `shui_lib.core.names`."""
@@ -128,15 +133,15 @@ class Experiment:
             chosen["simulated_n_ids"] = rehearsed(self.n_ids)
         return make_method(form.method, chosen)
 
-    def with_settings(self, settings: Mapping[str, Mapping[str, object]]) -> Experiment:
+    def with_settings(self, settings: Mapping[str, Mapping[str, object]]) -> Self:
         """The same experiment with other settings of methods."""
         other = copy.copy(self)
         other.settings = _by_form(settings)
         return other
 
-    def with_n_ids(self, n_ids: int) -> Experiment:
+    def with_n_ids(self, n_ids: int) -> Self:
         """The same experiment with as many people asking; the requests of one seed are nested."""
-        return Experiment(
+        return type(self)(
             dataset=self.dataset,
             n_ids=n_ids,
             seed=self.seed,
@@ -194,35 +199,6 @@ class Experiment:
             logits[left_out] = self.logits(f"fold_{k}", "train")[left_out]
         return logits
 
-    def score(self, model: str, part: str) -> float:
-        """mAP or accuracy of a model on a split, a fraction."""
-        return score(self.logits(model, part), self.part(part).targets)
-
-    def scores(self, model: str) -> Scores:
-        """The three scores that Tug-of-War looks at, as fractions."""
-        return Scores(*(self.score(model, part) for part in Scores._fields))
-
-    def tug_of_war(self, model: str) -> float:
-        """Closeness to the retrained model, in percent."""
-        return tug_of_war(self.scores(model), self.scores("retrained"))
-
-    def queries(self, model: str) -> dict[str, np.ndarray]:
-        """What the attack asks: losses (Q, N) of a model for `attack_parts`, in nats; strangers at the end of whom they
-        join. Q is `QUERIES`, but 1 for the population, of which the attack reads the first view alone."""
-        losses = load_tensors(self._queried(model).file("queries.safetensors"))
-        return _strangers_last({part: loss.numpy() for part, loss in losses.items()})
-
-    def ask(self, model: FaceModel) -> dict[str, np.ndarray]:
-        """As `queries`, of any model; nothing is kept on disk."""
-        return _strangers_last({part: loss.numpy() for part, loss in self._asked(model).items()})
-
-    @cached_property
-    def attack_identity(self) -> dict[str, np.ndarray]:
-        """Whose image each column of `queries` is: (N,) by part."""
-        after = self.faces.identity.max() + 1  # another data set counts its people anew
-        parts = self.attack_parts.items()
-        return _strangers_last({part: faces.identity + after * (part in JOINS) for part, faces in parts})
-
     @cached_property
     def attack_parts(self) -> dict[str, Faces]:
         """Images of the attack: members (D_f), non-members (validation), population (test), and `trained`, a sample of
@@ -243,20 +219,7 @@ class Experiment:
         compared = self._strangers.identity % COMPARED == 0
         return {"strangers": self._strangers[~compared], "compared": self._strangers[compared]}
 
-    def attack(self, model: str) -> dict[str, Measured]:
-        """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""
-        return self.attack_on(self.queries(model), self.queries(reference_of(model)))
-
-    def attack_on(self, target: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Measured]:
-        """`attack` on what any two models have answered (`queries`, `ask`)."""
-        found = attack(target, reference, self.attack_identity, seed=self.seed)
-        return {name: Measured(100 * e.value, 100 * e.low, 100 * e.high, e.reason) for name, e in found.items()}
-
-    def rows(self, *models: str, attacked: bool = False) -> pd.DataFrame:
-        """Result rows (`shui_lib.core.rows`) of the given models; with `attacked`, those of the attack too."""
-        return pd.concat([self._rows(model, attacked) for model in models], ignore_index=True)
-
-    # How the stages are made ----------------------------------------------------------------------------------
+    # How the stages are made -------------------------------------------
 
     def _trained(self, which: str) -> Stage:
         facts = {
@@ -355,7 +318,7 @@ class Experiment:
 
     def _queried(self, name: str) -> Stage:
         def compute(folder: Path) -> None:
-            save_tensors(folder / "queries.safetensors", self._asked(self.model(name)))
+            save_tensors(folder / "queries.safetensors", self.ask_views(self.model(name)))
 
         facts = {"n_ids": self.n_ids, "seed": self.seed, "queries": QUERIES, "population": POPULATION}
         facts["population_queries"] = POPULATION_QUERIES
@@ -363,7 +326,8 @@ class Experiment:
             facts["strangers"], facts["compared"] = fingerprint(self.folder.parent / self.strangers), COMPARED
         return self._load_or_compute("queries", facts, compute, parents={"model": self.stage(name)})
 
-    def _asked(self, model: FaceModel) -> dict[str, torch.Tensor]:
+    def ask_views(self, model: FaceModel) -> dict[str, torch.Tensor]:
+        """Losses (Q, N) in nats of any model, by part of `attack_parts`."""
         losses = {}
         for part, faces in self.attack_parts.items():
             generator = torch.Generator().manual_seed(self.seed)
@@ -395,74 +359,11 @@ class Experiment:
 
         return load_or_compute(self.runs, kind, facts, measured, parents=parents)
 
-    # Rows -----------------------------------------------------------------------------------------------------
-
-    def _rows(self, model: str, attacked: bool) -> pd.DataFrame:
-        values: dict[tuple[str, str], float | Measured] = {}
-        for part in ("retain", "forget", "test", "val", "support"):
-            logits, targets = self.logits(model, part), self.part(part).targets
-            values[part, "loss"] = task_loss(logits, targets).item()
-            values[part, score_name(targets)] = _or_reason(lambda: 100 * score(logits, targets))  # noqa: B023
-        values["all", "tow"] = _or_reason(lambda: self.tug_of_war(model))
-        if attacked and model != reference_of(model):  # the retrained model is its own reference
-            values |= {("all", metric): measured for metric, measured in self.attack(model).items()}
-        stage = self.stage(model)
-        measured = stage.lineage["measured"]
-        form = form_named(model)
-        about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
-        about["note"] = "" if is_trained(model) else self._changed(form) or self._borrowed(form)
-        return make_rows(values, self.about(form) | about | {"config": stage.key})
-
-    def about(self, form: Form) -> dict[str, object]:
-        """What every row of this experiment says of itself; device and git of the machine that asks now."""
-        return {
-            "dataset": f"{self.dataset}+{self.strangers}".removesuffix("+"),
-            "preset": self.preset,
-            "model": self.config.model.architecture,
-            "n_ids": self.n_ids,
-            "seed": self.seed,
-            "method": form.method,
-            "variant": form.label,
-            "device": device_name(self.device),
-            "git": git_commit(),
-        }
-
-    def _changed(self, form: Form) -> str:
-        """A note on settings that this experiment was given and that differ from the form's own, or ""."""
-        ours, own = (settings_of(e.method(form.name)) for e in (self, self.with_settings({})))
-        changed = ", ".join(f"{name}={value}" for name, value in ours.items() if value != own[name])
-        return f"{CHANGED}: {changed}" if changed else ""
-
-    def _borrowed(self, form: Form) -> str:
-        """A note on settings that were not selected for this very setting, or ""; published ones never are."""
-        if form.published:
-            return ""
-        mine = f"{self.preset}/{self.dataset}/{self.n_ids}"
-        source = selected_key(form.name, preset=self.preset, dataset=self.dataset, n_ids=self.n_ids)
-        if source == mine:
-            return ""
-        stated = f", but for those of preset {self.preset}" if form.name in self.config.methods else ""
-        return (f"settings selected for {source}" if source else "settings not selected") + stated
-
 
 @lru_cache(maxsize=8)
 def _stored_logits(folder: Path) -> torch.Tensor:
     """(N, K) logits of a stage of predictions; without features small enough to keep those of a few models."""
     return load_tensors(open_stage(folder).file("predictions.safetensors"))["logits"]
-
-
-def _or_reason(measure: Callable[[], float]) -> float | Measured:
-    """What is measured, or why it is not defined: for a split without a positive, for instance."""
-    try:
-        return measure()
-    except UndefinedScore as error:
-        return Measured(np.nan, note=str(error))
-
-
-def _strangers_last(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Strangers (..., M), where there are some, joined to the part (..., N) that `JOINS` says."""
-    joined = {to: np.concatenate([parts[to], parts[part]], axis=-1) for part, to in JOINS.items() if part in parts}
-    return {part: value for part, value in (parts | joined).items() if part not in JOINS}
 
 
 def _by_form(settings: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
