@@ -1,0 +1,130 @@
+"""One experiment, from the data set to result rows: what is measured of the models of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from shui_lib.attack.estimates import attack
+from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, score_name, tug_of_war
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.predict import task_loss
+from shui_lib.core.machine import device_name, git_commit
+from shui_lib.core.names import Form, is_trained, reference_of
+from shui_lib.core.rows import CHANGED, Measured, make_rows
+from shui_lib.core.store import load_tensors
+from shui_lib.methods import settings_of
+from shui_lib.runs.chain import Chain
+from shui_lib.runs.settings import form_named, selected_key
+
+JOINS = {"strangers": "non_members", "compared": "population"}
+
+
+class Experiment(Chain):
+    """A data set, a request and a preset, and everything that is measured of their models; arguments as `Chain`."""
+
+    def score(self, model: str, part: str) -> float:
+        """mAP or accuracy of a model on a split, a fraction."""
+        return score(self.logits(model, part), self.part(part).targets)
+
+    def scores(self, model: str) -> Scores:
+        """The three scores that Tug-of-War looks at, as fractions."""
+        return Scores(*(self.score(model, part) for part in Scores._fields))
+
+    def tug_of_war(self, model: str) -> float:
+        """Closeness to the retrained model, in percent."""
+        return tug_of_war(self.scores(model), self.scores("retrained"))
+
+    def queries(self, model: str) -> dict[str, np.ndarray]:
+        """What the attack asks: losses (Q, N) of a model for `attack_parts`, in nats; strangers at the end of whom they
+        join. Q is `QUERIES`, but 1 for the population, of which the attack reads the first view alone."""
+        losses = load_tensors(self._queried(model).file("queries.safetensors"))
+        return _strangers_last({part: loss.numpy() for part, loss in losses.items()})
+
+    def ask(self, model: FaceModel) -> dict[str, np.ndarray]:
+        """As `queries`, of any model; nothing is kept on disk."""
+        return _strangers_last({part: loss.numpy() for part, loss in self.ask_views(model).items()})
+
+    @cached_property
+    def attack_identity(self) -> dict[str, np.ndarray]:
+        """Whose image each column of `queries` is: (N,) by part."""
+        after = self.faces.identity.max() + 1  # another data set counts its people anew
+        parts = self.attack_parts.items()
+        return _strangers_last({part: faces.identity + after * (part in JOINS) for part, faces in parts})
+
+    def attack(self, model: str) -> dict[str, Measured]:
+        """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""
+        return self.attack_on(self.queries(model), self.queries(reference_of(model)))
+
+    def attack_on(self, target: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Measured]:
+        """`attack` on what any two models have answered (`queries`, `ask`)."""
+        found = attack(target, reference, self.attack_identity, seed=self.seed)
+        return {name: Measured(100 * e.value, 100 * e.low, 100 * e.high, e.reason) for name, e in found.items()}
+
+    def rows(self, *models: str, attacked: bool = False) -> pd.DataFrame:
+        """Result rows (`shui_lib.core.rows`) of the given models; with `attacked`, those of the attack too."""
+        return pd.concat([self._rows(model, attacked) for model in models], ignore_index=True)
+
+    def _rows(self, model: str, attacked: bool) -> pd.DataFrame:
+        values: dict[tuple[str, str], float | Measured] = {}
+        for part in ("retain", "forget", "test", "val", "support"):
+            logits, targets = self.logits(model, part), self.part(part).targets
+            values[part, "loss"] = task_loss(logits, targets).item()
+            values[part, score_name(targets)] = _or_reason(lambda: 100 * score(logits, targets))  # noqa: B023
+        values["all", "tow"] = _or_reason(lambda: self.tug_of_war(model))
+        if attacked and model != reference_of(model):  # the retrained model is its own reference
+            values |= {("all", metric): measured for metric, measured in self.attack(model).items()}
+        stage = self.stage(model)
+        measured = stage.lineage["measured"]
+        form = form_named(model)
+        about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
+        about["note"] = "" if is_trained(model) else self._changed(form) or self._borrowed(form)
+        return make_rows(values, self.about(form) | about | {"config": stage.key})
+
+    def about(self, form: Form) -> dict[str, object]:
+        """What every row of this experiment says of itself; device and git of the machine that asks now."""
+        return {
+            "dataset": f"{self.dataset}+{self.strangers}".removesuffix("+"),
+            "preset": self.preset,
+            "model": self.config.model.architecture,
+            "n_ids": self.n_ids,
+            "seed": self.seed,
+            "method": form.method,
+            "variant": form.label,
+            "device": device_name(self.device),
+            "git": git_commit(),
+        }
+
+    def _changed(self, form: Form) -> str:
+        """A note on settings that this experiment was given and that differ from the form's own, or ""."""
+        ours, own = (settings_of(e.method(form.name)) for e in (self, self.with_settings({})))
+        changed = ", ".join(f"{name}={value}" for name, value in ours.items() if value != own[name])
+        return f"{CHANGED}: {changed}" if changed else ""
+
+    def _borrowed(self, form: Form) -> str:
+        """A note on settings that were not selected for this very setting, or ""; published ones never are."""
+        if form.published:
+            return ""
+        mine = f"{self.preset}/{self.dataset}/{self.n_ids}"
+        source = selected_key(form.name, preset=self.preset, dataset=self.dataset, n_ids=self.n_ids)
+        if source == mine:
+            return ""
+        stated = f", but for those of preset {self.preset}" if form.name in self.config.methods else ""
+        return (f"settings selected for {source}" if source else "settings not selected") + stated
+
+
+def _or_reason(measure: Callable[[], float]) -> float | Measured:
+    """What is measured, or why it is not defined: for a split without a positive, for instance."""
+    try:
+        return measure()
+    except UndefinedScore as error:
+        return Measured(np.nan, note=str(error))
+
+
+def _strangers_last(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Strangers (..., M), where there are some, joined to the part (..., N) that `JOINS` says."""
+    joined = {to: np.concatenate([parts[to], parts[part]], axis=-1) for part, to in JOINS.items() if part in parts}
+    return {part: value for part, value in (parts | joined).items() if part not in JOINS}
