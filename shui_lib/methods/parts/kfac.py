@@ -80,7 +80,10 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         task_loss(logits, drawn, reduction="none").sum().backward()
         bar.update(len(part))
     bar.close()
-    used, share = {name: n for name, n in n_rows.items() if (name, "outputs") in sums}, averaged_over(faces) / len(faces)
+    used, share = (
+        {name: n for name, n in n_rows.items() if (name, "outputs") in sums},
+        averaged_over(faces) / len(faces),
+    )
     return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * share) for k, n in used.items()}
 
 
