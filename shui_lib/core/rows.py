@@ -94,8 +94,8 @@ def record(path: Path, rows: pd.DataFrame, *, uncommitted: bool = False) -> pd.D
     Args:
         uncommitted: record rows of other code in the repository's own results too.
     Raises:
-        ValueError: as `check_rows`; rows of changed settings would stand for the form's own; or the repository's results
-            would hold rows of code that differs from every commit.
+        ValueError: as `check_rows`; rows of changed settings would stand for the form's own; or the repository's
+            results would hold rows of code that differs from every commit.
     """
     path = Path(path)
     check_rows(rows)

@@ -1,8 +1,8 @@
 """What code a stage was made by: a hash that changes when that code does, and not when its words do.
 
 The key of a stage holds it, so that nothing is read back that other code has made. It covers a module and all of ours
-that it imports, without comments and docstrings. Files of `MOVE_NO_NUMBER` are left out: they store, name and report, or
-hold settings, which stand in the key themselves.
+that it imports, without comments and docstrings. Files of `MOVE_NO_NUMBER` are left out: they store, name and report,
+or hold settings, which stand in the key themselves.
 """
 
 from __future__ import annotations

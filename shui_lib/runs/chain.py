@@ -63,8 +63,8 @@ class Chain:
         device: "cuda", "cpu", …; by default the GPU if there is one.
     Raises:
         FileNotFoundError: the data set is not prepared.
-        ValueError: an unknown preset or method, a data set that is no plain folder name, a seed outside 0 … 2³² − 1, more
-            identities asked for than are eligible, or strangers who are none.
+        ValueError: an unknown preset or method, a data set that is no plain folder name, a seed outside 0 … 2³² − 1,
+            more identities asked for than are eligible, or strangers who are none.
     """
 
     def __init__(

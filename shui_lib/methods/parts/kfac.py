@@ -88,7 +88,7 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
 
 
 def averaged_over(faces: Faces) -> int:
-    """K, how many log-likelihoods the task loss of an image is the mean of: one for each attribute, or that of the class.
+    """K, of how many log-likelihoods the task loss of an image is the mean: one for each attribute, or the class's own.
 
     With ℓ = −log p = K·L the curvature of L is E[∇ℓ ∇ℓᵀ] / K = K·E[∇L ∇Lᵀ].
     """
