@@ -121,6 +121,50 @@ def test_another_data_set_of_the_same_name_reads_no_folder_of_the_first(finished
         assert experiment(copied).stage(name).folder.name not in folders(finished)
 
 
+def test_a_method_of_other_code_reads_no_folder_of_the_first(finished, copied, monkeypatch):
+    monkeypatch.setattr(REGISTRY["gradient_ascent"], "unlearn", lambda self, model, *rest, generator: model)
+    one = experiment(copied)
+    assert one.stage("gradient_ascent").folder.name not in folders(finished)
+    assert same_weights(one.model("gradient_ascent"), one.model("original"))
+    assert one.stage("pgu").folder.name in folders(finished)
+
+
+def test_data_prepared_anew_before_the_first_stage_is_not_taken_for_the_old(tmp_path, untrained):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    opened = experiment(tmp_path)
+    prepare_tiny(tmp_path / "data" / "tiny", seed=1)
+    assert opened.stage("original").folder != experiment(tmp_path).stage("original").folder
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True])
+def test_a_seed_outside_32_bits_is_refused_at_the_start(finished, seed):
+    with pytest.raises(ValueError, match=rf"seed={seed} cannot be: choose a whole number from 0 to 4294967295"):
+        experiment(finished, seed=seed)
+
+
+@pytest.mark.parametrize("name", ["./tiny", "tiny/", "/tiny"])
+def test_a_data_set_that_is_a_path_is_refused(finished, name):
+    with pytest.raises(ValueError, match="is no plain folder name"):
+        experiment(finished, dataset=name)
+
+
+def test_settings_of_an_unknown_method_and_models_of_an_unknown_base_are_refused(finished):
+    with pytest.raises(
+        ValueError, match="settings of method 'meta_unlern', which is unknown: choose one of bad_teacher"
+    ):
+        experiment(finished, settings={"meta_unlern": {"eta": 1.0}})
+    with pytest.raises(ValueError, match="'ssd@retraind' starts from 'retraind': choose original, retrained"):
+        experiment(finished).stage("ssd@retraind")
+
+
+def test_a_model_that_has_diverged_has_rows_without_scores_beside_the_others(copied):
+    one = experiment(copied, settings={"gradient_ascent": {"eta": 1e38}})
+    rows = one.rows("original", "gradient_ascent", attacked=True).set_index(["method", "metric"])
+    assert rows.loc["original", "value"].notna().any()
+    bad = rows.loc["gradient_ascent"]
+    assert bad["value"].isna().all() and bad["note"].str.contains("diverged").all()
+
+
 def test_another_setting_of_a_method_changes_that_method_only(finished, copied):
     other = experiment(copied, settings={"gradient_ascent": {"eta": 0.123}})
     for name in ("original", "retrained", "meta_unlearn"):
