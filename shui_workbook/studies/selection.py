@@ -322,7 +322,7 @@ def record(path: Path, found: pd.DataFrame, setting: list[str], order: str) -> N
     with locked(path):
         if path.is_file():
             names = {name: str for name in setting if pd.api.types.is_string_dtype(found[name])}  # NA, 2024, 1e5
-            earlier = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=dict.fromkeys(JUDGED, [""]))
+            earlier = pd.read_csv(path, dtype=names, keep_default_na=False, na_values={name: [""] for name in JUDGED})
             replaced = earlier[setting].apply(tuple, axis=1).isin(found[setting].apply(tuple, axis=1))
             found = pd.concat([earlier[~replaced], found])
         save_frame(path, found.sort_values([*setting, order]).round(6))
