@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from shui_lib.benchmark.data import Faces, augment
 from shui_lib.benchmark.duration import announce
-from shui_lib.benchmark.metrics import score
+from shui_lib.benchmark.metrics import UndefinedScore, score_or_nan
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import TrainConfig
@@ -63,8 +63,12 @@ def fit(
             uninterrupted run would reach (bit for bit on a CPU with the same number of threads).
     Returns:
         The model (last or best epoch, as `config.keep` says) in eval mode, and one row per epoch: epoch, lr, loss
-        (training, nats), val_loss, val_score (fraction).
+        (training, nats), val_loss, val_score (fraction; nan where it is not defined).
+    Raises:
+        UndefinedScore: the best epoch is to be kept, but no validation image has an attribute.
     """
+    if config.keep == "best" and val.multilabel and not val.targets.any():
+        raise UndefinedScore("no validation image has an attribute, so no epoch is the best: train with keep='last'")
     optimizer = make_optimizer(model, config)
     history, kept = _resume(model, optimizer, checkpoint)
     announce(model, train, config, epochs=config.epochs - len(history))
@@ -73,8 +77,8 @@ def fit(
         loss, rate = _one_epoch(model, optimizer, train, config, epoch, epoch_generator(seed, epoch))
         logits = predict(model, val, bf16=config.bf16).logits
         row = {"epoch": epoch + 1, "lr": rate, "loss": loss}
-        row |= {"val_loss": task_loss(logits, val.targets).item(), "val_score": score(logits, val.targets)}
-        if config.keep == "last" or row["val_score"] > max((r["val_score"] for r in history), default=-1.0):
+        row |= {"val_loss": task_loss(logits, val.targets).item(), "val_score": score_or_nan(logits, val.targets)}
+        if config.keep == "last" or not kept or row["val_score"] > _best(history):
             kept = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         history.append(row)
         if checkpoint:
@@ -84,6 +88,11 @@ def fit(
     bar.close()
     model.load_state_dict(kept)
     return model.eval(), pd.DataFrame(history)
+
+
+def _best(history: list[dict[str, float]]) -> float:
+    """The highest validation score so far; below all where there is none."""
+    return max((row["val_score"] for row in history if not math.isnan(row["val_score"])), default=-1.0)
 
 
 def _one_epoch(

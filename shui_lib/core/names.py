@@ -38,20 +38,22 @@ class Form(NamedTuple):
 
 def is_trained(name: str) -> bool:
     """Was this model trained, and not made by a method?"""
-    return name in TRAINED or name.startswith("fold_")
+    return name in TRAINED or (name.startswith("fold_") and name.removeprefix("fold_").isdigit())
 
 
 def parse(name: str) -> Form:
     """Take a name apart.
 
     Raises:
-        ValueError: it names two variants.
+        ValueError: it names two variants, or a base that is no trained model.
     """
     path, _, base = name.partition("@")
     method, *rest = path.split(":")
     variants = [word for word in rest if word != "published"]
     if len(variants) > 1:
         raise ValueError(f"{name!r} names two variants, {' and '.join(variants)}: write METHOD[:VARIANT][:published]")
+    if base and not is_trained(base):
+        raise ValueError(f"{name!r} starts from {base!r}: choose {', '.join(TRAINED)} or fold_0, fold_1, …")
     return Form(method, *(variants or [""]), "published" in rest, base or "original")
 
 

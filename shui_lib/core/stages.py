@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from shui_lib.core.store import CorruptFile, checksum, locked, save_json
 
-FORMAT = 2  # raise it when a change of code makes older folders wrong
+FORMAT = 3  # raise it when the files of a stage change; the code that makes their numbers is hashed (core/source.py)
 
 
 @dataclass(frozen=True)

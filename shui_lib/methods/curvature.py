@@ -51,7 +51,7 @@ class Curvature:
     Norms' weights and biases, class token and position embeddings have no factors here and stay as they are.
     """
 
-    eta: float = 3e-4  # η
+    eta: float = 4.2e-3  # η
     damping: float = 1.0  # δ, in units of a layer's mean curvature
     loss: str = "task"  # that the step climbs; or "unlikelihood", which it descends
     copies: int = 16  # augmented copies of every Support Sample; 0: the photos as they are

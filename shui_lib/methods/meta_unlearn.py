@@ -105,6 +105,7 @@ class MetaUnlearn:
         course = _MetaTraining(self, model, data, draw_seed(generator))
         known = self._known_of(model, data["train"], generator)
         history = course.run(checkpoint, self._precondition(known, course.theta))
+        course.settle_strangers()
         phi = {f"phi/{name}": value.detach().cpu() for name, value in course.loss.state_dict().items()}
         return Artefacts(phi | known | {"identities": course.identities.cpu()}, history)
 
@@ -142,7 +143,7 @@ class MetaUnlearn:
         loss = LearnedLoss(
             n_outputs=head.out_features,
             n_features=head.in_features,
-            n_identities=n_identities + 1,  # the last one stands for everybody unknown
+            n_identities=n_identities + 1,  # the last one stands for everybody unknown (`settle_strangers`)
             inputs=self.inputs,
             n_steps=len(parameters(model)) if self.learned_steps else 0,
             residual=self.residual,
@@ -213,7 +214,8 @@ class _MetaTraining:
             sample = torch.randperm(len(self.val), generator=generator)[: self.method.val_sample]
             known = self._known(support, forget, sample.numpy(), generator)
             with seeded(draw_seed(generator)):  # the dropout of h_φ
-                yield self._one_request(self.train[support], known)
+                row = self._one_request(self.train[support], known)
+            yield row  # outside: whoever reads the rows has the randomness of before
 
     def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> Knowledge:
         """What the objective may look at; images of others are drawn for those that look at them."""
@@ -236,6 +238,18 @@ class _MetaTraining:
         self.optimizer.step()
         seen = {k: float(torch.as_tensor(v).detach()) for k, v in verdict.alignment._asdict().items()}
         return {"objective": verdict.value.item(), "h": step.loss.item()} | seen
+
+    @torch.no_grad()
+    def settle_strangers(self) -> None:
+        """Who was in no rehearsal, and whoever is unknown, gets the mean row of those who were.
+
+        Their own row was never trained; it would be the noise that it was drawn as. Every reference model of the
+        attack meets strangers only.
+        """
+        if self.loss.identities is not None and self.method.epochs:
+            rows, rehearsed = self.loss.identities.weight, np.isin(self.identities, self.usable)
+            known = torch.from_numpy(np.append(rehearsed, False)).to(rows.device)
+            rows[~known] = rows[known].mean(0)
 
     def _judge(self, theta: Theta, known: Knowledge) -> Verdict:
         method = self.method

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from shui_lib.benchmark.data import Faces, fingerprint, load_faces, load_strangers
+from shui_lib.benchmark.data import Faces, folder_of, load_faces, load_strangers
 from shui_lib.benchmark.models import FaceModel, build_model, weights_checksum
 from shui_lib.benchmark.predict import Predictions, predict, query_losses
 from shui_lib.benchmark.presets import preset_named
@@ -30,6 +30,8 @@ from shui_lib.benchmark.splits import Request, Split, cross_folds, draw_request,
 from shui_lib.benchmark.train import fit
 from shui_lib.core.machine import device_name, git_commit, with_peak
 from shui_lib.core.names import is_trained
+from shui_lib.core.randomness import checked_seed
+from shui_lib.core.source import source_of, source_of_method
 from shui_lib.core.stages import Stage, load_or_compute, open_stage
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
@@ -61,7 +63,8 @@ class Chain:
         device: "cuda", "cpu", …; by default the GPU if there is one.
     Raises:
         FileNotFoundError: the data set is not prepared.
-        ValueError: an unknown preset, more identities asked for than are eligible, or strangers who are none.
+        ValueError: an unknown preset or method, a data set that is no plain folder name, a seed outside 0 … 2³² − 1,
+            more identities asked for than are eligible, or strangers who are none.
     """
 
     def __init__(
@@ -79,8 +82,8 @@ class Chain:
         settings: Mapping[str, Mapping[str, object]] | None = None,
         device: str | None = None,
     ):
-        self.dataset, self.n_ids, self.seed, self.preset = dataset, n_ids, seed, preset
-        self.folder = Path(data_root) / dataset
+        self.dataset, self.n_ids, self.seed, self.preset = dataset, n_ids, checked_seed(seed), preset
+        self.folder = folder_of(data_root, dataset)
         self.runs = Path(runs_root) / dataset
         self.reserved, self.from_pool = reserved, from_pool
         self.strangers, self.settings = strangers, _by_form(settings or {})
@@ -88,7 +91,7 @@ class Chain:
         git_commit()  # of the code that is loaded now, whatever is checked out once a long stage ends
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.faces: Faces = load_faces(self.folder)
-        self._strangers = load_strangers(self.folder.parent / strangers, self.folder) if strangers else None
+        self._strangers = load_strangers(folder_of(data_root, strangers), self.folder) if strangers else None
         generator = torch.Generator().manual_seed(seed)
         self.split: Split = split_identities(self.faces.identity, generator=generator, config=self.config.split)
         self.request: Request = draw_request(
@@ -121,17 +124,23 @@ class Chain:
 
     def method(self, name: str) -> Method:
         """The method with its settings for this experiment; `name` as in `shui_lib.core.names`."""
-        form, setting = form_named(name), {"dataset": self.dataset, "n_ids": self.n_ids}
+        form, task = form_named(name), {"n_ids": self.n_ids, "multilabel": self.faces.multilabel}
         if form.published:
-            chosen = published_for(form.method, form.variant, **setting)
+            chosen = published_for(form.method, form.variant, dataset=self.faces.name, **task)
         else:
-            chosen = settings_for(form.name, preset=self.preset, **setting)
+            chosen = settings_for(form.name, **self.setting)
         chosen |= {"variant": form.variant} if form.variant else {}
         chosen |= self.settings.get(form.name, {})
         takes = {field.name for field in fields(REGISTRY[form.method])} if form.method in REGISTRY else set()
         if "simulated_n_ids" in takes and "simulated_n_ids" not in chosen:
             chosen["simulated_n_ids"] = rehearsed(self.n_ids)
         return make_method(form.method, chosen)
+
+    @property
+    def setting(self) -> dict[str, object]:
+        """What selected settings are looked up by (`settings_for`)."""
+        about = {"preset": self.preset, "dataset": self.dataset, "n_ids": self.n_ids}
+        return about | {"multilabel": self.faces.multilabel, "own": self.runs.parent}
 
     def with_settings(self, settings: Mapping[str, Mapping[str, object]]) -> Self:
         """The same experiment with other settings of methods."""
@@ -224,7 +233,8 @@ class Chain:
     def _trained(self, which: str) -> Stage:
         facts = {
             "dataset": self.dataset,
-            "fingerprint": self._fingerprint,
+            "fingerprint": self.faces.fingerprint,  # taken when the data was opened
+            "code": source_of("shui_lib.benchmark.train", "shui_lib.benchmark.splits"),
             "seed": self.seed,
             "reserved": self.reserved,
             "from_pool": self.from_pool,
@@ -279,6 +289,7 @@ class Chain:
             save_frame(folder / "history.csv", prepared.history)
 
         facts = {"method": form.method, "settings": preparing_settings_of(method), "seed": self.seed}
+        facts["code"] = source_of_method(type(method))
         facts, parents = json.loads(json.dumps(facts)), {"original": self._trained(form.base)}
         if "held_out" in method.prepares_on:
             parents |= {f"fold_{k}": self._trained(f"fold_{k}") for k in range(FOLDS)}
@@ -306,7 +317,7 @@ class Chain:
             model = unlearn_from(parents["artefacts"].folder, given, seed=self.seed, device=self.device)
             save_tensors(folder / "model.safetensors", model.state_dict())
 
-        facts = {"n_ids": self.n_ids, "seed": self.seed}
+        facts = {"n_ids": self.n_ids, "seed": self.seed, "code": source_of_method(REGISTRY[form.method])}
         return self._load_or_compute(form.method, facts, compute, parents=parents)
 
     def _predicted(self, name: str) -> Stage:
@@ -314,16 +325,21 @@ class Chain:
             said = predict(self.model(name), self.faces, bf16=self.config.train.bf16)
             save_tensors(folder / "predictions.safetensors", said._asdict())
 
-        return self._load_or_compute("predictions", {}, compute, parents={"model": self.stage(name)})
+        return self._load_or_compute(
+            "predictions",
+            {"code": source_of("shui_lib.benchmark.predict")},
+            compute,
+            parents={"model": self.stage(name)},
+        )
 
     def _queried(self, name: str) -> Stage:
         def compute(folder: Path) -> None:
             save_tensors(folder / "queries.safetensors", self.ask_views(self.model(name)))
 
         facts = {"n_ids": self.n_ids, "seed": self.seed, "queries": QUERIES, "population": POPULATION}
-        facts["population_queries"] = POPULATION_QUERIES
+        facts["population_queries"], facts["code"] = POPULATION_QUERIES, source_of("shui_lib.benchmark.predict")
         if self.strangers:
-            facts["strangers"], facts["compared"] = fingerprint(self.folder.parent / self.strangers), COMPARED
+            facts["strangers"], facts["compared"] = self._strangers.fingerprint, COMPARED
         return self._load_or_compute("queries", facts, compute, parents={"model": self.stage(name)})
 
     def ask_views(self, model: FaceModel) -> dict[str, torch.Tensor]:
@@ -335,10 +351,6 @@ class Chain:
             options = {"queries": views, "crop": self.config.train.crop, "bf16": self.config.train.bf16}
             losses[part] = query_losses(model, faces, generator=generator, **options)
         return losses
-
-    @cached_property
-    def _fingerprint(self) -> str:
-        return fingerprint(self.folder)
 
     @cached_property
     def _weights(self) -> str:
@@ -367,4 +379,9 @@ def _stored_logits(folder: Path) -> torch.Tensor:
 
 
 def _by_form(settings: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
-    return {form_named(name).name: chosen for name, chosen in settings.items()}
+    found = {form_named(name): chosen for name, chosen in settings.items()}
+    if unknown := [form.method for form in found if form.method not in REGISTRY]:
+        raise ValueError(
+            f"settings of method {unknown[0]!r}, which is unknown: choose one of {', '.join(sorted(REGISTRY))}"
+        )
+    return {form.name: chosen for form, chosen in found.items()}

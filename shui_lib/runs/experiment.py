@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from shui_lib.attack.estimates import attack
-from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, score_name, tug_of_war
+from shui_lib.benchmark.metrics import Scores, UndefinedScore, finite, score, score_name, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.core.machine import device_name, git_commit
@@ -18,7 +18,7 @@ from shui_lib.core.rows import CHANGED, Measured, make_rows
 from shui_lib.core.store import load_tensors
 from shui_lib.methods import settings_of
 from shui_lib.runs.chain import Chain
-from shui_lib.runs.settings import form_named, selected_key
+from shui_lib.runs.settings import PAPERS, STANDS_FOR, form_named, published_as, selected_key
 
 JOINS = {"strangers": "non_members", "compared": "population"}
 
@@ -72,7 +72,7 @@ class Experiment(Chain):
         values: dict[tuple[str, str], float | Measured] = {}
         for part in ("retain", "forget", "test", "val", "support"):
             logits, targets = self.logits(model, part), self.part(part).targets
-            values[part, "loss"] = task_loss(logits, targets).item()
+            values[part, "loss"] = _or_reason(lambda: task_loss(finite(logits), targets).item())  # noqa: B023
             values[part, score_name(targets)] = _or_reason(lambda: 100 * score(logits, targets))  # noqa: B023
         values["all", "tow"] = _or_reason(lambda: self.tug_of_war(model))
         if attacked and model != reference_of(model):  # the retrained model is its own reference
@@ -104,12 +104,21 @@ class Experiment(Chain):
         changed = ", ".join(f"{name}={value}" for name, value in ours.items() if value != own[name])
         return f"{CHANGED}: {changed}" if changed else ""
 
+    def whose_settings(self, *forms: str) -> pd.Series:
+        """Where the settings of forms come from, in words for a reader: by form."""
+        own = "chosen for this very setting on its tuning pool"
+        told = {name: self._borrowed(form_named(name)) or own for name in forms}
+        return pd.Series(told | dict.fromkeys(self.settings.keys() & told.keys(), "given by hand"), dtype=str)
+
     def _borrowed(self, form: Form) -> str:
-        """A note on settings that were not selected for this very setting, or ""; published ones never are."""
+        """A note on settings that were not selected, or not published, for this very setting; or ""."""
         if form.published:
-            return ""
+            name = self.faces.name
+            source = published_as(name, multilabel=self.faces.multilabel)
+            kin = name in (*PAPERS, *STANDS_FOR)  # an embedded data set borrows by design
+            return "" if kin else f"constants published for {source}; none are known for {name or self.dataset}"
         mine = f"{self.preset}/{self.dataset}/{self.n_ids}"
-        source = selected_key(form.name, preset=self.preset, dataset=self.dataset, n_ids=self.n_ids)
+        source = selected_key(form.name, **self.setting)
         if source == mine:
             return ""
         stated = f", but for those of preset {self.preset}" if form.name in self.config.methods else ""

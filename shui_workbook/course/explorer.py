@@ -44,7 +44,7 @@ class Knob(NamedTuple):
 KNOBS = {  # the methods that see the Support Set only
     "gradient_ascent": Knob("eta", "η", "size of the one step up the task loss", -3, 0),
     "meta_unlearn": Knob("eta", "η", "size of the one step along the learned loss", -4, -1),
-    "curvature": Knob("eta", "η", "size of the one step, held back where the training data is sensitive", -5, -2.5),
+    "curvature": Knob("eta", "η", "size of the one step, held back where the training data is sensitive", -4, -1.5),
     "pgu:one-shui": Knob("lr", "lr", "learning rate of its projected steps", -2, 1),
     "ssd:one-shui": Knob("alpha", "α", "threshold of importance; smaller is stronger", 0.5, 4),
     "jit:one-shui": Knob("eta", "η", "size of the one step against sensitivity to noise", -5, 0),

@@ -30,7 +30,7 @@ from shui_workbook.studies.selection import PoolRequest, judge, pool_requests, r
 
 FORM = "meta_unlearn"
 ETAS = (3e-4, 1e-3, 3e-3)
-ETAS_OF_ASCENT = {"none": (0.06, 0.12, 0.25), "pgu": (0.12, 0.25, 0.5), "kfac": (5e-5, 1e-4, 2e-4)}
+ETAS_OF_ASCENT = {"none": (0.06, 0.12, 0.25), "pgu": (0.12, 0.25, 0.5), "kfac": (7e-4, 1.4e-3, 2.8e-3)}
 BASE = {"alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS}
 Settings = Mapping[str, object]
 

@@ -42,3 +42,16 @@ def test_the_authors_tpr_is_a_number_where_a_step_has_none(both):
     between = found["rmia_one_shui_interpolated_tpr_at_1e-4"]
     assert between.value == one_shui(*groups[:2], Signals(*population)).tpr > 0 and between.reason == "interpolated"
     assert np.isnan([between.low, between.high, found["rmia_one_shui_tpr_at_1e-4"].value]).all()
+
+
+@pytest.mark.parametrize("who", ["the model", "its reference"])
+def test_answers_that_are_no_numbers_leave_every_figure_empty(both, who):
+    ids = {"members": np.arange(30), "non_members": np.arange(300)}
+    whole, bad = attack(*both, ids), both[who != "the model"]
+    bad["members"][3, 7] = np.nan
+    found = attack(*both, ids)
+    assert [*found] == [*whole]
+    assert np.isnan([estimate[:3] for estimate in found.values()]).all()
+    assert {estimate.reason for estimate in found.values()} == {
+        f"1 of 3840 answers of {who} are not finite numbers: it has diverged"
+    }

@@ -399,3 +399,10 @@ def test_gamma_merges_scores_and_never_reorders_them():
     assert (np.diff(two[order]) >= 0).all()
     assert len(np.unique(two)) < len(np.unique(one)) / 4
     assert (two == 0).mean() > 0.9 > 0.1 > (one == 0).mean()
+
+
+@pytest.mark.parametrize("queries", [255, 256, 400])
+def test_many_paired_queries_are_all_counted(queries):
+    x, z = signals(5, 0, queries=queries), signals(7, 1, queries=queries)
+    how = {"gamma": 0.5, "a": 0.3, "strict": True}
+    assert np.array_equal(scores(x, z, paired=True, **how), outer_product(x, z, paired=True, **how))

@@ -11,9 +11,10 @@ import torch
 from tiny import CLASSES, prepare_tiny, small_vit, tiny_faces
 
 from data_prep import __main__ as command
-from shui_lib.benchmark import predict, train
-from shui_lib.benchmark.data import augment, fingerprint, load_faces
+from shui_lib.benchmark import data, predict, train
+from shui_lib.benchmark.data import Faces, augment, folder_of, load_faces
 from shui_lib.benchmark.presets import preset_named
+from shui_lib.core.store import CorruptFile, checksum
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -233,15 +234,81 @@ def test_one_identity_is_refused(folder):
 
 
 def test_fingerprint_changes_with_description_and_index(folder):
-    before = fingerprint(folder)
-    assert fingerprint(folder) == before and len(before) == 16
+    before = load_faces(folder).fingerprint
+    assert load_faces(folder).fingerprint == before and len(before) == 16
     edit_index(folder, lambda index: index.assign(identity=index["identity"][::-1].to_numpy()))
-    relabelled = fingerprint(folder)
+    relabelled = load_faces(folder).fingerprint
     about = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps(about | {"licence": "another"}))
-    assert len({before, relabelled, fingerprint(folder)}) == 3
+    assert len({before, relabelled, load_faces(folder).fingerprint}) == 3
 
 
 def test_fingerprint_changes_when_the_same_rows_are_drawn_anew(folder, tmp_path):
     other = prepare_tiny(tmp_path / "other", identities=6, seed=1)
-    assert fingerprint(other) != fingerprint(folder)
+    assert load_faces(other).fingerprint != load_faces(folder).fingerprint
+
+
+# Content
+
+
+def test_a_cut_or_half_zeroed_image_file_is_named(folder):
+    path = folder / "images.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    with pytest.raises(CorruptFile, match=r"images.npy is not what was prepared .*: prepare the folder again"):
+        load_faces(folder)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptFile, match=r"images.npy is damaged .*: prepare the folder again"):
+        load_faces(folder)
+    path.write_bytes(whole)
+    assert len(load_faces(folder))
+
+
+@pytest.mark.parametrize("change", [lambda x: x.astype(np.uint16), lambda x: x[:, ::2, ::2]], ids=["dtype", "size"])
+def test_images_of_another_type_or_size_are_refused(folder, change):
+    np.save(folder / "images.npy", change(np.load(folder / "images.npy")))
+    with pytest.raises(ValueError, match=r"images.npy is uint\d+ \(.*\), expected uint8 \(.*, 16, 16, 3\)"):
+        load_faces(folder)
+
+
+def test_content_is_read_once_after_preparing(folder, monkeypatch):
+    mark, read = load_faces(folder).fingerprint, []
+    monkeypatch.setattr("shui_lib.benchmark.data.checksum", lambda path: read.append(path) or checksum(path))
+    data._checksum.cache_clear()  # as in another process
+    assert load_faces(folder).fingerprint == mark and not read
+    images = np.load(folder / "images.npy", mmap_mode="r+")
+    images[0, 0, 0, 0] ^= 1
+    images.flush()
+    with pytest.raises(CorruptFile, match="not what was prepared"):
+        load_faces(folder)
+    assert read == [folder / "images.npy"]
+
+
+def test_the_fingerprint_follows_the_content_of_a_data_set_without_a_checksum(folder):
+    about = json.loads((folder / "dataset.json").read_text())
+    del about["images_sha256"]
+    (folder / "dataset.json").write_text(json.dumps(about))
+    before = load_faces(folder).fingerprint
+    np.save(folder / "images.npy", 255 - np.load(folder / "images.npy"))
+    assert load_faces(folder).fingerprint != before
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "./few", "few/", "/few", "a/b", "a\\b", " few"])
+def test_a_data_set_is_one_plain_folder_name(tmp_path, name):
+    with pytest.raises(ValueError, match="is no plain folder name: name a folder of"):
+        folder_of(tmp_path, name)
+    assert folder_of(tmp_path, "few") == tmp_path / "few"
+
+
+def test_a_crop_does_not_alias():
+    """A pattern finer than the result can show becomes grey, as it does in evaluation."""
+    faces = tiny_faces(4, size=64)
+    noise = np.random.default_rng(0).integers(0, 256, faces.images.shape, dtype=np.uint8)
+    faces = replace(faces, images=noise)
+    cropped = augment(faces.pixels(), size=16, crop=0.9, generator=generator())
+    assert cropped.std().item() == pytest.approx(faces.pixels(size=16).std().item(), rel=0.15)
+
+
+def test_a_name_is_not_assumed():
+    faces = tiny_faces()
+    assert Faces(faces.images, faces.rows, faces.identity, faces.targets, faces.classes).name == ""

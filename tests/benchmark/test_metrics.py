@@ -12,11 +12,14 @@ from torchmetrics.classification import MultilabelAveragePrecision
 
 from shui_lib.benchmark.metrics import (
     Scores,
+    UndefinedScore,
     accuracy,
     average_precision,
     mean_average_precision,
     score,
+    score_by_class,
     score_name,
+    score_or_nan,
     tug_of_war,
 )
 
@@ -106,3 +109,18 @@ def test_tug_of_war_refuses_percent_and_nan(bad, part):
     for pair in [(good._replace(**{part: bad}), good), (good, good._replace(**{part: bad}))]:
         with pytest.raises(ValueError, match=rf"{part} scores .* takes fractions"):
             tug_of_war(*pair)
+
+
+# Answers that are no numbers
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_answers_that_are_no_numbers_have_no_score(multilabel, bad):
+    logits, targets = torch.randn(8, 4), torch.arange(8) % 4
+    logits[2, 1] = bad
+    targets = torch.nn.functional.one_hot(targets, 4).float() if multilabel else targets
+    for measure in (score, score_by_class):
+        with pytest.raises(UndefinedScore, match="1 of 8 answers are not finite numbers: the model has diverged"):
+            measure(logits, targets)
+    assert math.isnan(score_or_nan(logits, targets))

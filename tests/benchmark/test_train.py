@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny import same_weights, small_resnet, small_vit, tiny_faces
 
+from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import TrainConfig
 from shui_lib.benchmark.train import fit, learning_rate, make_optimizer
@@ -186,3 +187,12 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     where, what, recipe = sys.argv[1:]
     RUNS[what](Path(where), recipe)
+
+
+def test_validation_without_a_positive_leaves_a_gap_in_the_history_and_no_best_epoch():
+    train, val = some_data()
+    val = replace(val, targets=torch.zeros_like(val.targets))
+    _, history = fit(small_vit(), train, val, replace(CONFIG, epochs=2), seed=5)
+    assert history["val_score"].isna().all() and history["val_loss"].notna().all()
+    with pytest.raises(UndefinedScore, match="no epoch is the best: train with keep='last'"):
+        fit(small_vit(), train, val, replace(CONFIG, keep="best"), seed=5)

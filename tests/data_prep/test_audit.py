@@ -19,7 +19,7 @@ from data_prep.audit import COPY, PLACES, audit, drop, groups, kept, main, read,
 from data_prep.candidates import CROWD, MOST_BITS, ROUNDS, VIEWS, WORDS, hashes, near
 from data_prep.prepared import DataError, create_images, finish, writing
 from data_prep.same_photo import difference
-from shui_lib.benchmark.data import fingerprint, load_faces
+from shui_lib.benchmark.data import load_faces
 
 EACH = 12  # planted copies of each kind, every second one under another identity
 
@@ -168,7 +168,7 @@ def test_drop_writes_a_data_set_without_copies(planted, found, tmp_path):
     np.testing.assert_array_equal(clean.images, planted.images[rest])
     np.testing.assert_array_equal(clean.identity, planted.identity[rest])
     assert not len(audit(clean.images, clean.identity))
-    assert fingerprint(tmp_path / "clean") != fingerprint(planted.folder)
+    assert load_faces(tmp_path / "clean").fingerprint != load_faces(planted.folder).fingerprint
     before, after = (json.loads((f / "dataset.json").read_text()) for f in (planted.folder, tmp_path / "clean"))
     told, counts = after["options"], summary(found, planted.identity)["dropped"]
     assert told["copies_dropped"] == counts.iloc[0] and told["dropped_across_identities"] == counts.iloc[1]
@@ -492,9 +492,9 @@ def test_bad_folders_are_named_with_the_mend(small, case, capsys):
 
 
 def test_bad_targets_are_refused(small, tmp_path, capsys):
-    before = fingerprint(small)
+    before = load_faces(small).fingerprint
     assert main([str(small), "--drop", str(small / ".." / "small")]) == 2
-    assert "name another folder" in capsys.readouterr().err and fingerprint(small) == before
+    assert "name another folder" in capsys.readouterr().err and load_faces(small).fingerprint == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("keep me")
     assert main([str(small), "--drop", str(tmp_path / "mine")]) == 2

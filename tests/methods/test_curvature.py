@@ -42,7 +42,7 @@ def test_factors_are_what_a_loop_over_images_finds(multilabel):
         loss = task_loss(y[None], target[None])
         for name, row, delta in zip(sums, (a, h), torch.autograd.grad(loss, (z, y)), strict=True):
             for k, v in enumerate((row.detach(), delta)):
-                sums[name][k] = sums[name][k] + torch.outer(v, v) / len(x)
+                sums[name][k] = sums[name][k] + (3 if multilabel and k else 1) * torch.outer(v, v) / len(x)
     for name, (inputs, outputs) in sums.items():
         torch.testing.assert_close(found[name].inputs, inputs)
         torch.testing.assert_close(found[name].outputs, outputs)
@@ -62,6 +62,37 @@ def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
     assert {name.rpartition(".")[0] for name, p in model.named_parameters() if p.ndim in (2, 4)} <= one.keys()
     first, *_, last = one.values()  # not all: a ResNet's residual branches begin at zero
     assert first.outputs.any() and last.outputs.any()
+
+
+@pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
+def test_factors_are_the_curvature_of_the_loss_that_is_used(multilabel):
+    """The head's outputs: ∂²L/∂y² is diag(p(1 − p)) / K for a mean over K attributes, diag(p) − p pᵀ for a class."""
+    faces, outputs = tiny_faces(400, (5, 5), multilabel=multilabel), 3 if multilabel else 4
+    model = two_layers(outputs)
+    found = kfac(model, faces, generator=generator())["network.head"].outputs
+    y = by_formula(dict(model.named_parameters()), exact(faces)[0]).detach()
+    p = y.sigmoid() if multilabel else y.softmax(1)
+    sure = (p * (1 - p)).sum(1).mean() / (3 if multilabel else 1)
+    assert found.trace().item() == pytest.approx(sure.item(), rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
+def test_factors_agree_with_those_of_curvlinops(multilabel):
+    """Other people's K-FAC of the same mean loss, whose Fisher information is exact where ours is sampled."""
+    curvlinops = pytest.importorskip("curvlinops")
+    faces = tiny_faces(400, (5, 5), multilabel=multilabel)
+    model, x = two_layers(3 if multilabel else 4), exact(faces)[0]
+    found = kfac(model, faces, generator=generator())["network.head"]
+    plain = torch.nn.Sequential(torch.nn.Flatten(), model.network.hidden, torch.nn.Tanh(), model.network.head)
+    loss = torch.nn.BCEWithLogitsLoss() if multilabel else torch.nn.CrossEntropyLoss()
+    targets = faces.targets.double() if multilabel else faces.targets
+    how = {"fisher_type": curvlinops.FisherType.TYPE2, "check_deterministic": False}
+    theirs = curvlinops.KFACLinearOperator(plain, loss, [model.network.head.weight], [(x, targets)], **how)
+    weights = model.network.head.weight.numel()
+    dense = torch.as_tensor(theirs @ torch.eye(weights).double())
+    ours = torch.kron(found.outputs, found.inputs[:-1, :-1].contiguous())
+    assert (ours - dense).norm() < 0.1 * dense.norm()
 
 
 def test_targets_are_drawn_as_often_as_the_model_says():
@@ -150,6 +181,7 @@ def test_from_prepare_to_unlearn_a_linear_model_is_retrained_exactly(monkeypatch
     monkeypatch.setattr("shui_lib.methods.parts.kfac.sampled_targets", lambda logits, **_: logits + next(batches))
     monkeypatch.setattr("shui_lib.methods.parts.kfac.task_loss", squared)
     monkeypatch.setattr("shui_lib.methods.curvature.kfac", partial(kfac, batch=batch))
+    monkeypatch.setattr("shui_lib.methods.parts.kfac.averaged_over", lambda _: 1)  # squared loss is a sum
     monkeypatch.setitem(LOSSES, "task", squared)
     w = model.fitted(faces)
     model.load_state_dict({"head.weight": w[:, :-1], "head.bias": w[:, -1]})
@@ -209,7 +241,7 @@ def test_a_layer_that_nobody_depends_on_stays():
 
 
 @pytest.mark.parametrize("method", ["curvature", "meta_unlearn"])
-@pytest.mark.parametrize("damping", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("damping", [0.0, -1.0, float("nan")])
 def test_damping_that_is_not_above_zero_is_named(method, damping):
     with pytest.raises(ValueError, match=f"damping={damping} cannot be: choose a number above 0"):
         make_method(method, {"damping": damping})
@@ -316,8 +348,8 @@ def test_a_layer_that_sees_no_image_has_the_same_factors_whatever_the_batch(batc
     logits = model(pixels_for(model, faces)).logits.detach().requires_grad_()
     drawn = sampled_targets(logits.detach(), multilabel=True, generator=generator())
     (delta,) = torch.autograd.grad(task_loss(logits, drawn, reduction="none").sum(), logits)  # of both rows
-    torch.testing.assert_close(found["query"].outputs, 2 * delta.T @ delta / len(faces))
-    torch.testing.assert_close(found["network.network.head"].outputs, delta.T @ delta / len(faces))
+    torch.testing.assert_close(found["query"].outputs, 3 * 2 * delta.T @ delta / len(faces))  # 3 attributes
+    torch.testing.assert_close(found["network.network.head"].outputs, 3 * delta.T @ delta / len(faces))
 
 
 @pytest.mark.parametrize("multilabel", [True, False])

@@ -8,7 +8,9 @@ Were rows independent, and a of δ, the Fisher information of W would be a Krone
 
 with the mean over images of the sum over an image's rows: tokens of a linear layer, patches of a convolution
 ("expand" of Eschenhagen et al., 2023). Targets are drawn from the model's own answers, so that it is the Fisher
-information and not the empirical one, which vanishes where the model is sure of what is noted.
+information and not the empirical one, which vanishes where the model is sure of what is noted. It is the curvature of
+the task loss itself: that is a mean over K attributes, whose likelihoods multiply, so the squared gradient of the mean
+counts K times (`averaged_over`).
 
 Written here and not taken from a library (curvlinops has it): it needs no more than the rows that gradient subspaces
 look at already, reads a `FaceModel`'s answers as they are, and keeps memory at the factors plus one batch.
@@ -37,7 +39,7 @@ class Factors(NamedTuple):
     """Both Kronecker factors of a layer's Fisher information, per image."""
 
     inputs: Tensor  # (d, d) mean of a aᵀ over rows; the last of d is the constant 1 of a bias that is trained
-    outputs: Tensor  # (out, out) mean over images of Σ δ δᵀ over rows
+    outputs: Tensor  # (out, out) K times the mean over images of Σ δ δᵀ over rows
 
 
 def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: int = 64) -> dict[str, Factors]:
@@ -78,8 +80,19 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         task_loss(logits, drawn, reduction="none").sum().backward()
         bar.update(len(part))
     bar.close()
-    used = {name: n for name, n in n_rows.items() if (name, "outputs") in sums}
-    return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * (1 / len(faces))) for k, n in used.items()}
+    used, share = (
+        {name: n for name, n in n_rows.items() if (name, "outputs") in sums},
+        averaged_over(faces) / len(faces),
+    )
+    return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * share) for k, n in used.items()}
+
+
+def averaged_over(faces: Faces) -> int:
+    """K, of how many log-likelihoods the task loss of an image is the mean: one for each attribute, or the class's own.
+
+    With ℓ = −log p = K·L the curvature of L is E[∇ℓ ∇ℓᵀ] / K = K·E[∇L ∇Lᵀ].
+    """
+    return len(faces.classes) if faces.multilabel else 1
 
 
 @torch.no_grad()

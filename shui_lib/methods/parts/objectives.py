@@ -11,6 +11,7 @@ is wanted itself: on the images to forget the answers of models that never saw t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from shui_lib.benchmark.data import Faces
-from shui_lib.benchmark.metrics import score
+from shui_lib.benchmark.metrics import score_or_nan
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.methods.parts.distillation import divergence_for
@@ -72,7 +73,8 @@ def alignment_objective(
 ) -> Tensor:
     """A of eq. 6, or of eq. 5 without the accuracy factor: people to forget should look like people never seen.
 
-    Losses in nats, scores as fractions; differentiable in `loss_f`, and in `loss_v` if not `detached`.
+    Losses in nats, scores as fractions; a loss whose score is nan, because none of its images has an attribute, has no
+    accuracy factor. Differentiable in `loss_f`, and in `loss_v` if not `detached`.
 
     Raises:
         ValueError: unknown terms.
@@ -80,7 +82,8 @@ def alignment_objective(
     if terms not in TERMS:
         raise ValueError(f"terms {terms!r} are unknown: choose one of {', '.join(TERMS)}")
     d = DISTANCES[distance]
-    weights = [1 - m if accuracy_factor else 1.0 for m in (a.score_f, a.score_v, a.score_v0)]
+    scores = (a.score_f, a.score_v, a.score_v0)
+    weights = [1 - m if accuracy_factor and not math.isnan(m) else 1.0 for m in scores]
     forget, val, val0 = (w * loss for w, loss in zip(weights, (a.loss_f, a.loss_v, a.loss_v0), strict=True))
     # Departs from the paper's equations: validation terms are constants, as in the authors' code.
     first, second = d(forget, val.detach() if detached else val), d(forget, val0.detach())
@@ -209,7 +212,7 @@ def _judge_both(
 
 def _alignment(known: Knowledge, loss_f: Tensor, said_f: Tensor, loss_v: Tensor, said_v: Tensor) -> Alignment:
     asked = ((said_f, known.forget), (said_v, known.val), (known.val_said, known.val))
-    scores = (score(said.float().cpu(), faces.targets) for said, faces in asked)
+    scores = (score_or_nan(said.float().cpu(), faces.targets) for said, faces in asked)
     loss_v0 = task_loss(known.val_said, known.val.targets).to(loss_f)
     return Alignment(loss_f.requires_grad_(), loss_v.requires_grad_(), loss_v0, *scores)
 
