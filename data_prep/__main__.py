@@ -4,11 +4,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from data_prep import celeba, celebahq, faces, mufac
 
 LOADERS = {"celeba": celeba, "celebahq": celebahq, "mufac": mufac}
+LOADERS |= {entry.name: entry.load() for entry in entry_points(group="shui.datasets")}  # of other packages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -178,3 +180,6 @@ def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
 
 
 from shui_lib.methods import bad_teacher, curvature, gradient_ascent, jit, meta_unlearn, pgu, scrub, ssd  # noqa: E402  (each registers itself)
+
+for entry in entry_points(group="shui.methods"):  # of other packages: their modules register themselves too
+    import_module(entry.module)
