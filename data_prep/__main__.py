@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from data_prep import celeba, celebahq, cifar10, faces, mnist, mufac, writers
@@ -11,7 +12,9 @@ from data_prep import celeba, celebahq, cifar10, faces, mnist, mufac, writers
 LOADERS = {
     "celeba": celeba, "celebahq": celebahq, "mufac": mufac, "writers": writers, "mnist": mnist, "cifar10": cifar10,
 }  # fmt: skip
-PEOPLE = ("celeba", "celebahq", "mufac", "writers")  # those that say who is shown, or who wrote
+OTHERS = {entry.name: entry.load() for entry in entry_points(group="shui.datasets")}  # of other packages
+LOADERS |= OTHERS
+PEOPLE = ("celeba", "celebahq", "mufac", "writers", *OTHERS)  # those that say who is shown, or who wrote
 PHOTOS = ("celeba", "celebahq", "mufac")  # those that come as one file a photo
 SMALL = ("writers", "mnist", "cifar10")  # pictures of 32 pixels
 
@@ -45,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     drawn.add_argument("--task", choices=("attributes", "ages"), default="attributes", help="what to predict")
     drawn.add_argument("--first-identity", type=int, default=0, metavar="K", help="number of the first person")
     for name, module in LOADERS.items():
-        where = f"Where it is: {module.HOME}."
+        where = f"Where it is: {getattr(module, 'HOME', 'as its package says')}."
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0], epilog=where)
         command.add_argument(
             "--raw", type=Path, required=True, metavar="DIR", help="the official download, folder or zip"

@@ -21,6 +21,11 @@ from shui_lib.core.randomness import epoch_generator
 from shui_lib.core.store import load_note, load_tensors, save_tensors
 
 
+def cosine(lr: float, passed: float, whole: float) -> float:
+    """A learning rate that falls from `lr` at 0 to nothing when `passed` reaches `whole`: epochs, steps or shares."""
+    return lr * 0.5 * (1 + math.cos(math.pi * passed / whole))
+
+
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
     """Linear warm-up per step, then cosine to zero, per step or per epoch."""
     passed = epoch + (step + 1) / steps
@@ -28,7 +33,7 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> flo
         return config.lr * passed / config.warmup_epochs
     position = epoch if config.cosine_per == "epoch" else passed - 1 / steps
     share = (position - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * max(share, 0.0)))
+    return cosine(config.lr, max(share, 0.0), 1)
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

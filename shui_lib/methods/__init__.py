@@ -16,6 +16,8 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import NamedTuple, Protocol, Union, get_args, get_origin, get_type_hints
@@ -202,3 +204,6 @@ def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
 
 
 from shui_lib.methods import bad_teacher, curvature, gradient_ascent, jit, meta_unlearn, pgu, scrub, ssd  # noqa: E402  (each registers itself)
+
+for entry in entry_points(group="shui.methods"):  # of other packages: their modules register themselves too
+    import_module(entry.module)

@@ -17,7 +17,7 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
 from shui_lib.benchmark.splits import FEWEST_IMAGES, simulated_requests
-from shui_lib.benchmark.train import pack, unpack
+from shui_lib.benchmark.train import cosine, pack, unpack
 from shui_lib.core.progress import progress
 from shui_lib.core.randomness import draw_seed, epoch_generator, seeded
 from shui_lib.core.store import load_note, load_tensors, save_tensors
@@ -196,7 +196,7 @@ class _MetaTraining:
             mininterval=1,
         )
         for epoch in range(first, epochs):
-            rate = self.method.alpha * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+            rate = cosine(self.method.alpha, epoch, epochs)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["faster"]
             for row in self._one_epoch(epoch_generator(self.seed, epoch + 1)):

@@ -27,6 +27,7 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import score
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import SLACK, pixels_for, predict, unlikelihood
+from shui_lib.benchmark.train import cosine
 from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.methods import Artefacts, Given, register
 from shui_lib.methods.parts.subspaces import input_grams, layers_of, protected, stochastic, without
@@ -108,7 +109,7 @@ class PGU:
         """The learning rate of an epoch, counted from 0."""
         if self.variant == "original":
             return self.lr * self.decay**epoch
-        return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        return cosine(self.lr, epoch, self.epochs)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """ℓ, mean over the images; logits (B, K), targets (B, K) of attributes or (B,) of classes."""

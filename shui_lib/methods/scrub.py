@@ -30,11 +30,11 @@ from torch import Tensor
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
+from shui_lib.benchmark.train import cosine
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register
 from shui_lib.methods.parts.distillation import (
     answers,
-    cosine,
     descend,
     divergence_for,
     fill,

@@ -20,6 +20,22 @@ def both() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return losses(0), losses(1)
 
 
+def test_the_loss_attack_asks_the_model_under_attack_alone(both):
+    target, reference = both
+    found = attack_scores(target, reference)["loss"]
+    for scores, part in zip(found, ("members", "non_members"), strict=True):
+        assert np.array_equal(scores, -target[part].mean(0))
+    assert all(map(np.array_equal, found, attack_scores(target, losses(2))["loss"])), "whatever the reference says"
+
+
+def test_members_and_non_members_are_not_mistaken_for_each_other(both):
+    for name, (member, other) in attack_scores(*both).items():
+        assert (len(member), len(other)) == (30, 300), name
+    for name in ("rmia", "loss"):
+        member, other = attack_scores(*both)[name]
+        assert member.mean() > other.mean(), "members are known better"
+
+
 def test_a_large_population_of_the_authors_attack_is_thinned_out(both, monkeypatch):
     whole = attack_scores(*both)
     monkeypatch.setattr(module, "AUTHORS_POPULATION", 380)  # 30 + 300 + 50: nobody is left out

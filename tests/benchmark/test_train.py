@@ -16,7 +16,7 @@ from tiny import same_weights, small_resnet, small_vit, tiny_faces
 from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import TrainConfig
-from shui_lib.benchmark.train import fit, learning_rate, make_optimizer
+from shui_lib.benchmark.train import cosine, fit, learning_rate, make_optimizer
 from shui_lib.core.store import load_note, load_tensors, save_tensors
 from shui_lib.methods import make_method
 
@@ -118,6 +118,11 @@ def test_cosine_per_epoch_is_constant_within_an_epoch():
     assert (rates == rates[:, :1]).all()
     expected = [0.5e-3 * (1 + math.cos(math.pi * k / 28)) for k in range(28)]
     assert rates[:, 0] == pytest.approx(expected)
+
+
+def test_the_cosine_of_epochs_by_hand():
+    assert [cosine(0.1, epoch, 4) for epoch in (0, 2, 4)] == pytest.approx([0.1, 0.05, 0])
+    assert cosine(0.1, 1, 3) == pytest.approx(0.075)
 
 
 def test_no_warm_up_starts_at_the_peak():

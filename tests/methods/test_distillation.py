@@ -7,10 +7,10 @@ import torch
 from tiny import small_resnet, small_vit, tiny_faces
 from torch import nn
 
+from shui_lib.benchmark.train import cosine
 from shui_lib.methods.parts.distillation import (
     answers,
     bernoulli_divergence,
-    cosine,
     descend,
     divergence_for,
     softmax_divergence,

@@ -309,6 +309,15 @@ def test_folds_judge_people_they_have_never_seen(where):
     assert fold_scores(experiment, group).forget == pytest.approx(score(torch.stack(said), forget.targets))
 
 
+def test_validation_stands_for_the_test_set_and_the_original_model_for_those_who_stay(where):
+    experiment, (group, *_) = pool_experiment(n_ids=2, **where)
+    found, train = fold_scores(experiment, group), experiment.part("train")
+    stay = ~np.isin(train.identity, group)
+    logits = experiment.logits("original", "train")[torch.from_numpy(stay)]
+    assert found.test == experiment.score("original", "val") != experiment.score("original", "test")
+    assert found.retain == pytest.approx(score(logits, train[stay].targets))
+
+
 def test_a_new_search_replaces_the_old_one_of_its_setting_and_no_other(tmp_path):
     path, setting = tmp_path / "selection.csv", ["preset", "dataset", "n_ids", "form"]
     record(path, some_trials(gradient_ascent=[80, 95], ssd=[50]), setting, "settings")
