@@ -39,6 +39,10 @@ class FaceModel(nn.Module):
         return Output(self.network.get_classifier()(features), features)
 
 
+# They answer with several heads, and a FaceModel has one.
+SEVERAL_HEADS = ("distilled", "levit", "crossvit", "efficientformer", "efficientvim", "swiftformer")
+
+
 class ConvStem(PatchEmbed):
     """Patch embedding by a ladder of small convolutions: a ViT trained on few images sees details much sooner.
 
@@ -62,7 +66,9 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
         image_size: pixels of the data set, used unless the configuration fixes another size.
     Raises:
         FileNotFoundError: pretrained weights that are neither on the hub's reach nor in a local file.
+        ValueError: a network with several heads, or one that timm does not have.
     """
+    _one_head(config.architecture)
     size = config.image_size or image_size
     reshape = {"img_size": size} if config.architecture.startswith("vit_") else {}
     if config.stem == "conv":
@@ -89,6 +95,14 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
                 f"Configuration: {asdict(config)}"
             ) from error
     return FaceModel(network, size)
+
+
+def _one_head(architecture: str) -> None:
+    """Look at the name before anything is built or fetched."""
+    if ":" not in architecture and not timm.is_model(architecture):  # "hf-hub:owner/name" is looked up elsewhere
+        raise ValueError(f"timm has no network {architecture!r}: timm.list_models() lists them")
+    if any(word in architecture for word in SEVERAL_HEADS):
+        raise ValueError(f"{architecture} answers with several heads: take a network with one, vit_base_patch16_224")
 
 
 def weights_checksum(config: ModelConfig) -> str:
