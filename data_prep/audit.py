@@ -158,10 +158,10 @@ def drop(folder: Path, out: Path, pairs: pd.DataFrame, identity: np.ndarray | No
     rows, (within, across) = np.flatnonzero(kept(pairs, identity)), summary(pairs, identity)["dropped"].tolist()
     if not len(rows):
         raise DataError(f"{folder} holds only photos that several people share: mend the identities in its index.csv")
-    noted = {"copies_dropped": within, "dropped_across_identities": across, "cleaned_from": checksum[:16]}
+    targets = {"copies_dropped": within, "dropped_across_identities": across, "cleaned_from": checksum[:16]}
     if merged := len(np.unique(stated)) - len(np.unique(identity)):
-        noted["identities_merged"] = merged
-    description = replace(description, options=description.options | noted)
+        targets["identities_merged"] = merged
+    description = replace(description, options=description.options | targets)
     with writing(out) as partial:
         cleaned = create_images(partial, len(rows), description.size)
         for start in range(0, len(rows), ROWS):

@@ -105,7 +105,7 @@ def refuse(file: Folder, problems: dict[str, list[str]]) -> None:
     """
     found = [f"{len(where)} rows {what}: {listed(where)}" for what, where in problems.items() if where]
     if found:
-        raise DataError(f"{file} has " + "; ".join(found) + ". Mend these rows or download the file again")
+        raise DataError(f"{file} has " + "; ".join(found) + ". Fix these rows or download the file again")
 
 
 def _lines(file: Folder) -> list[str]:

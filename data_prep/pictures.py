@@ -48,6 +48,6 @@ def by_picture(labels: dict[str, np.ndarray]) -> pd.DataFrame:
     Args:
         labels: split -> (N,) class numbers.
     """
-    names = [name for split, noted in labels.items() for name in numbered(split, len(noted))]
-    noted = np.concatenate(list(labels.values())).astype(np.int64)
-    return pd.DataFrame({"image": names, "identity": np.arange(len(names)), "label": noted})
+    names = [name for split, targets in labels.items() for name in numbered(split, len(targets))]
+    targets = np.concatenate(list(labels.values())).astype(np.int64)
+    return pd.DataFrame({"image": names, "identity": np.arange(len(names)), "label": targets})

@@ -33,7 +33,7 @@ LOCK = ".lock"
 
 
 class DataError(ValueError):
-    """Raw data or a target folder that cannot be used; names the file, the row and the mend."""
+    """Raw data or a target folder that cannot be used; names the file, the row and the fix."""
 
 
 @dataclass(frozen=True, kw_only=True)

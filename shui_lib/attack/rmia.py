@@ -1,6 +1,6 @@
 """Membership inference: was this image trained on? RMIA in two forms, the loss threshold, ROC and its limits.
 
-The attacker sees how likely two models find what is noted of an image: the model under attack and a reference that
+The attacker sees how likely two models find the targets of an image: the model under attack and a reference that
 never saw the person, each asked several times (augmented queries). Arrays only; everything in float64.
 """
 
@@ -228,7 +228,10 @@ def evaluate(
     """
     ids = [np.unique(i, return_inverse=True)[1] for i in (positive_ids, negative_ids)]
     if not len(positive) or not len(negative) or [*map(len, ids)] != [len(positive), len(negative)]:
-        raise ValueError(f"{len(positive)} and {len(negative)} scores of {len(ids[0])} and {len(ids[1])} images")
+        raise ValueError(
+            f"expected one identity per score, got {len(ids[0])} and {len(ids[1])} identities for "
+            f"{len(positive)} positive and {len(negative)} negative scores"
+        )
     level = _levels(positive, negative)
     curve = _curve(level, np.ones(len(level)), len(positive))
     values = _measure(curve, fprs)

@@ -57,8 +57,8 @@ class Faces:
         return self.targets.ndim == 2
 
     @property
-    def noted(self) -> Tensor:
-        """What is noted of each image, as numbers: (N, K) float 0/1, for classes one-hot."""
+    def target_matrix(self) -> Tensor:
+        """The targets of each image as numbers: (N, K) float 0/1, for classes one-hot."""
         return self.targets if self.multilabel else F.one_hot(self.targets, len(self.classes)).float()
 
     def of(self, identities: np.ndarray) -> Faces:

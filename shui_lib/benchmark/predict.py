@@ -104,7 +104,7 @@ def task_loss(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Te
 
 
 def probability_of_truth(logits: Tensor, targets: Tensor) -> Tensor:
-    """How probable a model finds what is noted: (N, K) for attributes, (N, 1) for classes; fractions."""
+    """How probable a model finds the targets: (N, K) for attributes, (N, 1) for classes; fractions."""
     if targets.ndim == 1:
         return logits.softmax(1).gather(1, targets[:, None])
     return torch.where(targets > 0.5, logits, -logits).sigmoid()

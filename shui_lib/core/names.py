@@ -12,7 +12,7 @@ from typing import NamedTuple
 TRAINED = ("original", "retrained", "retrained_again")  # and fold_0, fold_1, …
 
 
-class Form(NamedTuple):
+class MethodSpec(NamedTuple):
     """A method's model, its name taken apart."""
 
     method: str
@@ -41,7 +41,7 @@ def is_trained(name: str) -> bool:
     return name in TRAINED or (name.startswith("fold_") and name.removeprefix("fold_").isdigit())
 
 
-def parse(name: str) -> Form:
+def parse(name: str) -> MethodSpec:
     """Take a name apart.
 
     Raises:
@@ -54,7 +54,7 @@ def parse(name: str) -> Form:
         raise ValueError(f"{name!r} names two variants, {' and '.join(variants)}: write METHOD[:VARIANT][:published]")
     if base and not is_trained(base):
         raise ValueError(f"{name!r} starts from {base!r}: choose {', '.join(TRAINED)} or fold_0, fold_1, …")
-    return Form(method, *(variants or [""]), "published" in rest, base or "original")
+    return MethodSpec(method, *(variants or [""]), "published" in rest, base or "original")
 
 
 def reference_of(name: str) -> str:

@@ -17,7 +17,7 @@ def checked_seed(seed: int) -> int:
             0 and 2³² would be two names of one experiment.
     """
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed!r} cannot be: choose a whole number from 0 to {2**32 - 1}")
+        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
     return int(seed)
 
 

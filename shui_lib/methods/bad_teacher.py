@@ -110,10 +110,10 @@ class _Teaching:
         if not len(part):
             return 0.0
         method = self.method
-        said, taught = answers(
+        logits, taught = answers(
             self.student, teacher, part, crop=method.crop, generator=self.generator, bf16=method.bf16
         )
-        return len(part) * self.divergence(said, taught)
+        return len(part) * self.divergence(logits, taught)
 
 
 def some_of(faces: Faces, share: float, *, generator: torch.Generator) -> Faces:

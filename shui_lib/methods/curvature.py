@@ -63,7 +63,7 @@ class Curvature:
         if self.loss not in LOSSES:
             raise ValueError(f"loss={self.loss!r} is unknown: choose {' or '.join(LOSSES)}")
         if not self.damping > 0:
-            raise ValueError(f"damping={self.damping} cannot be: choose a number above 0")
+            raise ValueError(f"damping must be > 0, got {self.damping}")
 
     def prepare(
         self,

@@ -28,11 +28,11 @@ from shui_lib.methods.parts.meta_gradient import Precondition, Theta, meta_gradi
 from shui_lib.methods.parts.objectives import (
     COMPARE,
     DISTANCES,
-    JUDGES,
     OBJECTIVES,
-    Knowledge,
-    Verdict,
-    judge_alignment,
+    OTHER_OBJECTIVES,
+    MetaBatch,
+    ObjectiveResult,
+    alignment_with_gradient,
 )
 from shui_lib.methods.parts.subspaces import Projector, input_grams, protected
 
@@ -85,7 +85,7 @@ class MetaUnlearn:
             if getattr(self, setting) not in choices:
                 raise ValueError(f"{setting}={getattr(self, setting)!r} is unknown: choose {' or '.join(choices)}")
         if not self.damping > 0:
-            raise ValueError(f"damping={self.damping} cannot be: choose a number above 0")
+            raise ValueError(f"damping must be > 0, got {self.damping}")
 
     def prepare(
         self,
@@ -176,10 +176,10 @@ class _MetaTraining:
         groups = [{"params": [p], "faster": faster.get(name, 1)} for name, p in self.loss.named_parameters()]
         self.optimizer = torch.optim.Adam(groups, method.alpha, amsgrad=True)
         # θ is fixed, so what it says is asked once for all requests.
-        self.val_said = predict(self.model, self.val, bf16=method.bf16).logits
+        self.val_logits = predict(self.model, self.val, bf16=method.bf16).logits
         if method.objective in COMPARE:
-            self.train_said = predict(self.model, self.train, bf16=method.bf16).logits
-            self.taught = data["held_out"].targets if method.objective == "held_out" else self.train_said
+            self.train_logits = predict(self.model, self.train, bf16=method.bf16).logits
+            self.taught = data["held_out"].targets if method.objective == "held_out" else self.train_logits
         self.history: list[dict[str, float]] = []
 
     def run(self, checkpoint: Path | None, precondition: Precondition | None = None) -> pd.DataFrame:
@@ -217,17 +217,17 @@ class _MetaTraining:
                 row = self._one_request(self.train[support], known)
             yield row  # outside: whoever reads the rows has the randomness of before
 
-    def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> Knowledge:
+    def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> MetaBatch:
         """What the objective may look at; images of others are drawn for those that look at them."""
-        known = Knowledge(self.train[forget], self.val[val], self.val_said[val])
+        known = MetaBatch(self.train[forget], self.val[val], self.val_logits[val])
         if self.method.objective not in COMPARE:
             return known
         others = np.setdiff1d(np.arange(len(self.train)), np.append(support, forget))
         retain = others[torch.randperm(len(others), generator=generator)[: self.method.val_sample].numpy()]
-        said = {"forget_said": self.taught[forget], "retain_said": self.train_said[retain]}
-        return known._replace(retain=self.train[retain], **said)
+        logits = {"forget_logits": self.taught[forget], "retain_logits": self.train_logits[retain]}
+        return known._replace(retain=self.train[retain], **logits)
 
-    def _one_request(self, support: Faces, known: Knowledge) -> dict[str, float]:
+    def _one_request(self, support: Faces, known: MetaBatch) -> dict[str, float]:
         """Unlearn, judge, and move φ by one optimizer step."""
         ids = embedding_rows(self.identities, support.identity)
         step = unlearning_step(self.model, self.theta, self.loss, support, ids, **self.size, differentiable=True)
@@ -251,13 +251,13 @@ class _MetaTraining:
             known = torch.from_numpy(np.append(rehearsed, False)).to(rows.device)
             rows[~known] = rows[known].mean(0)
 
-    def _judge(self, theta: Theta, known: Knowledge) -> Verdict:
+    def _judge(self, theta: Theta, known: MetaBatch) -> ObjectiveResult:
         method = self.method
         size = {"micro_batch": method.micro_batch, "bf16": method.bf16}
-        if method.objective in JUDGES:
-            return JUDGES[method.objective](self.model, theta, known, **size)
+        if method.objective in OTHER_OBJECTIVES:
+            return OTHER_OBJECTIVES[method.objective](self.model, theta, known, **size)
         form = {"distance": method.distance, "accuracy_factor": method.accuracy_factor, "terms": method.objective}
-        return judge_alignment(self.model, theta, known, **size, **form, detached=method.detached)
+        return alignment_with_gradient(self.model, theta, known, **size, **form, detached=method.detached)
 
     def _resume(self, checkpoint: Path | None) -> int:
         """How many epochs are done."""

@@ -5,4 +5,4 @@ Methods' settings are looked up here, and requests are served from artefacts alo
 
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import load_model, unlearn_from
-from shui_lib.runs.settings import form_named, settings_for
+from shui_lib.runs.settings import settings_for, spec_named

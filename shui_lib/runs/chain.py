@@ -36,13 +36,13 @@ from shui_lib.core.stages import Stage, load_or_compute, open_stage
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
 from shui_lib.runs.serve import load_model, unlearn_from
-from shui_lib.runs.settings import form_named, published_for, rehearsed, settings_for
+from shui_lib.runs.settings import published_for, settings_for, simulated_request_size, spec_named
 
 FOLDS = 5  # fold models for choosing settings, each trained without a fifth of the training identities
 QUERIES = 8  # augmented views of each image that the attack looks at
 POPULATION = 1000  # images that the attack compares with, at most
 POPULATION_QUERIES = 1  # views of each of these: it reads no others
-COMPARED = 3  # of so many strangers one joins the population, without which a low FPR cannot be resolved
+POPULATION_EVERY = 3  # of so many strangers one joins the population, without which a low FPR cannot be resolved
 OTHER_SEED = 10_000  # added to the seed of the second retrained model
 
 
@@ -124,7 +124,7 @@ class Chain:
 
     def method(self, name: str) -> Method:
         """The method with its settings for this experiment; `name` as in `shui_lib.core.names`."""
-        form, task = form_named(name), {"n_ids": self.n_ids, "multilabel": self.faces.multilabel}
+        form, task = spec_named(name), {"n_ids": self.n_ids, "multilabel": self.faces.multilabel}
         if form.published:
             chosen = published_for(form.method, form.variant, dataset=self.faces.name, **task)
         else:
@@ -133,7 +133,7 @@ class Chain:
         chosen |= self.settings.get(form.name, {})
         takes = {field.name for field in fields(REGISTRY[form.method])} if form.method in REGISTRY else set()
         if "simulated_n_ids" in takes and "simulated_n_ids" not in chosen:
-            chosen["simulated_n_ids"] = rehearsed(self.n_ids)
+            chosen["simulated_n_ids"] = simulated_request_size(self.n_ids)
         return make_method(form.method, chosen)
 
     @property
@@ -225,7 +225,7 @@ class Chain:
     def _other_people(self) -> dict[str, Faces]:
         if not self.strangers:
             return {}
-        compared = self._strangers.identity % COMPARED == 0
+        compared = self._strangers.identity % POPULATION_EVERY == 0
         return {"strangers": self._strangers[~compared], "compared": self._strangers[compared]}
 
     # How the stages are made -------------------------------------------
@@ -271,14 +271,14 @@ class Chain:
 
     def _artefacts(self, name: str) -> Stage:
         """What serving a request takes: the method's settings, its base model and what it has prepared."""
-        form, method = form_named(name), self.method(name)
+        form, method = spec_named(name), self.method(name)
         parents = {"original": self._trained(form.base), "prepared": self._prepared(name)}
         facts = {"method": form.method, "settings": settings_of(method), "seed": self.seed}
         facts = json.loads(json.dumps(facts))
         return self._load_or_compute(f"{form.method}-artefacts", facts, lambda _: None, parents=parents)
 
     def _prepared(self, name: str) -> Stage:
-        form, method = form_named(name), self.method(name)
+        form, method = spec_named(name), self.method(name)
 
         def compute(folder: Path) -> None:
             data = {part: self._preparing_data(form.base, part) for part in method.prepares_on}
@@ -309,7 +309,7 @@ class Chain:
         raise ValueError(f"no method can prepare on {part!r}: choose train, val or held_out")
 
     def _unlearned(self, name: str) -> Stage:
-        form = form_named(name)
+        form = spec_named(name)
         parents = {"original": self._trained(form.base), "artefacts": self._artefacts(name)}
 
         def compute(folder: Path) -> None:
@@ -322,8 +322,8 @@ class Chain:
 
     def _predicted(self, name: str) -> Stage:
         def compute(folder: Path) -> None:
-            said = predict(self.model(name), self.faces, bf16=self.config.train.bf16)
-            save_tensors(folder / "predictions.safetensors", said._asdict())
+            predictions = predict(self.model(name), self.faces, bf16=self.config.train.bf16)
+            save_tensors(folder / "predictions.safetensors", predictions._asdict())
 
         return self._load_or_compute(
             "predictions",
@@ -339,7 +339,7 @@ class Chain:
         facts = {"n_ids": self.n_ids, "seed": self.seed, "queries": QUERIES, "population": POPULATION}
         facts["population_queries"], facts["code"] = POPULATION_QUERIES, source_of("shui_lib.benchmark.predict")
         if self.strangers:
-            facts["strangers"], facts["compared"] = self._strangers.fingerprint, COMPARED
+            facts["strangers"], facts["compared"] = self._strangers.fingerprint, POPULATION_EVERY
         return self._load_or_compute("queries", facts, compute, parents={"model": self.stage(name)})
 
     def ask_views(self, model: FaceModel) -> dict[str, torch.Tensor]:
@@ -379,7 +379,7 @@ def _stored_logits(folder: Path) -> torch.Tensor:
 
 
 def _by_form(settings: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
-    found = {form_named(name): chosen for name, chosen in settings.items()}
+    found = {spec_named(name): chosen for name, chosen in settings.items()}
     if unknown := [form.method for form in found if form.method not in REGISTRY]:
         raise ValueError(
             f"settings of method {unknown[0]!r}, which is unknown: choose one of {', '.join(sorted(REGISTRY))}"

@@ -13,12 +13,12 @@ from shui_lib.benchmark.metrics import Scores, UndefinedScore, finite, score, sc
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.core.machine import device_name, git_commit
-from shui_lib.core.names import Form, is_trained, reference_of
+from shui_lib.core.names import MethodSpec, is_trained, reference_of
 from shui_lib.core.rows import CHANGED, Measured, make_rows
 from shui_lib.core.store import load_tensors
 from shui_lib.methods import settings_of
 from shui_lib.runs.chain import Chain
-from shui_lib.runs.settings import PAPERS, STANDS_FOR, form_named, published_as, selected_key
+from shui_lib.runs.settings import PAPERS, STANDS_FOR, published_as, selected_key, spec_named
 
 JOINS = {"strangers": "non_members", "compared": "population"}
 
@@ -42,18 +42,18 @@ class Experiment(Chain):
         """What the attack asks: losses (Q, N) of a model for `attack_parts`, in nats; strangers at the end of whom they
         join. Q is `QUERIES`, but 1 for the population, of which the attack reads the first view alone."""
         losses = load_tensors(self._queried(model).file("queries.safetensors"))
-        return _strangers_last({part: loss.numpy() for part, loss in losses.items()})
+        return _extra_people_last({part: loss.numpy() for part, loss in losses.items()})
 
     def ask(self, model: FaceModel) -> dict[str, np.ndarray]:
         """As `queries`, of any model; nothing is kept on disk."""
-        return _strangers_last({part: loss.numpy() for part, loss in self.ask_views(model).items()})
+        return _extra_people_last({part: loss.numpy() for part, loss in self.ask_views(model).items()})
 
     @cached_property
     def attack_identity(self) -> dict[str, np.ndarray]:
         """Whose image each column of `queries` is: (N,) by part."""
         after = self.faces.identity.max() + 1  # another data set counts its people anew
         parts = self.attack_parts.items()
-        return _strangers_last({part: faces.identity + after * (part in JOINS) for part, faces in parts})
+        return _extra_people_last({part: faces.identity + after * (part in JOINS) for part, faces in parts})
 
     def attack(self, model: str) -> dict[str, Measured]:
         """Can the attacker tell that D_f was trained on? RMIA in both forms and the loss threshold, in percent."""
@@ -79,12 +79,12 @@ class Experiment(Chain):
             values |= {("all", metric): measured for metric, measured in self.attack(model).items()}
         stage = self.stage(model)
         measured = stage.lineage["measured"]
-        form = form_named(model)
+        form = spec_named(model)
         about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
         about["note"] = "" if is_trained(model) else self._changed(form) or self._borrowed(form)
         return make_rows(values, self.about(form) | about | {"config": stage.key})
 
-    def about(self, form: Form) -> dict[str, object]:
+    def about(self, form: MethodSpec) -> dict[str, object]:
         """What every row of this experiment says of itself; device and git of the machine that asks now."""
         return {
             "dataset": f"{self.dataset}+{self.strangers}".removesuffix("+"),
@@ -98,7 +98,7 @@ class Experiment(Chain):
             "git": git_commit(),
         }
 
-    def _changed(self, form: Form) -> str:
+    def _changed(self, form: MethodSpec) -> str:
         """A note on settings that this experiment was given and that differ from the form's own, or ""."""
         ours, own = (settings_of(e.method(form.name)) for e in (self, self.with_settings({})))
         changed = ", ".join(f"{name}={value}" for name, value in ours.items() if value != own[name])
@@ -107,10 +107,10 @@ class Experiment(Chain):
     def whose_settings(self, *forms: str) -> pd.Series:
         """Where the settings of forms come from, in words for a reader: by form."""
         own = "chosen for this very setting on its tuning pool"
-        told = {name: self._borrowed(form_named(name)) or own for name in forms}
+        told = {name: self._borrowed(spec_named(name)) or own for name in forms}
         return pd.Series(told | dict.fromkeys(self.settings.keys() & told.keys(), "given by hand"), dtype=str)
 
-    def _borrowed(self, form: Form) -> str:
+    def _borrowed(self, form: MethodSpec) -> str:
         """A note on settings that were not selected, or not published, for this very setting; or ""."""
         if form.published:
             name = self.faces.name
@@ -133,7 +133,7 @@ def _or_reason(measure: Callable[[], float]) -> float | Measured:
         return Measured(np.nan, note=str(error))
 
 
-def _strangers_last(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _extra_people_last(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Strangers (..., M), where there are some, joined to the part (..., N) that `JOINS` says."""
     joined = {to: np.concatenate([parts[to], parts[part]], axis=-1) for part, to in JOINS.items() if part in parts}
     return {part: value for part, value in (parts | joined).items() if part not in JOINS}

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from shui_lib.benchmark.presets import ALL_INPUTS, preset_named
-from shui_lib.core.names import Form, parse
+from shui_lib.core.names import MethodSpec, parse
 from shui_lib.methods import REGISTRY, needs_of
 
 # Constants of the literature, by method, variant and setting ("" is for all settings; reference page, sections 3, 4).
@@ -149,12 +149,12 @@ def settings_for(
     return {**selected, **preset_named(preset).methods.get(form, {})}
 
 
-def rehearsed(n_ids: int) -> int:
-    """People in MetaUnlearn's rehearsals: as many as in the request, and a larger number for one (as the paper)."""
+def simulated_request_size(n_ids: int) -> int:
+    """People in a simulated request: as many as ask, and a larger number for one (as the paper)."""
     return n_ids if n_ids > 1 else 10
 
 
-def form_named(name: str) -> Form:
+def spec_named(name: str) -> MethodSpec:
     """A name taken apart (`shui_lib.core.names`), a missing variant filled in: `ssd` is `ssd:one-shui`."""
     form = parse(name)
     if form.variant or not getattr(REGISTRY.get(form.method), "variants", ()):
@@ -165,7 +165,7 @@ def form_named(name: str) -> Form:
 
 def every_form(*, published: bool = True) -> list[str]:
     """Names of all methods in all their forms; with `published`, also those with the constants of the literature."""
-    tuned = [Form(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
+    tuned = [MethodSpec(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
     known = [f._replace(published=True) for f in tuned if PUBLISHED.get(f.method, {}).get(f.variant)]
     return [form.name for form in sorted(tuned + published * known)]
 

@@ -104,12 +104,12 @@ def cut_all(out: Path, notebooks: Sequence[Path]) -> None:
     """Write the student copies; a copy that is there already may hold somebody's work and is left alone."""
     for path in notebooks:
         chapter, to = nbformat.read(path, as_version=4), out / path.name
-        said = f"{path.stem}: {len(exercises(chapter))} exercises"
+        text = f"{path.stem}: {len(exercises(chapter))} exercises"
         if to.exists():
-            print(f"{said}; {to} is there already and was left alone: delete it for a new one")
+            print(f"{text}; {to} is there already and was left alone: delete it for a new one")
         else:
             save_text(to, nbformat.writes(student_copy(chapter)))
-            print(f"{said}: {to}")
+            print(f"{text}: {to}")
 
 
 def with_checks(handed_in: NotebookNode, chapter: NotebookNode) -> tuple[NotebookNode, list[int]]:

@@ -237,15 +237,17 @@ def _nearest(features: Tensor, parts: Mapping[str, np.ndarray]) -> dict[str, int
 def _answers(faces: Faces, before: Tensor, after: Tensor, near: Mapping[str, int]) -> dict[str, pd.DataFrame]:
     """What both models say of the photos; of many classes those that move most."""
     rows = torch.tensor([*near.values()])
-    said = {"before": before[rows], "after": after[rows]}
-    said = {when: logits.sigmoid() if faces.multilabel else logits.softmax(1) for when, logits in said.items()}
+    probabilities = {"before": before[rows], "after": after[rows]}
+    probabilities = {
+        when: logits.sigmoid() if faces.multilabel else logits.softmax(1) for when, logits in probabilities.items()
+    }
     targets = faces.targets[rows]
-    said["truth"] = targets if faces.multilabel else torch.nn.functional.one_hot(targets, len(faces.classes))
-    moved = (said["after"] - said["before"]).abs().amax(0)
+    probabilities["truth"] = targets if faces.multilabel else torch.nn.functional.one_hot(targets, len(faces.classes))
+    moved = (probabilities["after"] - probabilities["before"]).abs().amax(0)
     shown = moved.argsort(descending=True)[:MOST_CLASSES].sort().values
     names = [faces.classes[k] for k in shown]
     return {
-        part: pd.DataFrame({when: 100 * values[n, shown].double() for when, values in said.items()}, names)
+        part: pd.DataFrame({when: 100 * values[n, shown].double() for when, values in probabilities.items()}, names)
         for n, part in enumerate(near)
     }
 

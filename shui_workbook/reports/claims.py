@@ -186,7 +186,10 @@ def _ablations(ablated: dict[str, pd.DataFrame], reported: pd.DataFrame) -> list
             sizes += _differences({setting: rows}, right, other, reported)
     # Table 7 shows no more than 0.3 points either way.
     sizes = [effect._replace(paper=0.3) for effect in sizes]
-    return [*found, Claim("Rehearsals may be of another size (Table 7)", "09", "ablations", tuple(sizes), same=True)]
+    return [
+        *found,
+        Claim("Simulated requests may be of another size (Table 7)", "09", "ablations", tuple(sizes), same=True),
+    ]
 
 
 def _paper_effect(reported: pd.DataFrame, setting: str, ours: str, rival: str) -> float:

@@ -41,7 +41,7 @@ from shui_lib.methods.parts.learned_loss import INPUTS
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
-from shui_lib.runs.settings import OWN, rehearsed
+from shui_lib.runs.settings import OWN, simulated_request_size
 
 SELECTED = ROOT / "shui_lib" / "runs" / "selected.json"
 KEY = ["preset", "dataset", "n_ids", "form"]  # of a search
@@ -175,8 +175,8 @@ def judge(experiment: Experiment, form: str, group: np.ndarray, wanted: Scores) 
     needed = Given(parts).only(experiment.method(form).needs)
     model = unlearn_from(experiment.artefacts_folder(form), needed, seed=experiment.seed, device=experiment.device)
     bf16, splits = experiment.config.train.bf16, ("forget", "retain", "val")
-    said = {"train": experiment.logits("original", "train"), "val": experiment.logits("original", "val")}
-    before = {"forget": said["train"][asked], "retain": said["train"][~asked], "val": said["val"]}
+    outputs = {"train": experiment.logits("original", "train"), "val": experiment.logits("original", "val")}
+    before = {"forget": outputs["train"][asked], "retain": outputs["train"][~asked], "val": outputs["val"]}
     after = {part: predict(model, parts[part], bf16=bf16).logits for part in splits}
     was, became = ({part: score(logits[part], parts[part].targets) for part in splits} for logits in (before, after))
     losses = [task_loss(after["forget"], train[asked].targets)]
@@ -224,7 +224,7 @@ def search(
     for trial in progress(trials, desc=f"tune {form}", unit="trial"):
         settings = {**trial, **also}
         if form == "meta_unlearn":  # the pool's experiment holds one large request
-            settings = {**settings, "simulated_n_ids": rehearsed(n_ids)}
+            settings = {**settings, "simulated_n_ids": simulated_request_size(n_ids)}
         try:
             judged = [judge(e.with_settings({form: settings}), form, group, wanted) for e, group, wanted in requests]
             note = ""
@@ -259,14 +259,14 @@ def remarks(found: pd.DataFrame) -> list[str]:
     if known.empty:
         return [f"{form}: every trial made the model diverge"]
     best = known.loc[known["tow"].idxmax()]
-    tried, said = pd.DataFrame([json.loads(settings) for settings in found["settings"]]), []
+    tried, logits = pd.DataFrame([json.loads(settings) for settings in found["settings"]]), []
     for name, value in json.loads(best["settings"]).items():
         values = sorted({v for v in tried[name] if isinstance(v, (int, float))}) if name in tried else []
         if len(values) > 2 and value in (values[0], values[-1]):
-            said.append(f"{form}: {name}={value} is an edge of its grid, the best may lie beyond")
+            logits.append(f"{form}: {name}={value} is an edge of its grid, the best may lie beyond")
     if best["tow"] < best["tow_before"]:
-        said.append(f"{form}: the best trial reaches {best['tow']:.1f}, doing nothing {best['tow_before']:.1f}")
-    return said
+        logits.append(f"{form}: the best trial reaches {best['tow']:.1f}, doing nothing {best['tow_before']:.1f}")
+    return logits
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -23,12 +23,12 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, score_name, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
-from shui_lib.core.names import Form
+from shui_lib.core.names import MethodSpec
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import Measured, make_rows
 from shui_lib.methods import Artefacts, Given, Method, settings_of
 from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import form_named, settings_for
+from shui_lib.runs.settings import settings_for, spec_named
 
 Serve = Callable[[FaceModel, Faces], FaceModel]
 STRATEGIES = ("latest", "share", "union", "queue")
@@ -119,7 +119,7 @@ def server(
 def _with_settings_for(experiment: Experiment, form: str, n_ids: int) -> Experiment:
     """With the settings selected for requests of n_ids, or for the nearest size that was tuned."""
     where = {"preset": experiment.preset, "dataset": experiment.dataset, "n_ids": n_ids}
-    return experiment.with_settings({form: settings_for(form_named(form).name, **where)})
+    return experiment.with_settings({form: settings_for(spec_named(form).name, **where)})
 
 
 # Measures -------------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def rows(
             if attacked:
                 values |= _attack(at, model, _reference(at, form, strategy, size, like=experiment))
         variant = "" if waits else f"{strategy} {size}" if strategy in ("share", "queue") else strategy
-        found.append(make_rows(values, experiment.about(Form(form_named(form).method, variant)) | {"step": step}))
+        found.append(make_rows(values, experiment.about(MethodSpec(spec_named(form).method, variant)) | {"step": step}))
     return pd.concat(found, ignore_index=True)
 
 
@@ -171,7 +171,7 @@ def retrained_rows(experiment: Experiment, *, every: int) -> pd.DataFrame:
         at = experiment.with_n_ids(step)
         model = at.model("retrained")
         values = _scores(experiment, model, "retain", "test") | _scores(at, model, "forget") | {("all", "tow"): 100.0}
-        found.append(make_rows(values, experiment.about(Form("retrained")) | {"step": step}))
+        found.append(make_rows(values, experiment.about(MethodSpec("retrained")) | {"step": step}))
     return pd.concat(found, ignore_index=True)
 
 

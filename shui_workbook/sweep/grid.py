@@ -152,8 +152,8 @@ def plan(runs: Sequence[Run], places: Places, workers: int, *, every: bool) -> N
         print(run.name, *(f"{name}={value}" for name, value in run.parameters.items()))
     finished = [json.loads(path.read_text()) for path in places.out.glob("*/run.json")]
     kinds = [kind_of(run.notebook.stem, run.parameters) for run in left]
-    said = f": {estimate(kinds, measured(finished), workers)}" if left else ""
-    print(f"{len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to do{said}")
+    text = f": {estimate(kinds, measured(finished), workers)}" if left else ""
+    print(f"{len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to do{text}")
 
 
 # Command line ---------------------------------------------------------------------------------------------------------

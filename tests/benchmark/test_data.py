@@ -76,8 +76,8 @@ def test_the_task_shows_in_the_targets():
     attributes, classes = tiny_faces(), tiny_faces(multilabel=False)
     assert attributes.multilabel and attributes.targets.shape == (len(attributes), 3)
     assert not classes.multilabel and classes.targets.dtype == torch.long
-    assert attributes.noted is attributes.targets
-    assert torch.equal(classes.noted.argmax(1), classes.targets) and classes.noted.sum() == len(classes)
+    assert attributes.target_matrix is attributes.targets
+    assert torch.equal(classes.target_matrix.argmax(1), classes.targets) and classes.target_matrix.sum() == len(classes)
 
 
 # Pixels

@@ -86,10 +86,10 @@ def test_an_unknown_optimizer_is_refused():
 def test_predicting_leaves_the_model_as_it_was():
     model = small_resnet().train()  # batch norm would count what it sees
     faces = tiny_faces(4, size=32)
-    said = predict(model, faces, batch=3)
+    outputs = predict(model, faces, batch=3)
     assert model.training and same_weights(model, small_resnet())
     with torch.no_grad():
-        torch.testing.assert_close(said.logits, model.eval()(faces.pixels()).logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(outputs.logits, model.eval()(faces.pixels()).logits, atol=1e-4, rtol=1e-4)
 
 
 # The learning rate

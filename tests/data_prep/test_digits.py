@@ -37,8 +37,8 @@ def test_digits_are_padded_and_keep_every_pixel(tmp_path):
     assert images.shape == (42, 32, 32, 3)
     np.testing.assert_array_equal(images[:, 2:-2, 2:-2], np.repeat(official[..., None], 3, axis=3))
     assert images.sum() == 3 * official.sum(dtype=np.int64), "the frame is black"
-    noted = np.concatenate([read_idx(raw / f"{name}-labels-idx1-ubyte.gz") for name in ("train", "t10k")])
-    assert index["label"].tolist() == noted.tolist()
+    targets = np.concatenate([read_idx(raw / f"{name}-labels-idx1-ubyte.gz") for name in ("train", "t10k")])
+    assert index["label"].tolist() == targets.tolist()
     assert about["classes"] == list("0123456789") and about["task"] == "multiclass"
 
 

@@ -102,9 +102,9 @@ class Beside(FaceModel):
             self.idle, self.discarded = torch.nn.Linear(2, 3), torch.nn.Linear(32, 5)
 
     def forward(self, x: torch.Tensor) -> Output:
-        said = super().forward(x)
-        self.discarded(said.features)
-        return said
+        logits = super().forward(x)
+        self.discarded(logits.features)
+        return logits
 
 
 def frozen(pattern: str) -> FaceModel:
@@ -184,8 +184,8 @@ def test_another_model_of_the_same_make_comes_back(case):
     assert all(after[name].shape == value.shape and after[name].dtype == value.dtype for name, value in before.items())
     assert all(value.isfinite().all() for value in after.values())
     assert not same_weights(model, unlearned)
-    said = predict(unlearned, tiny_faces(2, size=32, multilabel=case.multilabel))
-    assert said.logits.isfinite().all() and said.features.isfinite().all()
+    logits = predict(unlearned, tiny_faces(2, size=32, multilabel=case.multilabel))
+    assert logits.logits.isfinite().all() and logits.features.isfinite().all()
 
 
 @pytest.mark.parametrize("still", STILL)
@@ -519,10 +519,10 @@ def test_a_request_in_which_nobody_has_an_attribute_is_learned_from_without_its_
 
 WRONG = {
     "text": ("gradient_ascent", {"eta": "0.1"}, "gradient_ascent: eta='0.1' is str, expected float"),
-    "negative": ("meta_unlearn", {"epochs": -3}, "meta_unlearn: epochs=-3 cannot be: choose a number from 0 up"),
+    "negative": ("meta_unlearn", {"epochs": -3}, "meta_unlearn: epochs must be >= 0, got -3"),
     "fraction": ("gradient_ascent", {"steps": 1.5}, "gradient_ascent: steps=1.5 is float, expected int"),
-    "infinite": ("ssd", {"alpha": math.inf}, "ssd: alpha=inf cannot be: choose a number from 0 up"),
-    "not a number": ("ssd", {"alpha": math.nan}, "ssd: alpha=nan cannot be: choose a number from 0 up"),
+    "infinite": ("ssd", {"alpha": math.inf}, "ssd: alpha must be >= 0, got inf"),
+    "not a number": ("ssd", {"alpha": math.nan}, "ssd: alpha must be >= 0, got nan"),
     "flag": ("meta_unlearn", {"residual": 1}, "meta_unlearn: residual=1 is int, expected bool"),
     "whole flag": ("gradient_ascent", {"steps": True}, "gradient_ascent: steps=True is bool, expected int"),
     "words": ("meta_unlearn", {"inputs": "ids"}, "meta_unlearn: inputs='ids' should be several words"),
@@ -531,8 +531,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("method, settings, said", WRONG.values(), ids=WRONG)
-def test_a_setting_of_another_type_or_range_is_named(method, settings, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_a_setting_of_another_type_or_range_is_named(method, settings, logits):
+    with pytest.raises(ValueError, match=re.escape(logits)):
         make_method(method, settings)
 
 

@@ -138,7 +138,7 @@ def test_data_prepared_anew_before_the_first_stage_is_not_taken_for_the_old(tmp_
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True])
 def test_a_seed_outside_32_bits_is_refused_at_the_start(finished, seed):
-    with pytest.raises(ValueError, match=rf"seed={seed} cannot be: choose a whole number from 0 to 4294967295"):
+    with pytest.raises(ValueError, match=rf"seed must be a whole number from 0 to 4294967295, got {seed}"):
         experiment(finished, seed=seed)
 
 

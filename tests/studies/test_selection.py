@@ -278,9 +278,9 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, mo
     assert donor("digits", False) == donor("mufac", False) == "cpu/ages/10"
     assert donor("birds", True) == "cpu/faces/10"
     assert donor("celebahq", True) == "cpu/celebahq/20"
-    said = Experiment(n_ids=2, **where).whose_settings("gradient_ascent", "ssd:original:published")
-    assert said["gradient_ascent"] == "settings selected for cpu/faces/10"
-    assert said["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
+    logits = Experiment(n_ids=2, **where).whose_settings("gradient_ascent", "ssd:original:published")
+    assert logits["gradient_ascent"] == "settings selected for cpu/faces/10"
+    assert logits["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
 
 
 def test_doing_nothing_drops_nothing(where):
@@ -302,11 +302,11 @@ def test_folds_judge_people_they_have_never_seen(where):
     folds = np.concatenate(experiment.folds)
     assert sorted(folds) == sorted(experiment.split.train)
     forget = experiment.part("forget").of(group)
-    said = []
+    logits = []
     for row, identity in zip(forget.rows, forget.identity, strict=True):
         (k,) = [k for k, fold in enumerate(experiment.folds) if identity in fold]
-        said.append(experiment.predictions(f"fold_{k}").logits[row])
-    assert fold_scores(experiment, group).forget == pytest.approx(score(torch.stack(said), forget.targets))
+        logits.append(experiment.predictions(f"fold_{k}").logits[row])
+    assert fold_scores(experiment, group).forget == pytest.approx(score(torch.stack(logits), forget.targets))
 
 
 def test_validation_stands_for_the_test_set_and_the_original_model_for_those_who_stay(where):

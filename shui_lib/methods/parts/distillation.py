@@ -89,8 +89,8 @@ def answers(
     """Logits (B, K) of student and teacher on the same view of the images; only the student's carry a gradient."""
     x = pixels_for(student, faces, crop=crop, generator=generator)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        said, taught = student(x).logits, teacher(x).logits
-    return said.to(x.dtype), taught.to(x.dtype)
+        logits, taught = student(x).logits, teacher(x).logits
+    return logits.to(x.dtype), taught.to(x.dtype)
 
 
 class Course(Protocol):

@@ -117,7 +117,7 @@ def sampled_targets(logits: Tensor, *, multilabel: bool, generator: torch.Genera
     return torch.multinomial(logits.softmax(1).cpu(), 1, generator=generator).flatten().to(logits.device)
 
 
-def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Tensor:
+def divide_by_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Tensor:
     """F⁻¹ ∇ for a layer's gradient (out, d), with either factor damped: (G + √δ ḡ)⁻¹ ∇ (A + √δ ā)⁻¹.
 
     Args:
@@ -127,7 +127,7 @@ def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Ten
     Raises:
         ValueError: the damping is too little to solve with factors that are singular.
     """
-    return _undone(gradient, _roots("the layer", factors, damping))
+    return _solve(gradient, _roots("the layer", factors, damping))
 
 
 def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
@@ -144,7 +144,7 @@ def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
         ) from error
 
 
-def _undone(gradient: Tensor, roots: Factors | None) -> Tensor:
+def _solve(gradient: Tensor, roots: Factors | None) -> Tensor:
     if roots is None:
         return torch.zeros_like(gradient)
     return torch.cholesky_solve(torch.cholesky_solve(gradient, roots.outputs).mT, roots.inputs).mT
@@ -167,19 +167,21 @@ class Preconditioner:
         """P ∇ by parameter, for all parameters that ∇ has."""
         held = {name: torch.zeros_like(value) for name, value in gradient.items()}
         for layer, roots in self.roots.items():
-            held |= _held_back(layer, gradient, roots)
+            held |= _precondition_layer(layer, gradient, roots)
         return held
 
 
-def held_back(layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float) -> dict[str, Tensor]:
+def precondition_layer(
+    layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float
+) -> dict[str, Tensor]:
     """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
-    return _held_back(layer, gradient, _roots(layer, known, damping))
+    return _precondition_layer(layer, gradient, _roots(layer, known, damping))
 
 
-def _held_back(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:
+def _precondition_layer(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:
     weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
     matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)  # (out, d)
-    step = _undone(matrix, roots)
+    step = _solve(matrix, roots)
     held = {f"{layer}.weight": step[:, : weight[0].numel()].reshape(weight.shape)}
     return held if bias is None else held | {f"{layer}.bias": step[:, -1]}
 
