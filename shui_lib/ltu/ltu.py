@@ -63,7 +63,7 @@ class LTU(PreparesNothing):
     alpha: float | None = None  # length of the step that is tried; None: as `beta`
     beta: float = 1e-3  # length of the step that is taken
     iterations: int | None = None  # None: five passes over D_f, 20 at least
-    batch: int = 64  # n, images of each support and query
+    batch: int = 32  # n, images of each support and query
     order: int = 2  # of the meta-gradients
     harmony: str = "one-sided"  # see `harmonise`, or alternating (the paper's "iterative")
     samplers: tuple[str, ...] = SAMPLERS

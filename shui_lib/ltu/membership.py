@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +26,12 @@ from torch.nn.functional import one_hot
 from shui_lib.attack.rmia import auc, roc
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.benchmark.predict import predict
+from shui_lib.benchmark.predict import predict, probability_of_truth
 from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.ltu.networks import Network, Recipe, build, of_half_width, train
 
 KINDS = ("sorted", "labelled", "statistics", "shadow")
+EVALUATION = "confidence"  # looks at what the evaluation looks at, and is no guide but in one ablation
 TINY = 1e-6
 
 
@@ -38,13 +40,15 @@ class Member(nn.Module):
 
     def __init__(self, kind: str, classes: int):
         super().__init__()
-        if kind not in KINDS:
+        if kind not in (*KINDS, EVALUATION):
             raise ValueError(f"membership model {kind!r} is unknown: choose from {', '.join(KINDS)}")
-        self.view = {"sorted": falling, "statistics": statistics}.get(kind, labelled)
-        wide = {"sorted": classes, "statistics": 5}.get(kind, 2 * classes)
-        hidden = {"sorted": (64,), "statistics": ()}.get(kind, (128, 64))
+        self.view, wide, hidden = {
+            "sorted": (falling, classes, (64,)),
+            "statistics": (statistics, 5, ()),
+            "confidence": (probability_of_truth, 1, (16,)),
+        }.get(kind, (labelled, 2 * classes, (128, 64)))
         sizes = [wide, *hidden]
-        layers = [m for a, b in zip(sizes[:-1], sizes[1:], strict=True) for m in (nn.Linear(a, b), nn.ReLU())]
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
         self.register_buffer("mean", torch.zeros(wide))
         self.register_buffer("scale", torch.ones(wide))
