@@ -30,7 +30,7 @@ class FineTune(PreparesNothing):
     needs: ClassVar[tuple[str, ...]] = ("forget", "retain")
 
     lr: float = 1e-2
-    epochs: int = 5
+    epochs: int = 3
     batch: int = 64
     momentum: float = 0.9
 

@@ -49,7 +49,7 @@ class Size:
     recipe: Recipe
 
 
-_SMALL = {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 96), "norm_layer": "groupnorm1"}
+_SMALL = {"layers": (1, 1, 1, 1), "channels": (16, 32, 48, 64), "norm_layer": "groupnorm1"}
 SIZES = {
     "smoke": Size(network=Network(options=_SMALL, stride=2), recipe=Recipe(epochs=2)),
     "cpu": Size(network=Network(options=_SMALL, stride=2), recipe=Recipe(epochs=20)),

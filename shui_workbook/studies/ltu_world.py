@@ -22,7 +22,7 @@ from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, locked, save_tensors
 from shui_lib.ltu.networks import SIZES, Size, build, train
 
-PEOPLE, PHOTOS, PIXELS = 20, 75, 24  # of the rendered data set: 50 photos of each to train on, 10 and 15 held out
+PEOPLE, PHOTOS, PIXELS = 20, 75, 16  # of the rendered data set: 50 photos of each to train on, 10 and 15 held out
 WRONG = 0.15  # share of wrong labels
 MOST = 1500  # images of a larger data set that are drawn
 OTHER_SEED = {"original": 0, "retrained": 1, "retrained_again": 2}  # models of one world differ in initial weights, too
