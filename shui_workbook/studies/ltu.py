@@ -74,9 +74,9 @@ def method_of(name: str, settings: dict[str, object]) -> Method:
     return BASELINES[name](**settings) if name in BASELINES else make_method(name, FIXED[name] | settings)
 
 
-def chosen(name: str) -> dict[str, object]:
+def chosen(name: str, folder: Path | str = CHOSEN.parent) -> dict[str, object]:
     """The settings that the tuning request preferred."""
-    return json.loads(CHOSEN.read_text())[name]
+    return json.loads((Path(folder) / CHOSEN.name).read_text())[name]
 
 
 def access(name: str, variant: str = "") -> str:

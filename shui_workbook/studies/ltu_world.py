@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from data_prep import faces as rendered
@@ -32,7 +33,7 @@ OTHER_SEED = {"original": 0, "retrained": 1, "retrained_again": 2}  # models of 
 class World:
     """One seed of one data set: it draws wrong labels, split, request and weights."""
 
-    dataset: str = "faces"  # faces (rendered people) | any prepared data set with classes
+    dataset: str = "faces"  # faces (rendered for this chapter) | any prepared data set: its classes, or its people
     seed: int = 0
     share: float = 0.1  # of the training images, to be forgotten
     kept: float = 0.3  # of the retain images, at hand when the request comes
@@ -46,7 +47,9 @@ class World:
         generator = torch.Generator().manual_seed(self.seed)
         folder = prepared(self.data_root) if self.dataset == "faces" else self.data_root / self.dataset
         faces = load_faces(folder)
-        faces = as_people(faces) if self.dataset == "faces" else faces
+        if faces.multilabel:
+            people, photos = np.unique(faces.identity, return_counts=True)
+            faces = as_people(faces.of(people[(-photos).argsort(kind="stable")[:PEOPLE]]))
         some = torch.randperm(len(faces), generator=generator)[:MOST].sort().values
         return with_wrong_labels(faces[some].in_memory(), WRONG, generator=generator)
 
