@@ -7,10 +7,11 @@ trains in eval mode on plain images, as LTU does, so that they differ in the ide
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -18,6 +19,7 @@ from torch.func import functional_call
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, task_loss
+from shui_lib.ltu.harmonise import flat, named
 from shui_lib.methods import Artefacts, Given, PreparesNothing, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, parameters
 
@@ -35,65 +37,51 @@ class FineTune(PreparesNothing):
     momentum: float = 0.9
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
-        """SGD on the retain images."""
-        student = copy.deepcopy(model).eval()
-        descend = self._descent(student, generator)
-        for _ in range(self.epochs):
-            descend(given.retain, None)
+        """SGD, one lesson after another."""
+        student, mask = copy.deepcopy(model).eval(), self.mask(model, given)
+        optimizer = torch.optim.SGD(student.parameters(), self.lr, self.momentum, weight_decay=5e-4)
+        start = {name: value.clone() for name, value in parameters(student).items()}
+        for faces in self.lessons(given, generator):
+            for index in torch.randperm(len(faces), generator=generator).split(self.batch):
+                part = faces[index]
+                x = pixels_for(student, part)
+                optimizer.zero_grad()
+                task_loss(student(x).logits, part.targets.to(x.device)).backward()
+                optimizer.step()
+                hold(student, start, mask)
         return student
 
-    def _descent(
-        self, student: FaceModel, generator: torch.Generator, mask: Theta | None = None
-    ) -> Callable[[Faces, Tensor | None], None]:
-        """A function that makes one pass over images, under other labels if some are given."""
-        weights = [p for p in student.parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(weights, self.lr, self.momentum, weight_decay=5e-4)
-        start = parameters(student)
-        start = {name: value.clone() for name, value in start.items()}
+    def lessons(self, given: Given, generator: torch.Generator) -> Iterator[Faces]:
+        """What is passed over, pass by pass."""
+        yield from [given.retain] * self.epochs
 
-        def one_pass(faces: Faces, labels: Tensor | None) -> None:
-            noted = faces.targets if labels is None else labels
-            for index in torch.randperm(len(faces), generator=generator).split(self.batch):
-                x = pixels_for(student, faces[index])
-                optimizer.zero_grad()
-                task_loss(student(x).logits, noted[index].to(x.device)).backward()
-                optimizer.step()
-                if mask is not None:
-                    hold(student, start, mask)
-
-        return one_pass
+    def mask(self, model: FaceModel, given: Given) -> Theta:
+        """1 for weights that may move, 0 for others; {} for all."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomLabels(FineTune):
-    """RandL (Golatkar et al., 2020): an epoch on D_f under fresh random labels, then one on what stays, in turn."""
+    """RandL (Golatkar et al., 2020): a pass over D_f under fresh random labels, then one over what stays, in turn.
+
+    Labels are uniform and may be the true ones, as published.
+    """
 
     name: ClassVar[str] = "randl"
 
-    def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
-        """Labels are uniform and may be the true ones, as published."""
-        student = copy.deepcopy(model).eval()
-        descend = self._descent(student, generator, self.mask(model, given))
+    def lessons(self, given: Given, generator: torch.Generator) -> Iterator[Faces]:
+        """D_f and D_r in turn."""
         for _ in range(self.epochs):
-            descend(given.forget, self.labels(given.forget, generator))
-            descend(given.retain, None)
-        return student
-
-    def labels(self, faces: Faces, generator: torch.Generator) -> Tensor:
-        """What the images to forget are called."""
-        return torch.randint(len(faces.classes), (len(faces),), generator=generator)
-
-    def mask(self, model: FaceModel, given: Given) -> Theta | None:
-        """Which weights may move; all."""
-        return None
+            labels = torch.randint(len(given.forget.classes), (len(given.forget),), generator=generator)
+            yield replace(given.forget, targets=labels)
+            yield given.retain
 
 
 @dataclass(frozen=True, kw_only=True)
 class SalUn(RandomLabels):
     """SalUn (Fan et al., ICLR 2024): random labels, but only the weights that D_f's loss is most sensitive to move.
 
-    The others are put back after every step, as the authors' code has done since its weight decay was found to move
-    them.
+    The others are put back after every step, as the authors' code does since weight decay was found to move them.
     """
 
     name: ClassVar[str] = "salun"
@@ -107,7 +95,7 @@ class SalUn(RandomLabels):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Amnesiac(RandomLabels):
+class Amnesiac(FineTune):
     """Amnesiac, in its relabelling form (Graves et al., 2021): a wrong label for each image of D_f, drawn once.
 
     The other form, which subtracts the stored steps of batches that held D_f, needs every step of the training.
@@ -115,16 +103,12 @@ class Amnesiac(RandomLabels):
 
     name: ClassVar[str] = "amnesiac"
 
-    def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
+    def lessons(self, given: Given, generator: torch.Generator) -> Iterator[Faces]:
         """Both kinds of images mixed."""
-        student = copy.deepcopy(model).eval()
-        forget, retain = given.forget, given.retain
-        wrong = torch.randint(1, len(forget.classes), (len(forget),), generator=generator)
-        labels = torch.cat([(forget.targets + wrong) % len(forget.classes), retain.targets])
-        descend = self._descent(student, generator)
-        for _ in range(self.epochs):
-            descend(joined(forget, retain), labels)
-        return student
+        forget, classes = given.forget, len(given.forget.classes)
+        wrong = torch.randint(1, classes, (len(forget),), generator=generator)
+        relabelled = replace(forget, targets=(forget.targets + wrong) % classes)
+        yield from [joined(relabelled, given.retain)] * self.epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,18 +140,20 @@ BASELINES = {cls.name: cls for cls in (FineTune, RandomLabels, SalUn, Amnesiac, 
 
 
 def joined(one: Faces, other: Faces) -> Faces:
-    """Two views of one data set, one after the other."""
-    rows, identity = (torch.tensor([*getattr(one, n), *getattr(other, n)]).numpy() for n in ("rows", "identity"))
-    return replace(one, rows=rows, identity=identity, targets=torch.cat([one.targets, other.targets]))
+    """Two views of any images, one after the other, as a data set of its own."""
+    images, identity = (np.concatenate(pair) for pair in (
+        (one.images[one.rows], other.images[other.rows]), (one.identity, other.identity)
+    ))  # fmt: skip
+    targets = torch.cat([one.targets, other.targets])
+    return replace(one, images=images, rows=np.arange(len(images)), identity=identity, targets=targets)
 
 
 def most_salient(gradient: Mapping[str, Tensor], share: float) -> Theta:
     """1 where a weight is among the `share` with the largest gradient of all, 0 elsewhere."""
-    sizes = torch.cat([g.abs().flatten() for g in gradient.values()])
+    sizes = flat(gradient).abs()
     chosen = torch.zeros_like(sizes)
     chosen[sizes.topk(round(share * len(sizes))).indices] = 1
-    parts = chosen.split([g.numel() for g in gradient.values()])
-    return {name: part.view_as(g) for part, (name, g) in zip(parts, gradient.items(), strict=True)}
+    return named(chosen, gradient)
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ def harmonise(remember: Theta, forget: Theta, *, way: str = "one-sided") -> Harm
     norm = (r.norm() * f.norm()).item()
     cosine = torch.dot(r, f).item() / norm if norm else 0.0
     removed = ((f - kept_f).norm() / f.norm()).item() if f.norm() else 0.0
-    return Harmony(_named(kept_r + kept_f, remember), cosine, removed)
+    return Harmony(named(kept_r + kept_f, remember), cosine, removed)
 
 
 def without(vector: Tensor, other: Tensor) -> Tensor:
@@ -58,6 +58,7 @@ def flat(theta: Theta) -> Tensor:
     return torch.cat([value.flatten() for value in theta.values()])
 
 
-def _named(vector: Tensor, like: Theta) -> Theta:
+def named(vector: Tensor, like: Theta) -> Theta:
+    """The inverse of `flat`."""
     parts = vector.split([value.numel() for value in like.values()])
     return {name: part.view_as(value) for part, (name, value) in zip(parts, like.items(), strict=True)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, accuracy, tug_of_war
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.benchmark.predict import pixels_for, predict, probability_of_truth, task_loss
+from shui_lib.benchmark.predict import predict, probability_of_truth
 
 METRICS = ("UA", "RA", "TA", "MI")
 
@@ -44,38 +43,3 @@ def gaps(found: Mapping[str, float], goal: Mapping[str, float]) -> dict[str, flo
     apart = {metric: abs(found[metric] - goal[metric]) for metric in METRICS}
     scores = [Scores(v["RA"] / 100, 1 - v["UA"] / 100, v["TA"] / 100) for v in (found, goal)]
     return {**apart, "gap": sum(apart.values()) / len(METRICS), "tow": tug_of_war(*scores)}
-
-
-def over_forgotten(model: FaceModel, original: FaceModel, retrained: FaceModel, forget: Faces) -> float:
-    """Share of D_f whose loss is farther from the retrained model's than it was at the start, in percent."""
-    now, before, goal = (
-        task_loss(predict(m, forget).logits, forget.targets, reduction="none") for m in (model, original, retrained)
-    )
-    return 100 * ((now - goal).abs() > (before - goal).abs()).float().mean().item()
-
-
-def relearn_steps(
-    model: FaceModel,
-    forget: Faces,
-    *,
-    target: float,
-    generator: torch.Generator,
-    lr: float = 1e-2,
-    batch: int = 64,
-    most: int = 100,
-) -> int:
-    """Steps of SGD on D_f until its accuracy (a fraction) is back at `target`; `most` if it does not come back.
-
-    What was hidden and not forgotten comes back sooner than in the retrained model.
-    """
-    student = copy.deepcopy(model).eval()
-    optimizer = torch.optim.SGD(student.parameters(), lr, 0.9)
-    for step in range(most):
-        if accuracy(predict(student, forget).logits, forget.targets) >= target:
-            return step
-        index = torch.randperm(len(forget), generator=generator)[:batch]
-        x = pixels_for(student, forget[index])
-        optimizer.zero_grad()
-        task_loss(student(x).logits, forget.targets[index].to(x.device)).backward()
-        optimizer.step()
-    return most

@@ -170,18 +170,3 @@ class _Work:
         x = pixels_for(self.model, faces)
         targets, no = faces.targets.to(x.device), torch.zeros(len(faces), device=x.device, dtype=x.dtype)
         return lambda theta: bce(guide(functional_call(self.model, theta, (x,)).logits, targets), no)
-
-
-# The paper's Tables 3 and 4, then ours: settings that differ from the method's own.
-ABLATIONS: dict[str, dict[str, object]] = {
-    "w/o ForFeed": {"forget": False},
-    "w/o RemFeed": {"remember": False},
-    "w/o MetaOpt": {"alpha": 0.0},
-    "GradAdd": {"harmony": "none"},
-    "iterative": {"harmony": "alternating"},
-    "order=1": {"order": 1},
-    "PCGrad": {"harmony": "both"},
-    "layer-wise": {"harmony": "layers"},
-    **{f"sampler={name}": {"samplers": (name,)} for name in SAMPLERS},
-    **{f"K={k}": {"guides": KINDS[:k]} for k in (1, 2, 3)},
-}

@@ -24,19 +24,18 @@ import pandas as pd
 import torch
 from scipy.stats import t as student
 
-from shui_lib.attack.rmia import Signals, evaluate, likelihood, scores
-from shui_lib.benchmark.metrics import accuracy
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.benchmark.predict import predict, task_loss
+from shui_lib.benchmark.predict import predict
 from shui_lib.core.arguments import ROOT
 from shui_lib.core.machine import device_name, git_commit
 from shui_lib.core.progress import progress
 from shui_lib.core.store import locked, save_frame, save_json
 from shui_lib.ltu.baselines import BASELINES
-from shui_lib.ltu.judge import METRICS, gaps, judged, over_forgotten, relearn_steps
-from shui_lib.ltu.ltu import ABLATIONS, LTU
-from shui_lib.ltu.membership import EVALUATION, Guide, Member, auc_of, aucs, fit
+from shui_lib.ltu.ltu import LTU
+from shui_lib.ltu.membership import EVALUATION, KINDS, Guide, Member, auc_of, fit
+from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
+from shui_workbook.studies.ltu_measures import guidance, measures
 from shui_workbook.studies.ltu_world import World
 
 ROWS, TRIALS_FILE = ROOT / "results" / "ltu_rows.csv", ROOT / "results" / "ltu_selection.csv"
@@ -45,11 +44,24 @@ KEY = ["dataset", "size", "share", "kept", "seed", "method", "variant", "metric"
 TRAINED = ("original", "retrained", "retrained_again")
 TUNING_SEED = 100
 SMALL_DATA = ("ft", "randl", "salun", "bad_teacher")  # Table 2 gives these D_r′ in place of D_r
+# The paper's Tables 3 and 4, then ours: settings that differ from the method's own.
+ABLATIONS: dict[str, dict[str, object]] = {
+    "w/o ForFeed": {"forget": False},
+    "w/o RemFeed": {"remember": False},
+    "w/o MetaOpt": {"alpha": 0.0},
+    "GradAdd": {"harmony": "none"},
+    "iterative": {"harmony": "alternating"},
+    "order=1": {"order": 1},
+    "PCGrad": {"harmony": "both"},
+    "layer-wise": {"harmony": "layers"},
+    **{f"sampler={name}": {"samplers": (name,)} for name in SAMPLERS},
+    **{f"K={k}": {"guides": KINDS[:k]} for k in (1, 2, 3)},
+}
 FIRST_ABLATIONS = ("w/o ForFeed", "w/o RemFeed", "w/o MetaOpt", "GradAdd", "iterative", "order=1")
 TEST = "evaluation in the guide"
 
 _RATES = [{"lr": lr} for lr in (3e-3, 1e-2, 3e-2)]
-# As many for every method. Where the best lay at an edge of the first grid, the grid was moved once, on the tuning seed.
+# As many for every method. A grid whose best lay at an edge was moved once, on the tuning seed.
 TRIALS: dict[str, list[dict[str, object]]] = {
     "ltu": [{"beta": beta} for beta in (1e-3, 3e-3, 1e-2)],
     "ft": [{"lr": lr} for lr in (3e-3, 1e-2, 3e-2)],
@@ -123,47 +135,6 @@ def taught_to_the_test(world: World, method: LTU) -> FaceModel:
     return with_parameters(model, last.theta)
 
 
-# Measuring ------------------------------------------------------------------------------------------------------------
-
-
-def measures(world: World, model: FaceModel, *, more: bool) -> dict[str, float]:
-    """The four metrics, their gaps and Tug-of-War; with `more` what an attacker and a pupil find."""
-    found, goal = judged(model, world.parts), judged(world.model("retrained"), world.parts)
-    told = found | {f"gap_{name}" if name in METRICS else name: v for name, v in gaps(found, goal).items()}
-    if more:
-        original, forget = world.model("original"), world.parts["forget"]
-        told["over_forgotten"] = over_forgotten(model, original, world.model("retrained"), forget)
-        target = accuracy(predict(original, forget).logits, forget.targets)
-        told["relearn_steps"] = relearn_steps(model, forget, target=target, generator=torch.Generator().manual_seed(0))
-        told |= attacked(world, model)
-    return told
-
-
-def attacked(world: World, model: FaceModel) -> dict[str, float]:
-    """RMIA of D_f against test images, in percent; population is val, reference the second retrained model."""
-    reference, parts = world.model("retrained_again"), world.parts
-
-    def signals(part: str) -> Signals:
-        said = (predict(m, parts[part]).logits for m in (model, reference))
-        return Signals(*(likelihood(task_loss(z, parts[part].targets, reduction="none").numpy()) for z in said))
-
-    positive, negative = (scores(signals(part), signals("val")) for part in ("forget", "test"))
-    ids = {"positive_ids": parts["forget"].rows, "negative_ids": parts["test"].rows}  # images are drawn apart
-    options = {"generator": np.random.default_rng(0), "fprs": (1e-2,), "resamples": 2}
-    return {key: 100 * e.value for key, e in evaluate(positive, negative, **ids, **options).items()}
-
-
-def guidance(world: World, model: FaceModel, method: LTU) -> dict[str, float]:
-    """AUC of each guide in percent: on members that it has not seen, and on D_f before and after; D_f against test."""
-    generator = torch.Generator().manual_seed(world.seed)
-    original, parts = world.model("original"), world.parts
-    found, told = method.guided_by(original, given_to(world).only(method.needs), generator=generator), {}
-    for when, one in (("before", original), ("after", model)):
-        forget, test = ((predict(one, parts[p]).logits, parts[p].targets) for p in ("forget", "test"))
-        told |= {f"guide_{kind}_{when}": 100 * value for kind, value in aucs(found, forget, test).items()}
-    return told | {f"guide_{kind}_held_out": 100 * guide.auc for kind, guide in found.items()}
-
-
 # Running --------------------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +172,8 @@ def once(world: World, name: str, variant: str, make: Callable[[], tuple[FaceMod
     model, seconds = make()
     found = measures(world, model, more=what.get("more", False)) | {"UT": seconds}
     if what.get("guides"):
-        found |= guidance(world, model, method_of("ltu", chosen("ltu") | {"size": world.size}))
+        method = method_of("ltu", chosen("ltu") | {"size": world.size})
+        found |= guidance(world, model, method, given_to(world).only(method.needs))
     keep(ROWS, world, name, variant, found)
 
 

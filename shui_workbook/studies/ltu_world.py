@@ -26,6 +26,7 @@ from shui_lib.ltu.networks import SIZES, Size, build, train
 PEOPLE, PHOTOS, PIXELS = 20, 75, 16  # of the rendered data set: 50 photos of each to train on, 10 and 15 held out
 WRONG = 0.15  # share of wrong labels
 MOST = 1500  # images of a larger data set that are drawn
+SHARES, OF_CIFAR = (2 / 3, 2 / 15, 1 / 5), (3 / 4, 1 / 12, 1 / 6)  # train, val, test
 OTHER_SEED = {"original": 0, "retrained": 1, "retrained_again": 2}  # models of one world differ in initial weights, too
 
 
@@ -50,19 +51,30 @@ class World:
         if faces.multilabel:
             people, photos = np.unique(faces.identity, return_counts=True)
             faces = as_people(faces.of(people[(-photos).argsort(kind="stable")[:PEOPLE]]))
-        some = torch.randperm(len(faces), generator=generator)[:MOST].sort().values
-        return with_wrong_labels(faces[some].in_memory(), WRONG, generator=generator)
+        some = torch.randperm(len(faces), generator=generator)[: self.most or len(faces)].sort().values
+        return with_wrong_labels(faces[some].in_memory(), self.wrong, generator=generator)
 
     @cached_property
     def request(self) -> RandomRequest:
         """D_f, D_r, D_r′, val and test."""
         generator = torch.Generator().manual_seed(1000 + self.seed)
-        return draw_random_request(self.faces, share=self.share, kept=self.kept, generator=generator)
+        sizes = {"share": self.share, "kept": self.kept, "shares": OF_CIFAR if self.size == "paper" else SHARES}
+        return draw_random_request(self.faces, **sizes, generator=generator)
 
     @cached_property
     def parts(self) -> dict[str, Faces]:
         """The images of every part, by name."""
         return self.request.parts(self.faces)
+
+    @property
+    def wrong(self) -> float:
+        """Share of wrong labels; the paper has none."""
+        return 0.0 if self.size == "paper" else WRONG
+
+    @property
+    def most(self) -> int:
+        """Images that are drawn; 0 for all."""
+        return 0 if self.size == "paper" else MOST
 
     @property
     def config(self) -> Size:
@@ -87,7 +99,7 @@ class World:
         seed = 10 * self.seed + OTHER_SEED[name]
         folder = prepared(self.data_root) if self.dataset == "faces" else self.data_root / self.dataset
         facts = {"data": fingerprint(folder), "world": self.seed, "seed": seed, "config": repr(self.config)}
-        facts |= {"wrong": WRONG, "most": MOST, "without": 0 if name == "original" else self.share}
+        facts |= {"wrong": self.wrong, "most": self.most, "without": 0 if name == "original" else self.share}
 
         def compute(folder: Path) -> None:
             model = self.fresh(seed).to("cuda" if torch.cuda.is_available() else "cpu")

@@ -6,10 +6,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import normalize
 
 from shui_lib.ltu.harmonise import flat, harmonise, without
-from shui_lib.ltu.judge import gaps, relearn_steps, taken_for_strangers
+from shui_lib.ltu.judge import gaps, taken_for_strangers
 from shui_lib.ltu.membership import KINDS, Member, NoGuide, fit, guides, statistics
 from shui_lib.ltu.networks import SIZES, build, of_half_width
 from shui_lib.ltu.samplers import Samplers, class_means, nearest_free
+from shui_workbook.studies.ltu_measures import relearn_steps
 
 
 def generator(seed=0):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,14 @@ def test_the_data_set_is_drawn_once(tmp_path):
 def test_people_are_the_classes_of_a_data_set_of_attributes(world):
     assert not world.faces.multilabel and len(world.faces.classes) == 20
     assert world.parts["forget"].images is world.faces.images
+
+
+def test_the_papers_size_takes_every_image_and_no_wrong_label(world):
+    whole = replace(world, size="paper")
+    assert (whole.wrong, whole.most) == (0.0, 0) and (world.wrong, world.most) == (0.15, 1500)
+    rows = np.concatenate([whole.request.train, whole.request.val, whole.request.test])
+    assert len(rows) == len(whole.faces)
+    assert len(whole.request.train) / len(rows) == pytest.approx(0.75, abs=0.05)
 
 
 def test_models_are_trained_on_what_their_name_says_and_kept(world):
