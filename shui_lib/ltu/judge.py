@@ -30,7 +30,8 @@ def taken_for_strangers(retain: Tensor, test: Tensor, forget: Tensor) -> float:
 
     SalUn's attack in its confidence form: a support vector machine (radial basis, C = 3) on the probability of the
     noted class, taught by equally many retain (members) and test images (not). It never sees D_f before it judges it.
-    The retrained model's value is the goal, not the highest.
+    The retrained model's value is the goal, not the highest. Members are the first retain images, as published: where a
+    data set is sorted by person, those of the first people.
     """
     n = min(len(retain), len(test))
     lesson = torch.cat([retain[:n], test[:n]])[:, None].double().numpy()
