@@ -18,7 +18,7 @@ BENCHMARK = CORE | {"shui_lib.benchmark"}
 PARTS = BENCHMARK | {"shui_lib.methods.parts"}
 METHODS = PARTS | {"shui_lib.methods"}
 LIBRARY = METHODS | {"shui_lib.attack", "shui_lib.runs"}
-SHOWN = LIBRARY | {"shui_workbook.figures", "shui_workbook.studies", "shui_workbook.reports"}
+SHOWN = LIBRARY | {"shui_lib.ltu", "shui_workbook.figures", "shui_workbook.studies", "shui_workbook.reports"}
 MAY_IMPORT = {
     "shui_lib": set(),
     "shui_lib.core": CORE,
@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "shui_lib.methods": METHODS,
     "shui_lib.attack": BENCHMARK | {"shui_lib.attack"},
     "shui_lib.runs": LIBRARY,
+    "shui_lib.ltu": METHODS | {"shui_lib.attack", "shui_lib.ltu"},
     "shui_workbook": set(),
     "shui_workbook.figures": BENCHMARK | {"shui_workbook.figures"},
-    "shui_workbook.studies": LIBRARY | {"shui_workbook.figures", "shui_workbook.studies"},
+    "shui_workbook.studies": LIBRARY | {"shui_lib.ltu", "shui_workbook.figures", "shui_workbook.studies"},
     "shui_workbook.reports": SHOWN,
     "shui_workbook.course": SHOWN | {"shui_workbook.course"},
     "shui_workbook.sweep": SHOWN | {"shui_workbook.course", "shui_workbook.sweep"},
