@@ -46,7 +46,9 @@ def request_of(train: Faces, kind: str, *, seed: int) -> Request:
         known = ", ".join(map(str, labels.unique().tolist()))
         raise ValueError(f"class {number} does not exist: choose one of {known}")
     if not 0 < int(asked.sum()) <= len(train) // 2:
-        raise ValueError(f"{kind} asks for {int(number)} of {len(train)} pictures: at least half must stay to learn from")
+        raise ValueError(
+            f"{kind} asks for {int(number)} of {len(train)} pictures: at least half must stay to learn from"
+        )
     rest = order[~asked[order]]
     few = min(int(asked.sum()), len(rest) // 2)
     learn, fresh = rest[:few], rest[few:]

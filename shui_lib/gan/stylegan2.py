@@ -232,7 +232,9 @@ def build(config: GANConfig, *, seed: int) -> GAN:
 
 def save_gan(path: Path, gan: GAN, note: dict[str, object] | None = None) -> None:
     """Weights and architecture in one file; `note` is the lineage."""
-    tensors = {f"{part}/{name}": value for part in gan._fields for name, value in getattr(gan, part).state_dict().items()}
+    tensors = {
+        f"{part}/{name}": value for part in gan._fields for name, value in getattr(gan, part).state_dict().items()
+    }
     save_tensors(path, tensors, {**(note or {}), "config": asdict(gan.generator.config)})
 
 
