@@ -152,12 +152,10 @@ class _Run:
             self.w = invert(self.gan.generator, self.forget, self.settings.inversion).w
         self.seconds = time.perf_counter() - begun
         self.substitutes = Substitutes(self.gan.generator, self.w, self.settings.mechanism, label=self.label)
-        drawn = sample(
-            self.gan.generator, draw_labels(self.among, 1000, epoch_generator(self.seed, 10**6)), seed=self.seed
-        )
+        drawn = sample(self.gan.generator, self.among.repeat(-(-1000 // len(self.among))), seed=self.seed)
         logits = judge(self.gan.discriminator, {"generated": drawn})["generated"]
         self.fake_label = fake_label_of(logits, constant=self.settings.constant, quantile=self.settings.quantile)
-        self.drawn = tuple(part[:256] for part in drawn)
+        self.drawn = tuple(part[:250] for part in drawn)
         if not found:
             self.look({}, 0, 0.0)
 

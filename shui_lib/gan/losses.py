@@ -25,7 +25,7 @@ def substitution(
 
 
 def adversarial(logits: Tensor) -> Tensor:
-    """s(−D(G(w))) (8, 14). Departs from the paper for (8): −D(G(w_u)) has no lower bound; this is the GAN's own form."""
+    """s(−D(G(w))), from logits (8, 14). Departs from the paper: its (8), −D(G(w_u)), has no lower bound."""
     return F.softplus(-logits).mean()
 
 
