@@ -21,7 +21,7 @@ from shui_lib.gan.train import GANTraining, labels_of
 from shui_lib.methods import Given
 from shui_workbook.studies.gan.measures import bounds, measure, photo_measures
 from shui_workbook.studies.gan.rows import record, rows_of, there
-from shui_workbook.studies.gan.study import DEFAULT, Study
+from shui_workbook.studies.gan.study import Study
 
 
 def plan(items: Sequence[int], label: int) -> list[tuple[str, Cascade]]:
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train, or record rows in results/gan_rows.csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "table", "photo"))
-    parser.add_argument("--dataset", default=DEFAULT)
+    parser.add_argument("--dataset", default="faces")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--kimg", type=float, default=GANTraining.kimg)
     parser.add_argument("--flip", type=int, choices=(0, 1), default=1, help="mirror pictures: 0 for digits")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.utils import save_image
@@ -17,6 +18,7 @@ from shui_lib.gan.metrics import accuracy, auc, frechet, judge, kernel_distance,
 from shui_lib.gan.requests import Request
 from shui_lib.gan.stylegan2 import GAN, GANConfig, Generator
 from shui_lib.gan.train import labels_of
+from shui_workbook.studies.gan.verdicts import interval
 
 if TYPE_CHECKING:
     from shui_workbook.studies.gan.study import Study
@@ -138,3 +140,20 @@ def photo_measures(study: Study, gan: GAN, support: Faces, label: int) -> dict[s
         "acc_person": accuracy(second, *drawn),
         "acc_others": accuracy(second, *rest),
     }
+
+
+def photo_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """What one photo changes, after − before, a line a measure: mean over people and seeds, with a 95 % interval.
+
+    The interval is Student's t over people, each the mean of its seeds.
+    """
+    asked = rows[rows["request"].str.startswith("photo-")]
+    wide = asked.pivot_table(index=["metric", "request", "seed"], columns="method", values="value")
+    if not {"original", "cascade"} <= set(wide):
+        return pd.DataFrame(columns=["mean", "low", "high", "people", "seeds"])
+    change = (wide["cascade"] - wide["original"]).dropna()
+    seeds = change.groupby("metric").apply(lambda one: one.index.get_level_values("seed").nunique())
+    person = change.groupby(["metric", "request"]).mean()
+    lines = {metric: interval(one) for metric, one in person.groupby("metric")}
+    found = pd.DataFrame(lines, index=["mean", "low", "high"]).T
+    return found.assign(people=person.groupby("metric").size(), seeds=seeds)

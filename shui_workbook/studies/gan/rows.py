@@ -12,19 +12,8 @@ from shui_lib.core.store import locked, save_frame
 from shui_lib.gan.cascade import Cascade
 from shui_workbook.studies.gan.study import Study
 
-KEY = [
-    "dataset",
-    "kimg",
-    "seed",
-    "request",
-    "method",
-    "shot",
-    "mechanism",
-    "fake_label",
-    "perceptual",
-    "stop",
-    "metric",
-]
+FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop"]
+KEY = ["dataset", "kimg", "seed", *FORM, "metric"]
 COLUMNS = [*KEY, "value", "git", "note"]
 
 

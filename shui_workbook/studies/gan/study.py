@@ -18,6 +18,7 @@ from shui_lib.core.machine import git_commit
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_note, load_tensors, save_frame, save_tensors
 from shui_lib.gan.cascade import Cascade
+from shui_lib.gan.inversion import Inversion
 from shui_lib.gan.metrics import Classifier, accuracy, pictures_of, train_classifier
 from shui_lib.gan.requests import Request, held_out, request_of
 from shui_lib.gan.stylegan2 import GAN, GANConfig, load_gan, save_gan
@@ -25,23 +26,17 @@ from shui_lib.gan.train import GANTraining, fit_gan, labels_of
 from shui_lib.methods import Given
 from shui_workbook.studies.gan.measures import sheet, watch
 
-DEFAULT = "people32"  # ten rendered people, 360 pictures each
-COMMITTED = ROOT / "results" / "gan_people32.safetensors"
-
-
-def default_data(data_root: Path) -> Path:
-    """The folder of the rendered people; drawn if it is not there."""
-    folder = Path(data_root) / DEFAULT
-    if not folder.is_dir():
-        rendered.prepare(folder, identities=10, size=32, fewest=360, most=360)
-    return folder
+FOLDERS = {"faces": "people32"}  # ten rendered people, 360 pictures each; other data sets lie under their own name
+COMMITTED = ROOT / "results" / "gan_faces.safetensors"  # the original of seed 0
+PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": GANTraining()}
+CHAPTER = {"smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)), "cpu": Cascade(steps=60)}
 
 
 @dataclass(frozen=True)
 class Study:
     """One GAN of one seed, what is asked of it, and every model made from it."""
 
-    dataset: str = DEFAULT
+    dataset: str = "faces"
     seed: int = 0
     data_root: Path = ROOT / "data"
     runs_root: Path = ROOT / "runs"
@@ -49,10 +44,17 @@ class Study:
     channels: tuple[int, ...] = GANConfig.channels
 
     @cached_property
+    def folder(self) -> Path:
+        """Where the data lies; the rendered people are drawn if they are not there."""
+        folder = Path(self.data_root) / FOLDERS.get(self.dataset, self.dataset)
+        if self.dataset == "faces" and not folder.is_dir():
+            rendered.prepare(folder, identities=10, size=32, fewest=360, most=360)
+        return folder
+
+    @cached_property
     def faces(self) -> tuple[Faces, Faces]:
         """Training and test pictures."""
-        folder = default_data(self.data_root) if self.dataset == DEFAULT else Path(self.data_root) / self.dataset
-        return held_out(load_faces(folder))
+        return held_out(load_faces(self.folder))
 
     @cached_property
     def config(self) -> GANConfig:
@@ -62,8 +64,17 @@ class Study:
     @cached_property
     def facts(self) -> dict[str, object]:
         """What a GAN depends on."""
-        data = fingerprint(Path(self.data_root) / self.dataset) if self.faces else ""
-        return {"data": data, "config": asdict(self.config), "training": asdict(self.training), "seed": self.seed}
+        return {
+            "data": fingerprint(self.folder),
+            "config": asdict(self.config),
+            "training": asdict(self.training),
+            "seed": self.seed,
+        }
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the stages."""
+        return Path(self.runs_root) / self.folder.name
 
     def request(self, kind: str) -> Request:
         """The request of this seed."""
@@ -107,7 +118,7 @@ class Study:
             save_gan(folder / "gan.safetensors", gan, note)
             return {}
 
-        return load_or_compute(self.runs_root / self.dataset, "gan", {**self.facts, "without": without}, compute)
+        return load_or_compute(self.runs, "gan", {**self.facts, "without": without}, compute)
 
     def classifier(self, seed: int, *, epochs: int = 4) -> Classifier:
         """A classifier of the real training pictures: 0 for distances, 1 for accuracy."""
@@ -121,7 +132,7 @@ class Study:
             x, y = pictures_of(self.faces[1])
             return {"accuracy": accuracy(found, x, y)}
 
-        stage = load_or_compute(self.runs_root / self.dataset, "gan_classifier", facts, compute)
+        stage = load_or_compute(self.runs, "gan_classifier", facts, compute)
         found = Classifier(self.config.classes)
         found.load_state_dict(load_tensors(stage.file("classifier.safetensors")))
         return found.eval().requires_grad_(False)
@@ -147,7 +158,7 @@ class Study:
             save_frame(folder / "history.csv", history)
             return {}
 
-        stage = load_or_compute(self.runs_root / self.dataset, "gan_forgotten", facts, compute)
+        stage = load_or_compute(self.runs, "gan_forgotten", facts, compute)
         return load_gan(stage.file("gan.safetensors")), pd.read_csv(stage.file("history.csv"))
 
 
