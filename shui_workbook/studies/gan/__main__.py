@@ -15,13 +15,14 @@ from pathlib import Path
 
 from shui_lib.core.arguments import ROOT
 from shui_lib.core.progress import progress
+from shui_lib.core.store import load_note
 from shui_lib.gan.cascade import Cascade
-from shui_lib.gan.stylegan2 import GANConfig
+from shui_lib.gan.stylegan2 import GANConfig, save_gan
 from shui_lib.gan.train import GANTraining, labels_of
 from shui_lib.methods import Given
 from shui_workbook.studies.gan.measures import bounds, measure, photo_measures
 from shui_workbook.studies.gan.rows import record, rows_of, there
-from shui_workbook.studies.gan.study import Study
+from shui_workbook.studies.gan.study import COMMITTED, PRESETS, Study
 
 
 def plan(items: Sequence[int], label: int) -> list[tuple[str, Cascade]]:
@@ -83,12 +84,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("what", choices=("train", "table", "photo"))
     parser.add_argument("--dataset", default="faces")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--kimg", type=float, default=GANTraining.kimg)
+    parser.add_argument("--kimg", type=float, default=PRESETS["cpu"].kimg)
     parser.add_argument("--flip", type=int, choices=(0, 1), default=1, help="mirror pictures: 0 for digits")
     parser.add_argument("--channels", type=int, nargs="+", default=list(GANConfig.channels), help="at 4, 8, ... px")
     parser.add_argument("--items", type=int, nargs="+", default=[64, 16, 256])
     parser.add_argument("--label", type=int, default=0, help="the class to be forgotten")
     parser.add_argument("--only", type=int, help="the first N cascades of the plan")
+    parser.add_argument("--commit", action="store_true", help=f"with train: also write results/{COMMITTED.name}")
     parser.add_argument("--retrain", action="store_true", help="also the retrained GANs")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
@@ -98,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for seed in args.seeds:
         study = Study(args.dataset, seed, args.data_root, args.runs_root, training, tuple(args.channels))
         if args.what == "train":
-            study.original()
+            gan = study.original()
+            if args.commit:
+                save_gan(COMMITTED, gan, load_note(study.trained("").file("gan.safetensors")))
         elif args.what == "table":
             table(study, args.results, items=args.items, label=args.label, retrain=args.retrain, only=args.only)
         else:

@@ -86,19 +86,21 @@ class Study:
         """The GAN trained on everything: the committed one if it is the one that is asked for, else trained here."""
         if COMMITTED.is_file() and load_note(COMMITTED)["facts"] == _json(self.facts):
             return load_gan(COMMITTED)
-        return load_gan(self._trained("").file("gan.safetensors"))
+        return load_gan(self.trained("").file("gan.safetensors"))
 
     def retrained(self, kind: str) -> GAN:
         """The GAN trained without the pictures of a request."""
-        return load_gan(self._trained(kind).file("gan.safetensors"))
+        return load_gan(self.trained(kind).file("gan.safetensors"))
 
     def history(self) -> pd.DataFrame:
         """How the original was trained, one row a tick."""
         if COMMITTED.is_file() and load_note(COMMITTED)["facts"] == _json(self.facts):
             return pd.DataFrame(load_note(COMMITTED)["history"])
-        return pd.DataFrame(load_note(self._trained("").file("gan.safetensors"))["history"])
+        return pd.DataFrame(load_note(self.trained("").file("gan.safetensors"))["history"])
 
-    def _trained(self, without: str) -> Stage:
+    def trained(self, without: str) -> Stage:
+        """The stage of the GAN trained without the pictures of a request; with all of them for ""."""
+
         def compute(folder: Path) -> Mapping[str, object]:
             faces = self.faces[0]
             if without:
