@@ -17,7 +17,7 @@ from shui_lib.core.arguments import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.core.store import load_note
 from shui_lib.gan.cascade import Cascade
-from shui_lib.gan.stylegan2 import GANConfig, save_gan
+from shui_lib.gan.stylegan2 import GANConfig, load_gan, save_gan
 from shui_lib.gan.train import GANTraining, labels_of
 from shui_lib.methods import Given
 from shui_workbook.studies.gan.measures import bounds, measure, photo_measures
@@ -100,9 +100,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for seed in args.seeds:
         study = Study(args.dataset, seed, args.data_root, args.runs_root, training, tuple(args.channels))
         if args.what == "train":
-            gan = study.original()
+            file = study.trained("").file("gan.safetensors")
             if args.commit:
-                save_gan(COMMITTED, gan, load_note(study.trained("").file("gan.safetensors")))
+                save_gan(COMMITTED, load_gan(file), load_note(file))
         elif args.what == "table":
             table(study, args.results, items=args.items, label=args.label, retrain=args.retrain, only=args.only)
         else:
