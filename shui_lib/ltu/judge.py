@@ -18,9 +18,9 @@ METRICS = ("UA", "RA", "TA", "MI")
 
 def judged(model: FaceModel, parts: Mapping[str, Faces]) -> dict[str, float]:
     """UA (error on D_f), RA (accuracy on all of D_r), TA (on test) and MI (see `taken_for_strangers`), in percent."""
-    said = {part: predict(model, parts[part]).logits for part in ("forget", "retain", "test")}
-    right = {part: 100 * accuracy(logits, parts[part].targets) for part, logits in said.items()}
-    sure = {part: probability_of_truth(logits, parts[part].targets).flatten() for part, logits in said.items()}
+    outputs = {part: predict(model, parts[part]).logits for part in ("forget", "retain", "test")}
+    right = {part: 100 * accuracy(logits, parts[part].targets) for part, logits in outputs.items()}
+    sure = {part: probability_of_truth(logits, parts[part].targets).flatten() for part, logits in outputs.items()}
     attack = taken_for_strangers(sure["retain"], sure["test"], sure["forget"])
     return {"UA": 100 - right["forget"], "RA": right["retain"], "TA": right["test"], "MI": attack}
 

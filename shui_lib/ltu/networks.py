@@ -108,4 +108,6 @@ def _optimizer(model: FaceModel, recipe: Recipe, *, steps: int) -> tuple[torch.o
 
 def _pixels(part: Faces, device: torch.device, recipe: Recipe, generator: torch.Generator) -> Tensor:
     x = part.pixels(device=device)
-    return x if recipe.crop is None else augment(x, size=part.size, crop=recipe.crop, generator=generator)
+    return (
+        x if recipe.crop is None else augment(x, size=part.size, crop=recipe.crop, flip=part.flip, generator=generator)
+    )

@@ -37,8 +37,8 @@ def attacked(world: World, model: FaceModel) -> dict[str, float]:
     reference, parts = world.model("retrained_again"), world.parts
 
     def signals(part: str) -> Signals:
-        said = (predict(m, parts[part]).logits for m in (model, reference))
-        return Signals(*(likelihood(task_loss(z, parts[part].targets, reduction="none").numpy()) for z in said))
+        logits = (predict(m, parts[part]).logits for m in (model, reference))
+        return Signals(*(likelihood(task_loss(z, parts[part].targets, reduction="none").numpy()) for z in logits))
 
     positive, negative = (scores(signals(part), signals("val")) for part in ("forget", "test"))
     ids = {"positive_ids": parts["forget"].rows, "negative_ids": parts["test"].rows}  # images are drawn apart
