@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 T = TypeVar("T")
@@ -19,6 +20,8 @@ _peaks: dict[str, list[float]] = defaultdict(list)  # by kind of device, in MiB:
 
 def device_name(device: torch.device) -> str:
     """The GPU's name, or the processor's architecture and number of threads."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu {platform.machine()} {torch.get_num_threads()} threads"
@@ -80,6 +83,8 @@ def resident(line: str) -> float:
 def _memory(device: torch.device) -> tuple[float, float]:
     """Held now, and the peak since the last restart; MiB."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.memory_allocated(device) / 2**20, torch.cuda.max_memory_allocated(device) / 2**20
     return resident("VmRSS"), resident("VmHWM")
 
@@ -89,6 +94,8 @@ def _restart(device: torch.device) -> float | None:
     try:
         level, peak = _memory(device)
         if device.type == "cuda":
+            import torch
+
             torch.cuda.reset_peak_memory_stats(device)
         else:
             RESET.write_text("5")

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import NamedTuple, Protocol, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -175,6 +176,7 @@ def _typed(what: str, value: object, wanted: type) -> object:
         (wanted,) = (kind for kind in get_args(wanted) if kind is not NoneType)
         if value is None:
             return None
+    value = value.item() if isinstance(value, np.generic) else value
     value = float(value) if wanted is float and isinstance(value, int) and not isinstance(value, bool) else value
     if type(value) is not wanted:
         raise ValueError(f"{what}={value!r} is {type(value).__name__}, expected {wanted.__name__}")

@@ -530,7 +530,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("method, settings, said", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("method, settings, message", WRONG.values(), ids=WRONG)
 def test_a_setting_of_another_type_or_range_is_named(method, settings, logits):
     with pytest.raises(ValueError, match=re.escape(logits)):
         make_method(method, settings)

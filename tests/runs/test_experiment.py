@@ -63,14 +63,18 @@ def copied(finished, tmp_path) -> Path:
 def idle(monkeypatch):
     """Whatever costs time raises."""
 
-    def refuse(*args, **options):
-        raise AssertionError("computed again what was there")
+    def refusing(function):
+        @wraps(function)  # its source is part of the keys, and has to stay
+        def refuse(*args, **options):
+            raise AssertionError("computed again what was there")
+
+        return refuse
 
     for name in ("fit", "predict", "unlearn_from"):
-        monkeypatch.setattr(shui_lib.runs.chain, name, refuse)
+        monkeypatch.setattr(shui_lib.runs.chain, name, refusing(getattr(shui_lib.runs.chain, name)))
     for method in REGISTRY.values():
-        for function in ("prepare", "unlearn"):  # their source is part of the keys, and has to stay
-            monkeypatch.setattr(method, function, wraps(getattr(method, function))(refuse))
+        for function in ("prepare", "unlearn"):
+            monkeypatch.setattr(method, function, refusing(getattr(method, function)))
 
 
 @pytest.fixture
@@ -523,6 +527,10 @@ def test_strangers_who_are_no_strangers_are_refused(copied):
     prepare_tiny(copied / "data" / "others", seed=7)
     images = np.load(copied / "data" / "others" / "images.npy", mmap_mode="r+")
     images[-1] = experiment(copied).faces.images[0]
+    images.flush()
+    described = copied / "data" / "others" / "dataset.json"
+    about = json.loads(described.read_text())
+    described.write_text(json.dumps({**about, "images_sha256": checksum(described.with_name("images.npy"))}))
     with pytest.raises(ValueError, match=f"1 images of others are {mend}"):
         experiment(copied, strangers="others")
 

@@ -267,7 +267,7 @@ def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypat
     assert one.whose_settings("gradient_ascent").tolist() == ["chosen for this very setting on its tuning pool"]
 
 
-def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, monkeypatch):
+def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tmp_path, monkeypatch):
     eta = {"cpu/faces/10": 1.0, "cpu/ages/10": 2.0, "cpu/celebahq/20": 3.0}
     found = {key: {"gradient_ascent": {"eta": value}} for key, value in eta.items()}
     monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: found)
@@ -278,9 +278,11 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, mo
     assert donor("digits", False) == donor("mufac", False) == "cpu/ages/10"
     assert donor("birds", True) == "cpu/faces/10"
     assert donor("celebahq", True) == "cpu/celebahq/20"
-    logits = Experiment(n_ids=2, **where).whose_settings("gradient_ascent", "ssd:original:published")
-    assert logits["gradient_ascent"] == "settings selected for cpu/faces/10"
-    assert logits["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
+    whose = Experiment(n_ids=2, **where | {"runs_root": tmp_path}).whose_settings(
+        "gradient_ascent", "ssd:original:published"
+    )
+    assert whose["gradient_ascent"] == "settings selected for cpu/faces/10"
+    assert whose["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
 
 
 def test_doing_nothing_drops_nothing(where):

@@ -41,4 +41,4 @@ def test_a_profile_starts_with_nothing_and_empties_no_other_folder(tmp_path, cap
     assert main([*command, str(out)]) == 0 == main([*command, str(out)])
     stages = [(out / "stages" / f"{name}.txt").read_text().split()[0] for name in ("00_a", "01_b")]
     assert stages == ["made", "found"]
-    assert "light" in capsys.readouterr().out.splitlines()[-4]
+    assert "light" in capsys.readouterr().out.splitlines()[-5]
