@@ -19,6 +19,8 @@ from shui_lib.core.progress import progress
 from shui_lib.core.randomness import epoch_generator
 from shui_lib.core.store import load_note, load_tensors, save_tensors
 
+STANDARDISED = 1000  # images whose features a network is standardised by
+
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
     """Linear warm-up per step, then cosine to zero, per step or per epoch."""
@@ -66,6 +68,8 @@ def fit(
     """
     optimizer = make_optimizer(model, config)
     history, kept = _resume(model, optimizer, checkpoint)
+    if not history:
+        _standardise(model, train, seed=seed)
     bar = progress(total=config.epochs, initial=len(history), desc="train", unit="epoch", mininterval=1)
     for epoch in range(len(history), config.epochs):
         loss, rate = _one_epoch(model, optimizer, train, config, epoch, epoch_generator(seed, epoch))
@@ -82,6 +86,13 @@ def fit(
     bar.close()
     model.load_state_dict(kept)
     return model.eval(), pd.DataFrame(history)
+
+
+def _standardise(model: FaceModel, train: Faces, *, seed: int) -> None:
+    """Networks that standardise their features get to see those of some training images first."""
+    if hasattr(model.network, "standardise"):
+        some = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:STANDARDISED]
+        model.network.standardise(predict(model, train[some]).features)
 
 
 def _one_epoch(
