@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEM = 32  # channels after the first convolution
-PLAN = (32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)  # channels of each block
+PLAN = (1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8)  # how many times as wide as the stem each block is
 HALVING = (3, 7, 10, 13)  # blocks that halve the picture
-SMALLEST = 104  # pixels; below, the last block has nothing left to look at
 LEAST_SPREAD = 1e-3  # of a feature that is the same for all images
 
 
@@ -46,18 +44,19 @@ def _padded(x: Tensor, shape: Sequence[int]) -> Tensor:
 class FaceResNet(nn.Module):
     """dlib's network as timm's are: `forward_features`, `forward_head`, `get_classifier`.
 
-    Takes images normalised with mean = std = 0.5, of `SMALLEST` pixels or more; its own training had 150. The pooled
-    feature (256 numbers) is standardised by `centre` and `spread`: as it is it varies little among persons beside its
-    mean, and AdamW learns a head on it slowly.
+    Takes images normalised with mean = std = 0.5, of `smallest` pixels (103) or more; its own training had 150. The
+    pooled feature (256 numbers) is standardised by `centre` and `spread`: as it is it varies little among persons
+    beside its mean, and AdamW learns a head on it slowly.
     """
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, *, width: int = 32, blocks: int = len(PLAN)):
         super().__init__()
-        self.stem = nn.Conv2d(3, STEM, 7, 2)
-        widths = (STEM, *PLAN)
-        strides = [2 if k in HALVING else 1 for k in range(len(PLAN))]
-        self.blocks = nn.Sequential(*map(Block, widths[:-1], PLAN, strides))
-        self.num_features = PLAN[-1]
+        widths = [width, *(width * times for times in PLAN[:blocks])]
+        strides = [2 if k in HALVING else 1 for k in range(blocks)]
+        self.stem = nn.Conv2d(3, width, 7, 2)
+        self.blocks = nn.Sequential(*map(Block, widths[:-1], widths[1:], strides))
+        self.smallest = 3 * 2 ** (1 + strides.count(2)) + 7  # pixels: the last block that halves gets 3 × 3
+        self.num_features = widths[-1]
         self.head = nn.Linear(self.num_features, num_classes)
         self.register_buffer("centre", torch.zeros(self.num_features))
         self.register_buffer("spread", torch.ones(self.num_features))
@@ -68,8 +67,8 @@ class FaceResNet(nn.Module):
         Raises:
             ValueError: images that are too small.
         """
-        if min(x.shape[2:]) < SMALLEST:
-            raise ValueError(f"images of {min(x.shape[2:])} pixels: this network takes {SMALLEST} or more")
+        if min(x.shape[2:]) < self.smallest:
+            raise ValueError(f"images of {min(x.shape[2:])} pixels: this network takes {self.smallest} or more")
         return self.blocks(F.max_pool2d(F.relu(self.stem(x)), 3, 2))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

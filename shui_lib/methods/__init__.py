@@ -161,8 +161,8 @@ def needs_of(name: str, variant: str = "") -> Needs:
 
 
 def settings_of(method: Method) -> dict[str, object]:
-    """A method's settings, ready for JSON and `make_method`."""
-    return asdict(method)
+    """A method's settings, ready for JSON and `make_method`; without the variant where that has no name."""
+    return {name: value for name, value in asdict(method).items() if (name, value) != ("variant", "")}
 
 
 def preparing_settings_of(method: Method) -> dict[str, object]:

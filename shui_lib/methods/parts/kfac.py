@@ -7,8 +7,9 @@ Were rows independent, and a of δ, the Fisher information of W would be a Krone
     F ≈ A ⊗ G,   A = E[a aᵀ],  G = E[δ δᵀ]    (Martens and Grosse, 2015)
 
 with the mean over images of the sum over an image's rows: tokens of a linear layer, patches of a convolution
-("expand" of Eschenhagen et al., 2023). Targets are drawn from the model's own answers, so that it is the Fisher
-information and not the empirical one, which vanishes where the model is sure of what is noted.
+("expand" of Eschenhagen et al., 2023). The groups of a grouped convolution share A, and G is zero between them: their
+weights meet different rows, which one A cannot tell apart. Targets are drawn from the model's own answers, so that it
+is the Fisher information and not the empirical one, which vanishes where the model is sure of what is noted.
 
 Written here and not taken from a library (curvlinops has it): it needs no more than the rows that gradient subspaces
 look at already, reads a `FaceModel`'s answers as they are, and keeps memory at the factors plus one batch.
@@ -78,8 +79,17 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         task_loss(logits, drawn, reduction="none").sum().backward()
         bar.update(len(part))
     bar.close()
+    for name, layer in layers.items():
+        if (name, "outputs") in sums and getattr(layer, "groups", 1) > 1:
+            sums[name, "outputs"] *= _same_group(layer).to(sums[name, "outputs"])
     used = {name: n for name, n in n_rows.items() if (name, "outputs") in sums}
     return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * (1 / len(faces))) for k, n in used.items()}
+
+
+def _same_group(layer: nn.Conv2d) -> Tensor:
+    """(out, out), True where two channels belong to one group of a convolution."""
+    group = torch.arange(layer.out_channels) // (layer.out_channels // layer.groups)
+    return group[:, None] == group
 
 
 @torch.no_grad()
