@@ -26,7 +26,7 @@ def plot_handles(found: pd.DataFrame, axes: Sequence[Axes] | None = None) -> Seq
         axes = plt.subplots(1, 2, figsize=(8.5, 1.2 + 0.55 * len(found)), sharey=True)[1]
     y = np.arange(len(found))
     for k, (side, (label, colour)) in enumerate(SIDES.items()):
-        _intervals(axes[0], found, side, y + 0.15 - 0.3 * k, color=colour, label=label)
+        _intervals(axes[0], found, side, y - 0.15 + 0.3 * k, color=colour, label=label)
     _intervals(axes[1], found, "handle", y, scale=100, color="black")
     axes[0].set(xlabel="loss of a model that never met them, minus\nthat of one that did (nats)")
     axes[1].set(xlabel="handle: second gap in percent of the first")
