@@ -43,18 +43,18 @@ LOSSES = {"task": task_loss, "unlikelihood": lambda logits, targets: -unlikeliho
 
 @register(
     "curvature",
-    needs={"": ("support",), "forget": ("forget",), "one-trained": ("forget",)},
+    needs={"": ("support",), "forget-images": ("forget",), "one-trained": ("forget",)},
     prepares_on=("train",),
     at_request=("variant", "eta", "damping", "loss", "copies", "crop", "batch"),
 )
 @dataclass(frozen=True, kw_only=True)
 class Curvature:
-    """A preconditioned step on the Support Set, in `forget` on D_f, in `one-trained` on one image of D_f per person.
+    """A preconditioned step on the Support Set, in `forget-images` on D_f, in `one-trained` on one image of D_f per person.
 
     Norms' weights and biases, class token and position embeddings have no factors here and stay as they are.
     """
 
-    variant: str = ""  # "" | forget | one-trained
+    variant: str = ""  # "" | forget-images | one-trained
     eta: float = 3e-4  # η
     damping: float = 1.0  # δ, in units of a layer's mean curvature
     loss: str = "task"  # that the step climbs; or "unlikelihood", which it descends

@@ -4,7 +4,7 @@ python -m shui_workbook.studies.proxies --dataset faces --n-ids 10 --seeds 0 1 2
 
 Curvature climbs P ∇L(S), and would climb P ∇L(D_f) if it had the images to forget. What a proxy loses on the way is
 told by the cosine between both, person by person; what a step is worth that loses nothing, by the rows of the form
-`curvature:forget`.
+`curvature:forget-images`.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ TRIALS = {  # by form, as in `shui_lib.core.names`
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(1e-2, 1, 12)]),
     # Half with all four inputs, as published, half without features and identities: see notebook 03.
     "meta_unlearn": grid(inputs=(INPUTS, ("logits", "targets")), eta=(3e-4, 1e-3, 3e-3), alpha=(1e-3,), epochs=(1, 3)),
-    **dict.fromkeys(("curvature", "curvature:forget", "curvature:one-trained"), _CURVATURE),
+    **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE),
     "ssd:original": _SSD,
     "ssd:one-shui": _SSD,
     "jit:original": _JIT,
@@ -80,7 +80,7 @@ _CURVATURE_OF_CLASSES = grid(
 _JIT_OF_CLASSES = grid(sigma=(0.1, 0.5, 2.0), eta=(3e-3, 1e-2, 3e-2, 1e-1))
 TRIALS_OF_CLASSES = {
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(2.5e-4, 2.5e-2, 12)]),
-    **dict.fromkeys(("curvature", "curvature:forget", "curvature:one-trained"), _CURVATURE_OF_CLASSES),
+    **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE_OF_CLASSES),
     "jit:original": _JIT_OF_CLASSES,
     "jit:one-shui": _JIT_OF_CLASSES,
     "pgu:one-shui": grid(gamma=(0.3, 0.5, 0.75), lr=(0.1, 0.3, 1.0, 3.0)),

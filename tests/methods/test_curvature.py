@@ -377,11 +377,11 @@ def test_what_each_form_climbs():
     faces = tiny_faces(6)
     parts = {"support": faces[slice(0, 1)], "forget": faces[slice(1, None)]}
     climbed = {}
-    for variant in ("", "forget", "one-trained"):
+    for variant in ("", "forget-images", "one-trained"):
         method = make_method("curvature", {"variant": variant})
         climbed[variant] = method.climbed(Given(parts).only(method.needs), generator=generator()).rows.tolist()
     forget = parts["forget"]
-    assert climbed[""] == [0] and climbed["forget"] == forget.rows.tolist()
+    assert climbed[""] == [0] and climbed["forget-images"] == forget.rows.tolist()
     one = faces[np.array(climbed["one-trained"])]
     assert one.identity.tolist() == np.unique(forget.identity).tolist() and set(one.rows) <= set(forget.rows)
     other = make_method("curvature", {"variant": "one-trained"}).climbed(Given(parts), generator=generator(1))
@@ -390,4 +390,4 @@ def test_what_each_form_climbs():
 
 def test_the_form_without_a_name_keeps_its_settings():
     assert "variant" not in settings_of(make_method("curvature"))
-    assert settings_of(make_method("curvature", {"variant": "forget"}))["variant"] == "forget"
+    assert settings_of(make_method("curvature", {"variant": "forget-images"}))["variant"] == "forget-images"
