@@ -49,8 +49,9 @@ LOSSES = {"task": task_loss, "unlikelihood": lambda logits, targets: -unlikeliho
 )
 @dataclass(frozen=True, kw_only=True)
 class Curvature:
-    """A preconditioned step on the Support Set, in `forget-images` on D_f, in `one-trained` on one image of D_f per person.
+    """A preconditioned step on the Support Set.
 
+    The form `forget-images` steps on D_f in its place, `one-trained` on one image of D_f of each person.
     Norms' weights and biases, class token and position embeddings have no factors here and stay as they are.
     """
 
