@@ -5,20 +5,32 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DATA_ROOT ?= data
 OUT ?= runs/notebooks
-PARAMETERS := DATASET=$(DATASET) N_IDS=$(N_IDS) SEED=$(SEED) PRESET=$(PRESET) RESERVED=$(RESERVED) SHOW_FACES=$(SHOW_FACES)
+PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))")
+# Threads of small networks wait for each other: one a process, and processes side by side.
+ifneq ($(PRESET),paper)
+OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS
+endif
 # Keep freed memory: giving it back after every batch costs a seventh of the training time (glibc; no effect elsewhere).
 export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help workbook results sweep tables tune test check bench scaling lab app notebooks exercises html clean
+.PHONY: help workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises html clean
 help: ## say what each command does
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
+# Without a GPU the CPU's PyTorch comes first, so that several GB of CUDA libraries stay where they are. Where its index
+# cannot be reached, that is given up at once. uv is used if it is there, and pip where uv fails.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip install --quiet --progress-bar off
+TORCH := import tomllib; print(*(d for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if d.startswith("torch")), sep="\n")
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --progress-bar off -e ".[dev]"
+	$(PIP) --upgrade pip
+	$(BIN)/python -c '$(TORCH)' > $(VENV)/torch.txt
+	test -e /dev/nvidiactl || test "$$(uname)" != Linux || $(PIP) --retries 0 --timeout 10 --index-url $(CPU_INDEX) -r $(VENV)/torch.txt 2>/dev/null || echo "PyTorch comes from the usual index"
+	(command -v uv >/dev/null && uv pip install --quiet --python $(BIN)/python -e ".[dev]") || $(PIP) -e ".[dev]"
 	touch $@
 
 data/%/dataset.json: data_prep/faces.py data_prep/faces_drawing.py | $(READY)
@@ -27,36 +39,43 @@ RENDERED_ages := --task ages
 RENDERED_strangers := --first-identity 200 --identities 1140  # two thirds of them and validation: over 10,000 images
 
 workbook: $(READY) data/faces/dataset.json ## execute every notebook headlessly; prints where they are
-	$(BIN)/python -m shui_workbook.course.notebooks run --data-root $(DATA_ROOT) --out $(OUT) --parameters $(PARAMETERS)
+	$(BIN)/python -m shui_workbook.course.notebooks run --data-root "$(DATA_ROOT)" --out "$(OUT)" --parameters $(PARAMETERS)
 
+profile: $(READY) data/faces/dataset.json ## where the time of `make workbook` goes, with nothing there yet: a table by chapter and stage
+	$(BIN)/python -m shui_workbook.sweep.profile --data-root "$(DATA_ROOT)"
+
+results: export OMP_NUM_THREADS := 1
 results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json) ## recompute every committed result row (hours; resumes)
-	$(BIN)/python -m shui_workbook.sweep.grid results --data-root $(DATA_ROOT) $(SWEEP)
-	$(BIN)/python -m shui_workbook.studies.ablations --data-root $(DATA_ROOT)
-	$(BIN)/python -m shui_workbook.studies.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 3
-	$(BIN)/python -m shui_workbook.studies.tradeoff --data-root $(DATA_ROOT) --seeds 0 1 2 --dataset ages
-	test ! -f $(DATA_ROOT)/celebahq/dataset.json || $(BIN)/python -m shui_workbook.studies.tradeoff --data-root $(DATA_ROOT) --dataset celebahq --n-ids 20 --reserved 50
-	env -u MALLOC_MMAP_THRESHOLD_ -u MALLOC_TRIM_THRESHOLD_ OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.costs --data-root $(DATA_ROOT) --seeds 0
+	$(BIN)/python -m shui_workbook.sweep.grid results --data-root "$(DATA_ROOT)" $(SWEEP)
+	$(BIN)/python -m shui_workbook.studies.ablations --data-root "$(DATA_ROOT)"
+	$(BIN)/python -m shui_workbook.studies.tradeoff --data-root "$(DATA_ROOT)" --seeds 0 1 2 3
+	$(BIN)/python -m shui_workbook.studies.tradeoff --data-root "$(DATA_ROOT)" --seeds 0 1 2 --dataset ages
+	test ! -f "$(DATA_ROOT)/celebahq/dataset.json" || $(BIN)/python -m shui_workbook.studies.tradeoff --data-root "$(DATA_ROOT)" --dataset celebahq --n-ids 20 --reserved 50
+	env -u MALLOC_MMAP_THRESHOLD_ -u MALLOC_TRIM_THRESHOLD_ $(BIN)/python -m benchmarks.costs --data-root "$(DATA_ROOT)" --seeds 0
 
 sweep: $(READY) data/faces/dataset.json ## runs of your choice on many workers: SWEEP="--datasets faces --seeds 0 1 --workers 2 --dry-run"
-	$(BIN)/python -m shui_workbook.sweep.grid grid --data-root $(DATA_ROOT) $(SWEEP)
+	$(BIN)/python -m shui_workbook.sweep.grid grid --data-root "$(DATA_ROOT)" $(SWEEP)
 
 tables: $(READY) ## rewrite docs/results.md and the README's claims from results/ alone
 	$(BIN)/python -m shui_workbook.reports.pages
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
-	$(BIN)/python -m shui_workbook.studies.selection --dataset $(or $(DATASET),faces) --n-ids $(or $(N_IDS),10) --preset $(or $(PRESET),cpu) --data-root $(DATA_ROOT)
+	$(BIN)/python -m shui_workbook.studies.selection --dataset "$(or $(DATASET),faces)" --n-ids "$(or $(N_IDS),10)" --preset "$(or $(PRESET),cpu)" --data-root "$(DATA_ROOT)"
 
 test: check data/faces/dataset.json ## lint, unit tests, every notebook under nbval, every student copy
-	SHUI_PROGRESS=off $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
-	SHUI_STUDENT_COPIES=run SHUI_PROGRESS=off $(BIN)/python -m pytest -q tests/test_exercises.py -k student_copy_of_a_chapter
+	SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto --dist loadfile --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
+	SHUI_STUDENT_COPIES=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/course/test_exercises.py -k student_copy_of_a_chapter
+
+test-matrix: $(READY) data/faces/dataset.json ## every chapter under `smoke`, on requests and data sets of other kinds
+	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/test_matrix.py
 
 check: $(READY) ## lint and unit tests, for daily work
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile tests
+	$(BIN)/python -m pytest -q -n auto --dist loadfile tests
 
 bench: $(READY) ## fast paths against their obvious twins
-	SHUI_PROGRESS=off OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+	SHUI_PROGRESS=off $(BIN)/python -m benchmarks
 
 scaling: $(READY) ## every stage at CelebA's size, with noise for photos: how time, memory and disk grow
 	$(BIN)/python -m benchmarks.scaling
@@ -65,7 +84,7 @@ lab: $(READY) data/faces/dataset.json ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 app: $(READY) data/faces/dataset.json ## serve the explorer of chapter 11 as a page on this machine
-	$(BIN)/python -m shui_workbook.course.app --port $(or $(PORT),8866) --data-root $(DATA_ROOT) --parameters $(PARAMETERS)
+	$(BIN)/python -m shui_workbook.course.app --port $(or $(PORT),8866) --data-root "$(DATA_ROOT)" --parameters $(PARAMETERS)
 
 notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place and strip what changes from run to run
 	$(BIN)/python -m shui_workbook.course.notebooks refresh

@@ -34,10 +34,10 @@ Logits = Mapping[str, Tensor]  # (N, K) by split
 Attack = Callable[[Losses, Losses], tuple[np.ndarray, np.ndarray]]  # to scores of members and non-members
 
 METRICS: dict[str, Callable[[Logits, Mapping[str, Faces]], list[float]]] = {
-    "loss": lambda said, faces: [task_loss(said[part], faces[part].targets).item() for part in SIZES],
-    "map": lambda said, faces: [score(said[part], faces[part].targets) for part in SIZES],
-    "tow": lambda said, faces: [
-        tug_of_war(Scores(*(score(said[part], faces[part].targets) for part in Scores._fields)), RETRAINED)
+    "loss": lambda logits, faces: [task_loss(logits[part], faces[part].targets).item() for part in SIZES],
+    "map": lambda logits, faces: [score(logits[part], faces[part].targets) for part in SIZES],
+    "tow": lambda logits, faces: [
+        tug_of_war(Scores(*(score(logits[part], faces[part].targets) for part in Scores._fields)), RETRAINED)
     ],
 }
 
@@ -72,8 +72,8 @@ def scored(model: FaceModel, faces: Mapping[str, Faces], metric: str) -> list[fl
 
 def all_scored(model: FaceModel, everything: Faces) -> list[float]:
     """Ours: ask once about all images, then read every metric off."""
-    said, views = predict(model, everything).logits, split(everything)
-    logits = dict(zip(SIZES, said.split([*SIZES.values()]), strict=True))
+    outputs, views = predict(model, everything).logits, split(everything)
+    logits = dict(zip(SIZES, outputs.split([*SIZES.values()]), strict=True))
     return [value for metric in METRICS.values() for value in metric(logits, views)]
 
 

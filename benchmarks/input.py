@@ -59,7 +59,7 @@ def drawn(faces: Faces, config: TrainConfig) -> Iterator[Batch]:
     generator = epoch_generator(0, 0)
     for index in torch.randperm(len(faces), generator=generator).split(config.batch):
         part = faces[index]
-        x = augment(part.pixels(device=DEVICE), size=faces.size, crop=config.crop, generator=generator)
+        x = augment(part.pixels(device=DEVICE), size=faces.size, crop=config.crop, flip=part.flip, generator=generator)
         yield x, part.targets.to(DEVICE)
 
 

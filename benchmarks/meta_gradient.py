@@ -84,8 +84,8 @@ def authors_way(p: Problem) -> Tensor:
         objective = sum((p.direction[name] * value).sum() for name, value in stepped.items())
     else:
         with sdpa_kernel(SDPBackend.MATH):
-            said = [logits(p.model, stepped, part) for part in p.forget.batches(p.micro_batch)]
-        objective = task_loss(torch.cat(said), p.forget.targets.to(DEVICE))
+            outputs = [logits(p.model, stepped, part) for part in p.forget.batches(p.micro_batch)]
+        objective = task_loss(torch.cat(outputs), p.forget.targets.to(DEVICE))
     phi = list(p.loss.parameters())
     found = torch.autograd.grad(objective, [*phi, *theta.values()], allow_unused=True)
     return flattened(phi, found[: len(phi)])
@@ -95,8 +95,8 @@ def differentiable_gradient(p: Problem, theta: Theta) -> Theta:
     """∇_θ h_φ(f_θ(S)) with its graph; fused attention has no double backward."""
     torch.manual_seed(0)
     with sdpa_kernel(SDPBackend.MATH):
-        said = functional_call(p.model, theta, (pixels_for(p.model, p.support),))
-        value = p.loss(*said, p.ids, p.support.targets.to(DEVICE))
+        outputs = functional_call(p.model, theta, (pixels_for(p.model, p.support),))
+        value = p.loss(*outputs, p.ids, p.support.targets.to(DEVICE))
         return dict(zip(theta, torch.autograd.grad(value, list(theta.values()), create_graph=True), strict=True))
 
 

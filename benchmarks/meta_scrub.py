@@ -17,17 +17,17 @@ from benchmarks.synthetic import CPU_PRESET, DEVICE, VIT_B, K, noise
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.methods.parts.distillation import divergence_for
 from shui_lib.methods.parts.meta_gradient import meta_gradient, parameters, unlearning_step
-from shui_lib.methods.parts.objectives import SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE, Knowledge, judge_as_scrub
+from shui_lib.methods.parts.objectives import SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE, MetaBatch, scrub_objective
 
 N_S, FEW, MANY = 8, 8, 32  # photos, a micro-batch at least; images to forget, and of others, at two sizes
 
 
-def knowledge(p: Problem) -> Knowledge:
+def knowledge(p: Problem) -> MetaBatch:
     """As many images of others as to forget, and what θ says, tilted: at θ itself SCRUB's divergence has no slope."""
     retain = noise(len(p.forget), p.model.image_size)
-    said = [predict(p.model, faces, batch=p.micro_batch).logits for faces in (p.forget, retain, p.support)]
+    outputs = [predict(p.model, faces, batch=p.micro_batch).logits for faces in (p.forget, retain, p.support)]
     tilt = torch.linspace(-0.5, 0.5, K)
-    return Knowledge(p.forget, p.support, said[2], said[0] + tilt, retain, said[1] - tilt)
+    return MetaBatch(p.forget, p.support, outputs[2], outputs[0] + tilt, retain, outputs[1] - tilt)
 
 
 def ours(p: Problem) -> Tensor:
@@ -35,7 +35,7 @@ def ours(p: Problem) -> Tensor:
     theta, size = parameters(p.model), {"eta": ETA, "micro_batch": p.micro_batch}
     torch.manual_seed(0)
     step = unlearning_step(p.model, theta, p.loss, p.support, p.ids, **size, differentiable=True)
-    verdict = judge_as_scrub(p.model, step.theta, knowledge(p), micro_batch=p.micro_batch, bf16=False)
+    verdict = scrub_objective(p.model, step.theta, knowledge(p), micro_batch=p.micro_batch, bf16=False)
     found = meta_gradient(p.model, theta, p.loss, p.support, step, verdict.gradient, **size)
     return torch.cat([value.flatten() for value in found.values()])
 
@@ -47,9 +47,9 @@ def authors_way(p: Problem) -> Tensor:
     kl, square = divergence_for(p.forget, kl="softmax", temperature=SCRUB_TEMPERATURE), SCRUB_TEMPERATURE**2
     with sdpa_kernel(SDPBackend.MATH):
         forget, retain = logits(p.model, stepped, known.forget), logits(p.model, stepped, known.retain)
-    likeness = square * kl(retain, known.retain_said.to(retain))
+    likeness = square * kl(retain, known.retain_logits.to(retain))
     right = task_loss(retain, known.retain.targets.to(retain.device))
-    apart = square * kl(forget, known.forget_said.to(forget))
+    apart = square * kl(forget, known.forget_logits.to(forget))
     objective = SCRUB_ALPHA * likeness + SCRUB_GAMMA * right - apart
     phi = list(p.loss.parameters())
     found = torch.autograd.grad(objective, [*phi, *theta.values()], allow_unused=True)

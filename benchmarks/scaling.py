@@ -210,8 +210,8 @@ def report(table: pd.DataFrame) -> list[str]:
     full = table[table["images"] == table["images"].max()].set_index("stage")
     print(f"{full['images'].iloc[0]:,} images of {full['people'].iloc[0]:,} people; beside each cost p of n^p")
     for stage, line in full.iterrows():
-        said = (f"{line[w]:>10.1f} {LABELS[w]:13s}{found.loc[stage, w]:>6.2f}" for w in JUDGED)
-        print(f"{stage:28s}", *said)
+        text = (f"{line[w]:>10.1f} {LABELS[w]:13s}{found.loc[stage, w]:>6.2f}" for w in JUDGED)
+        print(f"{stage:28s}", *text)
     fast = [f"{stage}, {LABELS[what]}" for what in JUDGED for stage in found.index if found.loc[stage, what] > limit]
     print(f"n log n is {limit - NOISE:.2f} here, {NOISE} is left to the clock; faster:", "; ".join(fast) or "nothing")
     return fast

@@ -1,14 +1,22 @@
-"""Command line: `python -m data_prep NAME --out DIR [--raw DIR] [--size N] …`, see `--help`."""
+"""Command line: `python -m data_prep NAME --out DIR …`; `NAME --help` shows its options and where the download is."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from data_prep import celeba, celebahq, faces, mufac
+from data_prep import celeba, celebahq, cifar10, faces, mnist, mufac, writers
 
-LOADERS = {"celeba": celeba, "celebahq": celebahq, "mufac": mufac}
+LOADERS = {
+    "celeba": celeba, "celebahq": celebahq, "mufac": mufac, "writers": writers, "mnist": mnist, "cifar10": cifar10,
+}  # fmt: skip
+OTHERS = {entry.name: entry.load() for entry in entry_points(group="shui.datasets")}  # of other packages
+LOADERS |= OTHERS
+PEOPLE = ("celeba", "celebahq", "mufac", "writers", *OTHERS)  # those that say who is shown, or who wrote
+PHOTOS = ("celeba", "celebahq", "mufac")  # those that come as one file a photo
+SMALL = ("writers", "mnist", "cifar10")  # pictures of 32 pixels
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,14 +48,22 @@ def _parser() -> argparse.ArgumentParser:
     drawn.add_argument("--task", choices=("attributes", "ages"), default="attributes", help="what to predict")
     drawn.add_argument("--first-identity", type=int, default=0, metavar="K", help="number of the first person")
     for name, module in LOADERS.items():
-        command = commands.add_parser(name, help=module.__doc__.splitlines()[0])
+        where = f"Where it is: {getattr(module, 'HOME', 'as its package says')}."
+        command = commands.add_parser(name, help=module.__doc__.splitlines()[0], epilog=where)
         command.add_argument(
             "--raw", type=Path, required=True, metavar="DIR", help="the official download, folder or zip"
         )
-        _common(command, size=64)
-        command.add_argument(
-            "--min-images", type=_positive, default=1, metavar="N", help="drop identities with fewer photos"
-        )
+        _common(command, size=32 if name in SMALL else 64)
+        if name in PEOPLE:
+            command.add_argument(
+                "--min-images", type=_positive, default=1, metavar="N", help="drop identities with fewer images"
+            )
+        if name in PHOTOS:
+            command.add_argument(
+                "--partial", action="store_true", help="take the photos that are there, where some are missing"
+            )
+        if name == "writers":
+            command.add_argument("--task", choices=writers.TASKS, default="digit", help="what to predict")
     return parser
 
 

@@ -1,17 +1,19 @@
 """Reading the lists that CelebA and CelebA-HQ share, and checking them against each other.
 
 An identity list has rows `name id`. An attribute list opens with its number of rows and the attribute names,
-then has rows `name ±1 ±1 …`. Windows line ends, a byte-order mark and repeated spaces are all fine.
+then has rows `name ±1 ±1 …`. Windows line ends, a byte-order mark and repeated spaces are all fine. Kaggle's copies
+are tables, `.csv` with the names of the columns in line 1 and no number of rows; a name may stand with its folder.
 """
 
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from data_prep.prepared import DataError, listed
-from data_prep.raw import Folder, climbs
+from data_prep.raw import Folder, climbs, read
 
 SIGNS = {"1": 1, "-1": 0}
 
@@ -29,7 +31,9 @@ def read_numbers(file: Folder, highest: int = 10**9) -> pd.Series:
         good = len(fields) == 1 and fields[0].isascii() and fields[0].isdecimal()
         return int(fields[0]) if good and int(fields[0]) <= highest else None
 
-    rows = _read_rows(file, _lines(file), 1, number, f"an image and a number from 0 to {highest}")
+    rows = _read_rows(
+        file, _lines(file), 2 if _is_table(file) else 1, number, f"an image and a number from 0 to {highest}"
+    )
     return pd.Series(rows, dtype=np.int64)
 
 
@@ -48,8 +52,8 @@ def read_attributes(file: Folder) -> pd.DataFrame:
         row = [SIGNS.get(field) for field in fields]
         return None if len(row) != len(attributes) or None in row else np.array(row, np.uint8)
 
-    rows = _read_rows(file, lines, 3, signs, f"an image and {len(attributes)} times 1 or -1")
-    if len(rows) != count:
+    rows = _read_rows(file, lines, 2 if count is None else 3, signs, f"an image and {len(attributes)} times 1 or -1")
+    if count is not None and len(rows) != count:
         raise DataError(
             f"{file}: line 1 promises {count} rows, found {len(rows)}: the file is cut short or edited, "
             "download it again"
@@ -57,16 +61,20 @@ def read_attributes(file: Folder) -> pd.DataFrame:
     return pd.DataFrame(np.stack(list(rows.values())), index=list(rows), columns=attributes)
 
 
-def read_people(folder: Folder, identities: str, attributes: str) -> pd.DataFrame:
-    """Join an identity list and an attribute list of `folder`.
+def read_people(identities: Folder, attributes: Folder) -> pd.DataFrame:
+    """Join an identity list and an attribute list.
 
     Returns:
         One row per image, in the order of the attribute list: `image`, `identity`, then the attributes (0/1).
     Raises:
         DataError: either list is broken, or they name different images.
     """
-    numbers, table = read_numbers(folder / identities), read_attributes(folder / attributes)
-    check_same_images(numbers, table, f"{identities} and {attributes} in {folder}")
+    return join(read_numbers(identities), read_attributes(attributes), f"{identities} and {attributes.name}")
+
+
+def join(numbers: pd.Series, table: pd.DataFrame, names: str) -> pd.DataFrame:
+    """Identities and attributes of the same images, see `read_people`; `names` are the files, for the message."""
+    check_same_images(numbers, table, names)
     table.insert(0, "identity", numbers[table.index])
     return table.rename_axis("image").reset_index()
 
@@ -97,16 +105,23 @@ def refuse(file: Folder, problems: dict[str, list[str]]) -> None:
     """
     found = [f"{len(where)} rows {what}: {listed(where)}" for what, where in problems.items() if where]
     if found:
-        raise DataError(f"{file} has " + "; ".join(found) + ". Mend these rows or download the file again")
+        raise DataError(f"{file} has " + "; ".join(found) + ". Fix these rows or download the file again")
 
 
 def _lines(file: Folder) -> list[str]:
     """Lines of a text file; a byte that is no UTF-8 becomes a mark that fits no valid row."""
-    return file.read_bytes().decode("utf-8-sig", errors="replace").split("\n")
+    text = read(file).decode("utf-8-sig", errors="replace")
+    return (text.replace(",", " ") if _is_table(file) else text).split("\n")
 
 
-def _head(file: Folder, lines: list[str]) -> tuple[int, list[str]]:
-    """Number of rows and attribute names, the first two lines of an attribute list."""
+def _is_table(file: Folder) -> bool:
+    return file.name.lower().endswith(".csv")
+
+
+def _head(file: Folder, lines: list[str]) -> tuple[int | None, list[str]]:
+    """Number of rows and attribute names, the first two lines of an attribute list; a table gives no number."""
+    if _is_table(file) and len(names := lines[0].split()[1:]) == len(set(names) - {"image", "identity"}) > 0:
+        return None, names
     count, names = lines[0].strip(), lines[1].split() if len(lines) > 1 else []
     if not (count.isascii() and count.isdecimal()) or len(set(names) - {"image", "identity"}) < max(1, len(names)):
         raise DataError(
@@ -125,13 +140,14 @@ def _read_rows(
     for number, line in enumerate(lines[first - 1 :], first):
         if not (fields := line.split()):
             continue
-        name, value = fields[0], parse(fields[1:])
+        path, value = fields[0].replace("\\", "/"), parse(fields[1:])
+        name = PurePosixPath(path).name
         if value is None:
             bad.append(f"line {number} ({line.strip()[:40]})")
+        elif climbs(path):
+            climbing.append(f"line {number} ({fields[0]})")
         elif name in rows:
             repeated.append(f"line {number} ({name})")
-        elif climbs(name):
-            climbing.append(f"line {number} ({name})")
         else:
             rows[name] = value
     problems = {f"that are not {expected}": bad, "that repeat an image": repeated}

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import threading
 import zipfile
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from data_prep.prepared import DataError, Description, create_images, finish, listed, writing
-from data_prep.raw import Folder
+from data_prep.raw import Folder, is_photo, read
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
+DEEPEST = 2**16 - 1  # white in 16 bits
 CHUNK = 256  # photos per task and per step of the progress bar
 
 
@@ -25,27 +26,36 @@ def photo_names(folder: Folder) -> set[str]:
     """File names of the photos in `folder`; hidden files and anything but photos do not count."""
     if not folder.is_dir():
         raise DataError(f"{folder} is missing or no folder: download the photos and put them there")
-    names = (path.name for path in folder.iterdir())
-    return {name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")}
+    return {path.name for path in folder.iterdir() if is_photo(path.name)}
 
 
-def check_photos(folder: Folder, wanted: Sequence[str], present: set[str]) -> None:
-    """The lists and the disk must agree.
+def on_disk(folder: Folder, index: pd.DataFrame, present: set[str], *, partial: bool = False) -> pd.DataFrame:
+    """The rows of `index` with a column `file`, the photo's name on disk; .JPG passes for .jpg.
 
     Args:
-        wanted: photos named by the lists.
+        index: photos named by the lists, column `image`.
         present: photos on disk.
+        partial: leave out rows whose photo is not there, and print how many stay.
     Raises:
         DataError: photos that are only listed or only on disk, all counted.
     """
-    missing, extra = sorted(set(wanted) - present), sorted(present - set(wanted))
-    if missing:
-        raise DataError(f"{folder} lacks {len(missing)} listed photos: {listed(missing)}. Download them again")
-    if extra:
+    spelled = {name.lower(): name for name in sorted(present)}
+    files = [name if name in present else spelled.get(name.lower()) for name in index["image"]]
+    index = index.assign(file=pd.Series(files, index=index.index, dtype=object))
+    missing = index.loc[index["file"].isna(), "image"].tolist()
+    if missing and (not partial or len(missing) == len(index)):
+        raise DataError(
+            f"{folder} lacks {len(missing)} listed photos: {listed(missing)}. Download them"
+            + (", or take those that are there with --partial" if len(missing) < len(index) else "")
+        )
+    if extra := sorted(present - set(files)):
         raise DataError(
             f"{folder} has {len(extra)} photos that no list names: {listed(extra)}. Move them away, or "
             "download the lists again"
         )
+    if missing:
+        print(f"photos     found {len(index) - len(missing):>7,}   listed {len(index):>9,}  <- the rest is left out")
+    return index.dropna(subset="file").reset_index(drop=True)
 
 
 def keep_frequent(index: pd.DataFrame, min_images: int) -> pd.DataFrame:
@@ -64,18 +74,18 @@ def keep_frequent(index: pd.DataFrame, min_images: int) -> pd.DataFrame:
 def report(index: pd.DataFrame, expected: dict[str, int]) -> None:
     """Print what the lists hold beside what the official download holds."""
     found = {"images": len(index), "identities": index["identity"].nunique()}
-    for what, count in found.items():
-        note = "" if count == expected[what] else "  <- differs from the official download"
-        print(f"{what:<10} found {count:>7,}   official {expected[what]:>7,}{note}", flush=True)
+    for what, official in expected.items():
+        note = "" if found[what] == official else "  <- differs from the official download"
+        print(f"{what:<10} found {found[what]:>7,}   official {official:>7,}{note}", flush=True)
 
 
 def write(folder: Folder, index: pd.DataFrame, out: Path, description: Description) -> None:
-    """Decode the photos of `index` from `folder` and write the prepared dataset to `out`."""
+    """Decode the photos of `index` (see `on_disk`) from `folder` and write the prepared dataset to `out`."""
     with writing(out) as partial:
         images = create_images(partial, len(index), description.size)
-        decode(folder, index["image"].tolist(), images)
+        decode(folder, index["file"].tolist(), images)
         images.flush()
-        finish(partial, index, description)
+        finish(partial, index.drop(columns="file"), description)
 
 
 def decode(folder: Folder, names: Sequence[str], images: np.ndarray) -> None:
@@ -94,7 +104,7 @@ def decode(folder: Folder, names: Sequence[str], images: np.ndarray) -> None:
         for row, name in enumerate(names[start : start + CHUNK], start):
             try:
                 with guard:
-                    data = (folder / name).read_bytes()
+                    data = read(folder / name)
                 images[row] = _square(data, images.shape[1])
             except Exception as error:  # Pillow raises many kinds on broken files
                 broken.append(f"{name} ({str(error) or type(error).__name__})")
@@ -115,4 +125,25 @@ def _square(data: bytes, size: int) -> np.ndarray:
     """Decode one photo, cut its centre square and resize it: uint8 (size, size, 3)."""
     with Image.open(io.BytesIO(data)) as photo:
         photo.draft("RGB", (2 * size, 2 * size))  # lets JPEG skip detail; twice the size keeps the resize honest
-        return np.asarray(ImageOps.fit(photo.convert("RGB"), (size, size), Image.Resampling.BICUBIC))
+        return np.asarray(ImageOps.fit(_as_seen(photo), (size, size), Image.Resampling.BICUBIC))
+
+
+def _as_seen(photo: Image.Image) -> Image.Image:
+    """The photo in RGB as a viewer shows it: turned as EXIF says, 16 bits scaled to 8, transparency on white."""
+    photo = _upright(photo)
+    if photo.mode.startswith("I"):
+        grey = np.asarray(photo).astype(np.int64)
+        grey[grey == photo.info.get("transparency", -1)] = DEEPEST  # one value of grey may be declared transparent
+        photo = Image.fromarray(((grey.clip(0, DEEPEST) * 255 + DEEPEST // 2) // DEEPEST).astype(np.uint8))
+    if photo.has_transparency_data:
+        colours = photo.convert("RGBA")
+        photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), colours)
+    return photo.convert("RGB")
+
+
+def _upright(photo: Image.Image) -> Image.Image:
+    """Turned as its EXIF data says; a photo whose EXIF data is broken says nothing."""
+    try:
+        return ImageOps.exif_transpose(photo)
+    except (struct.error, KeyError, SyntaxError, TypeError, ValueError):
+        return photo

@@ -33,20 +33,21 @@ LOCK = ".lock"
 
 
 class DataError(ValueError):
-    """Raw data or a target folder that cannot be used; names the file, the row and the mend."""
+    """Raw data or a target folder that cannot be used; names the file, the row and the fix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
     """What `dataset.json` tells about a prepared dataset, besides the counts."""
 
-    name: str  # faces | celeba | celebahq | mufac
+    name: str  # faces | celeba | celebahq | mufac | writers | mnist | cifar10 | your own
     task: str  # multilabel (one 0/1 column per class) | multiclass (one column `label`)
     classes: tuple[str, ...]
     size: int  # pixels, height and width
     licence: str
     sources: dict[str, str]  # file -> MD5 checksum
     options: dict[str, int | str] = field(default_factory=dict)  # what was asked for: min_images, seed, ...
+    flip: bool = True  # whether a picture may be mirrored in training: a face may, a digit may not
 
     def __post_init__(self) -> None:
         if self.task not in ("multilabel", "multiclass"):
@@ -79,7 +80,6 @@ def writing(out: Path) -> Iterator[Path]:
     out = Path(out).resolve()
     _refuse_foreign(out)
     partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    partial.mkdir(parents=True, exist_ok=True)
     lock = _lock(partial)
     try:
         _clean(partial, old, out)
@@ -88,8 +88,7 @@ def writing(out: Path) -> Iterator[Path]:
             raise RuntimeError(f"{partial} was never finished: call finish() inside writing()")
     except BaseException as error:
         needed = sum(file.stat().st_size for file in partial.glob("*"))
-        lock.close()
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial, lock)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _no_space(out.parent, needed) from error
         raise
@@ -136,6 +135,8 @@ def finish(folder: Path, index: pd.DataFrame, description: Description) -> None:
     index.to_csv(folder / "index.csv", index=False, lineterminator="\n", encoding="utf-8")
     counts = {"images": len(index), "identities": int(index["identity"].nunique())}
     about = asdict(description) | {"counts": counts, "images_sha256": _sha256(folder / "images.npy")}
+    if about["flip"]:
+        del about["flip"]  # the default is not written, so that data sets of before keep their fingerprint
     text = json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "dataset.json").write_text(text + "\n", encoding="utf-8")
 
@@ -175,17 +176,52 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _lock(partial: Path) -> IO[str]:
-    """An open file that tells other runs that this one is alive; the system drops it with the process."""
-    file = (partial / LOCK).open("w", encoding="utf-8")
-    if fcntl is not None:
+    """Make the folder `partial` and lock it: the lock is a file in it, and the system drops it with the process.
+
+    Between opening the file and locking it another run may have finished and moved its folder away, lock and all. So
+    the lock counts only where its file still lies at its place.
+    """
+    while True:
+        partial.mkdir(parents=True, exist_ok=True)
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
+            file = (partial / LOCK).open("w", encoding="utf-8")
+        except FileNotFoundError:  # moved away since mkdir
+            continue
+        try:
+            _acquire(file, partial)
+            if _lies_at(file, partial / LOCK):
+                return file
+        except BaseException:
             file.close()
-            raise DataError(f"{partial} is being written by another run: wait for it, or stop it") from error
-        except OSError:  # a file system without locks
-            pass
-    return file
+            raise
+        file.close()
+
+
+def _acquire(file: IO[str], partial: Path) -> None:
+    """Take the lock of an open file, without waiting."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise DataError(f"{partial} is being written by another run: wait for it, or stop it") from error
+    except OSError:  # a file system without locks
+        pass
+
+
+def _lies_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one at `path`."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
+def _remove(partial: Path, lock: IO[str]) -> None:
+    """Remove a folder that will not be finished, and release its lock only then."""
+    if fcntl is None:
+        lock.close()  # on Windows an open file cannot be removed or moved
+    shutil.rmtree(partial, ignore_errors=True)
+    lock.close()
 
 
 def _clean(partial: Path, old: Path, out: Path) -> None:
@@ -201,18 +237,22 @@ def _clean(partial: Path, old: Path, out: Path) -> None:
 
 
 def _put_in_place(partial: Path, old: Path, out: Path, lock: IO[str]) -> None:
-    """Rename the finished folder to `out`; the older one is kept aside until that is done."""
-    lock.close()
-    (partial / LOCK).unlink()
-    if out.exists():
-        out.rename(old)
+    """Rename the finished folder to `out`, under its lock; the older one is kept aside until that is done."""
+    if fcntl is None:
+        lock.close()
     try:
-        partial.rename(out)
-    except OSError:
-        with suppress(OSError):
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        if out.exists():
+            out.rename(old)
+        try:
+            partial.rename(out)
+        except OSError:
+            with suppress(OSError):
+                old.rename(out)
+            raise
+        (out / LOCK).unlink()
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        lock.close()
 
 
 def _no_space(folder: Path, needed: int) -> DataError:

@@ -23,6 +23,7 @@ include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/api.md",
     "docs/gpu.md",
     "docs/results.md",
     "docs/speed.md",
@@ -44,6 +45,7 @@ PAGES = """
 :glob:
 
 notebooks/*
+docs/api
 docs/results
 docs/gpu
 CONTRIBUTING

@@ -1,7 +1,9 @@
 """Small official layouts, exact in every file name and format, with noise for photos."""
 
 import csv
+import gzip
 import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,72 @@ def mufac(root: Path, *, with_folder: bool = False, seed: int = 0) -> Path:
         writer.writerows([("family_id", "person_id", "age_class", "image_path"), *rows])
         (folder / f"custom_{split}_dataset.csv").write_text(table.getvalue(), encoding="utf-8")
     return folder
+
+
+def again(folder: Path, split: str, family: str, person: str, rows: list[tuple[str, str]]) -> None:
+    """List photos of a MUFAC folder once more: under another family, in files of their own, byte for byte.
+
+    Args:
+        rows: photo ("train_images/AGE_D_46.jpg") and the letter of its age.
+    """
+    with (folder / f"custom_{split}_dataset.csv").open("a", encoding="utf-8") as table:
+        for number, (photo_, letter) in enumerate(rows):
+            name = f"{family}_AGE_{person}_{20 + number}.jpg"
+            (folder / f"{split}_images" / name).write_bytes((folder / photo_).read_bytes())
+            table.write(f"{family},{person},{letter},{name}\n")
+
+
+def idx(path: Path, array: np.ndarray) -> None:
+    """Write an idx file of bytes, or of 32-bit numbers, gzipped as the official ones are."""
+    kind = 8 if array.dtype == np.uint8 else 12
+    head = bytes([0, 0, kind, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(head + array.astype(">u1" if kind == 8 else ">i4").tobytes(), mtime=0))
+
+
+def mnist(root: Path, counts: tuple[int, int] = (30, 12), *, seed: int = 0) -> Path:
+    """Write `root/mnist`, four official files; returns it."""
+    rng = np.random.default_rng(seed)
+    folder = root / "mnist"
+    for name, count in zip(("train", "t10k"), counts, strict=True):
+        idx(folder / f"{name}-images-idx3-ubyte.gz", rng.integers(0, 256, (count, 28, 28), dtype=np.uint8))
+        idx(folder / f"{name}-labels-idx1-ubyte.gz", rng.integers(0, 10, count, dtype=np.uint8))
+    return folder
+
+
+def writers(root: Path, counts: tuple[int, int] = (30, 12), *, seed: int = 0) -> Path:
+    """Write `root/mnist` with QMNIST's labels beside it: five writers a split, ten more labels than test digits."""
+    folder, rng = mnist(root, counts, seed=seed), np.random.default_rng(seed + 1)
+    for name, split, count, extra in zip(("train", "t10k"), ("train", "test"), counts, (0, 10), strict=True):
+        plain = gzip.decompress((folder / f"{name}-labels-idx1-ubyte.gz").read_bytes())[8:]
+        rows = np.zeros((count + extra, 8), np.int32)
+        rows[:, 0] = [*plain, *rng.integers(0, 10, extra)]
+        rows[:, 2] = 100 * extra + np.arange(len(rows)) % 5
+        rows[:, 1] = np.where(rows[:, 2] % 2, 4, extra // 10)  # odd writers are students; the others of hsf_0, hsf_1
+        idx(folder / f"qmnist-{split}-labels-idx2-int.gz", rows)
+    return folder
+
+
+THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def cifar10(root: Path, each: int = 4, *, packed: bool = True, seed: int = 0) -> Path:
+    """Write CIFAR-10's binary version with `each` records a batch, as folder and with `packed` as archive; its root.
+
+    The archive's members are the official ones, the folder and readme.html among them.
+    """
+    rng = np.random.default_rng(seed)
+    folder = root / "cifar-10-batches-bin"
+    write_lines(folder / "batches.meta.txt", [*THINGS, ""])
+    write_lines(folder / "readme.html", ['<meta HTTP-EQUIV="REFRESH" content="0; url=cifar.html">'])
+    for name in (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"):
+        records = rng.integers(0, 256, (each, 3073), dtype=np.uint8)
+        records[:, 0] = rng.integers(0, 10, each)
+        (folder / name).write_bytes(records.tobytes())
+    if packed:
+        with tarfile.open(root / "cifar-10-binary.tar.gz", "w:gz") as archive:
+            archive.add(folder, folder.name)
+    return root
 
 
 def photo(path: Path, shape: tuple[int, int], rng: np.random.Generator) -> None:

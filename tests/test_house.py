@@ -18,7 +18,8 @@ BENCHMARK = CORE | {"shui_lib.benchmark"}
 PARTS = BENCHMARK | {"shui_lib.methods.parts"}
 METHODS = PARTS | {"shui_lib.methods"}
 LIBRARY = METHODS | {"shui_lib.attack", "shui_lib.runs"}
-SHOWN = LIBRARY | {"shui_workbook.figures", "shui_workbook.studies", "shui_workbook.reports"}
+SISTERS = {"shui_lib.ltu", "shui_lib.gan"}
+SHOWN = LIBRARY | SISTERS | {"shui_workbook.figures", "shui_workbook.studies", "shui_workbook.reports"}
 MAY_IMPORT = {
     "shui_lib": set(),
     "shui_lib.core": CORE,
@@ -27,9 +28,12 @@ MAY_IMPORT = {
     "shui_lib.methods": METHODS,
     "shui_lib.attack": BENCHMARK | {"shui_lib.attack"},
     "shui_lib.runs": LIBRARY,
+    "shui_lib.ltu": METHODS | {"shui_lib.attack", "shui_lib.ltu"},
+    "shui_lib.gan": METHODS | {"shui_lib.attack", "shui_lib.gan"},
     "shui_workbook": set(),
     "shui_workbook.figures": BENCHMARK | {"shui_workbook.figures"},
-    "shui_workbook.studies": LIBRARY | {"shui_workbook.figures", "shui_workbook.studies"},
+    "shui_workbook.studies": LIBRARY | SISTERS | {"shui_workbook.figures", "shui_workbook.studies"},
+    "shui_workbook.studies.gan": LIBRARY | SISTERS | {"shui_workbook.studies", "shui_workbook.studies.gan"},
     "shui_workbook.reports": SHOWN,
     "shui_workbook.course": SHOWN | {"shui_workbook.course"},
     "shui_workbook.sweep": SHOWN | {"shui_workbook.course", "shui_workbook.sweep"},

@@ -2,3 +2,6 @@
 
 Arrays in, numbers out: no model and no image is needed here.
 """
+
+from shui_lib.attack.estimates import attack, likelihoods
+from shui_lib.attack.rmia import Estimate, Signals, evaluate, roc

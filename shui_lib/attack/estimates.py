@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from shui_lib.attack.rmia import (
+    FPRS,
     Estimate,
     Signals,
     evaluate,
     likelihood,
     loss_scores,
+    measures,
     one_shui,
     roc,
     scores,
@@ -21,6 +23,8 @@ from shui_lib.attack.rmia import (
 # Images in the authors' population, at most: the votes on it cost members and non-members times these. All of the
 # workbook's own data sets have fewer.
 AUTHORS_POPULATION = 12_000
+ATTACKS = ("rmia", "rmia_one_shui", "loss")
+INTERPOLATED = "rmia_one_shui_interpolated_tpr_at_1e-4"
 
 
 def attack(
@@ -38,14 +42,26 @@ def attack(
         target, reference: losses (Q, N) in nats of both models, for `members` (D_f), `non_members`, `population`
             (non-members apart from those) and `trained` (a sample of D_r, which the authors' population holds).
         identity: (N,) of members and of non-members.
+    Returns:
+        Every figure by name; nan with the reason where a model's answers are no numbers.
     """
+    if reason := diverged(target, "the model") or diverged(reference, "its reference"):
+        names = [f"{name}_{measure}" for name in ATTACKS for measure in measures(FPRS)]
+        return dict.fromkeys([*names, INTERPOLATED], Estimate(np.nan, np.nan, np.nan, reason))
     ids = {"positive_ids": identity["members"], "negative_ids": identity["non_members"]}
     found, every = {}, attack_scores(target, reference)
     for name, (positive, negative) in every.items():
         generator = np.random.default_rng(seed)  # the same identities are drawn for every attack
         found |= evaluate(positive, negative, **ids, generator=generator, name=name)
     between = tpr_between(roc(*every["rmia_one_shui"]), 1e-4)
-    return found | {"rmia_one_shui_interpolated_tpr_at_1e-4": Estimate(between, np.nan, np.nan, "interpolated")}
+    return found | {INTERPOLATED: Estimate(between, np.nan, np.nan, "interpolated")}
+
+
+def diverged(losses: Mapping[str, np.ndarray], who: str) -> str:
+    """Why a model cannot be attacked: how many of its losses are nan or infinite; "" if none is."""
+    bad = sum(int((~np.isfinite(loss)).sum()) for loss in losses.values())
+    every = sum(loss.size for loss in losses.values())
+    return f"{bad} of {every} answers of {who} are not finite numbers: it has diverged" if bad else ""
 
 
 def attack_scores(

@@ -1,6 +1,6 @@
 """Membership inference: was this image trained on? RMIA in two forms, the loss threshold, ROC and its limits.
 
-The attacker sees how likely two models find what is noted of an image: the model under attack and a reference that
+The attacker sees how likely two models find the targets of an image: the model under attack and a reference that
 never saw the person, each asked several times (augmented queries). Arrays only; everything in float64.
 """
 
@@ -228,18 +228,26 @@ def evaluate(
     """
     ids = [np.unique(i, return_inverse=True)[1] for i in (positive_ids, negative_ids)]
     if not len(positive) or not len(negative) or [*map(len, ids)] != [len(positive), len(negative)]:
-        raise ValueError(f"{len(positive)} and {len(negative)} scores of {len(ids[0])} and {len(ids[1])} images")
+        raise ValueError(
+            f"expected one identity per score, got {len(ids[0])} and {len(ids[1])} identities for "
+            f"{len(positive)} positive and {len(negative)} negative scores"
+        )
     level = _levels(positive, negative)
     curve = _curve(level, np.ones(len(level)), len(positive))
     values = _measure(curve, fprs)
     low, high = _interval(level, ids, fprs, generator, resamples)
     alone = "" if np.isfinite(low[0]) else "no interval from one identity"
-    keys = ["auc", *("tpr_at_" + np.format_float_scientific(fpr, trim="-", exp_digits=1) for fpr in fprs)]
-    found = {f"{name}_{key}": Estimate(*numbers, alone) for key, *numbers in zip(keys, values, low, high, strict=True)}
+    numbers = zip(measures(fprs), values, low, high, strict=True)
+    found = {f"{name}_{key}": Estimate(*number, alone) for key, *number in numbers}
     for key, fpr in zip([*found][1:], fprs, strict=True):
         if reason := unresolved(curve, fpr, len(negative)):
             found[key] = Estimate(np.nan, np.nan, np.nan, reason)
     return found
+
+
+def measures(fprs: Sequence[float]) -> list[str]:
+    """What `evaluate` measures, as its keys end: auc, tpr_at_1e-2, …"""
+    return ["auc", *("tpr_at_" + np.format_float_scientific(fpr, trim="-", exp_digits=1) for fpr in fprs)]
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------
@@ -283,13 +291,13 @@ def _paired_share(ratio_x: np.ndarray, ratio_z: np.ndarray, gamma: np.ndarray, s
     small = np.uint16 if ratio_z.shape[1] < 2**16 else np.uint32
     rank = ratio_z.argsort(1).argsort(1).astype(small)  # (Q, N_z)
     ordered = np.sort(ratio_z, 1)
-    shares = np.empty((*gamma.shape, ratio_x.shape[1]))
+    shares, counts = np.empty((*gamma.shape, ratio_x.shape[1])), np.min_scalar_type(len(rank))  # holds all Q votes
     for at in np.ndindex(gamma.shape):
         limits = ratio_x / gamma[at]
         reach = np.stack([_below(o, limit, strict) for o, limit in zip(ordered, limits, strict=True)]).astype(small)
         for first in range(0, shares.shape[-1], 64):  # 64 × N_z votes at a time
             block = slice(first, first + 64)
-            votes = sum((r < c[block, None]).view(np.uint8) for r, c in zip(rank, reach, strict=True))
+            votes = sum((r < c[block, None]).astype(counts) for r, c in zip(rank, reach, strict=True))
             shares[(*at, block)] = (votes > len(rank) // 2).mean(1)
     return shares
 

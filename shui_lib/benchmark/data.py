@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +17,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from shui_lib.core.store import CorruptFile, checksum, save_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +33,9 @@ class Faces:
     identity: np.ndarray  # (N,) int
     targets: Tensor  # (N, K) float 0/1 for attributes, (N,) long for classes
     classes: tuple[str, ...]
-    name: str = "faces"
+    name: str = ""  # of the data set, as its dataset.json says
+    fingerprint: str = ""  # of the data set: sixteen hexadecimal digits that change when anything in it does
+    flip: bool = True  # whether a picture may be mirrored: a face may, a digit may not
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,8 +57,8 @@ class Faces:
         return self.targets.ndim == 2
 
     @property
-    def noted(self) -> Tensor:
-        """What is noted of each image, as numbers: (N, K) float 0/1, for classes one-hot."""
+    def target_matrix(self) -> Tensor:
+        """The targets of each image as numbers: (N, K) float 0/1, for classes one-hot."""
         return self.targets if self.multilabel else F.one_hot(self.targets, len(self.classes)).float()
 
     def of(self, identities: np.ndarray) -> Faces:
@@ -70,7 +77,7 @@ class Faces:
         x = x.to(device, non_blocking=True)
         x = x.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         if size is not None and size != x.shape[-1]:
-            x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+            x = shrunk(x, size)
         return x
 
     def batches(self, batch: int) -> Iterator[Faces]:
@@ -79,33 +86,85 @@ class Faces:
             yield self[slice(start, start + batch)]
 
 
+def folder_of(root: Path | str, name: str) -> Path:
+    """The folder of a data set below `root`.
+
+    Raises:
+        ValueError: the name is a path: "few", "./few" and "few/" would be three data sets, "/few" none of `root`.
+    """
+    if not name or name in (".", "..") or set(name) & {"/", "\\"} or name != name.strip():
+        raise ValueError(f"data set {name!r} is no plain folder name: name a folder of {root}, without slashes")
+    return Path(root) / name
+
+
 def load_faces(folder: Path | str) -> Faces:
-    """Open a prepared data set (images.npy, index.csv, dataset.json) without reading its images.
+    """Open a prepared data set (images.npy, index.csv, dataset.json); its images are read once after it was prepared.
 
     Raises:
         FileNotFoundError: the folder, or one of its three files, is missing.
-        ValueError: the files disagree in their number of images, or there is only one identity.
+        CorruptFile: images.npy is cut, or its content is another than when it was prepared.
+        ValueError: the files disagree in number or size of the images, or there is only one identity.
     """
     folder = Path(folder)
     missing = [name for name in ("images.npy", "index.csv", "dataset.json") if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}: prepare it with `python -m data_prep NAME --raw DIR --out {folder}`"
+            f"{folder.absolute()} lacks {', '.join(missing)}: prepare it with "
+            f"`python -m data_prep faces --out {folder}`, or as `python -m data_prep --help` says of other data sets; "
+            "a path without a leading / is seen from where you are"
         )
-    about = json.loads((folder / "dataset.json").read_text())
-    index = pd.read_csv(folder / "index.csv")
-    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    if len(images) != len(index):
-        raise ValueError(
-            f"{folder}: images.npy holds {len(images)} images, index.csv {len(index)} rows; prepare the folder again"
-        )
+    described, listed = ((folder / name).read_bytes() for name in ("dataset.json", "index.csv"))
+    about, index = json.loads(described), pd.read_csv(io.BytesIO(listed))
+    images, content = _images(folder, about, len(index))
     if index["identity"].nunique() < 2:
         raise ValueError(f"{folder}: one identity only; unlearning needs others to keep, prepare at least 10")
     classes = tuple(about["classes"])
     multilabel = about["task"] == "multilabel"
     values = index[list(classes)].to_numpy(np.float32) if multilabel else index["label"].to_numpy(np.int64)
     identity = index["identity"].to_numpy(np.int64)
-    return Faces(images, np.arange(len(index)), identity, torch.tensor(values), classes, about["name"])
+    mark = hashlib.sha256(described + listed + content.encode()).hexdigest()[:16]
+    targets, flip = torch.tensor(values), about.get("flip", True)  # face sets and older folders do not say it
+    return Faces(images, np.arange(len(index)), identity, targets, classes, about["name"], mark, flip)
+
+
+def _images(folder: Path, about: Mapping[str, object], count: int) -> tuple[np.ndarray, str]:
+    """The images, memory-mapped, and their checksum, which dataset.json holds too."""
+    path, again = folder / "images.npy", "prepare the folder again"
+    content = _content(path)
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise CorruptFile(f"{path} is damaged ({error}): {again}") from error
+    if len(images) != count:
+        raise ValueError(f"{folder}: images.npy holds {len(images)} images, index.csv {count} rows; {again}")
+    expected = (count, about["size"], about["size"], 3)
+    if images.dtype != np.uint8 or images.shape != expected:
+        raise ValueError(f"{path} is {images.dtype} {images.shape}, expected uint8 {expected}; {again}")
+    if content != about.get("images_sha256", content):
+        raise CorruptFile(f"{path} is not what was prepared (its checksum differs from dataset.json's): {again}")
+    return images, content
+
+
+def _content(path: Path) -> str:
+    """Checksum of a large file, computed once for as long as its size, time and place on the disk stay the same.
+
+    It is remembered beside the file, and where nothing may be written there, for as long as this process lives.
+    """
+    facts, note = path.stat(), path.with_name(".images.checked")
+    state = [facts.st_size, facts.st_mtime_ns, facts.st_ino]
+    with suppress(OSError, ValueError, TypeError, KeyError):  # no note, or none of ours
+        known = json.loads(note.read_text())
+        if known["state"] == state:
+            return str(known["sha256"])
+    content = _checksum(path, *state)
+    with suppress(OSError):
+        save_json(note, {"state": state, "sha256": content})
+    return content
+
+
+@lru_cache(maxsize=16)
+def _checksum(path: Path, *state: int) -> str:
+    return checksum(path)
 
 
 def load_strangers(folder: Path | str, known: Path | str) -> Faces:
@@ -121,7 +180,7 @@ def load_strangers(folder: Path | str, known: Path | str) -> Faces:
     strangers, faces = load_faces(folder), load_faces(known)
     if strangers.classes != faces.classes:
         raise ValueError(f"the strangers of {folder.name} have other classes than {known.name}: prepare one task")
-    mine, theirs = (_marks(where, fingerprint(where)) for where in (folder, known))
+    mine, theirs = _marks(folder, strangers.fingerprint), _marks(known, faces.fingerprint)
     if shared := max(len(a & b) for a, b in zip(mine, theirs, strict=True)):
         raise ValueError(
             f"{shared} images of {folder.name} are of people of {known.name} too, who are no strangers: prepare others "
@@ -142,30 +201,33 @@ def _marks(folder: Path, _: str) -> tuple[set[bytes], set[tuple]]:
     return pixels, {(about["name"], about["options"].get("seed"), name) for name in names}
 
 
-def fingerprint(folder: Path | str) -> str:
-    """Sixteen hexadecimal digits that change when the data set does; dataset.json holds the images' checksum."""
-    digest = hashlib.sha256()
-    for name in ("dataset.json", "index.csv"):
-        digest.update((Path(folder) / name).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def augment(x: Tensor, *, size: int, crop: float, generator: torch.Generator) -> Tensor:
-    """Random resized crop and horizontal flip of every image, by one grid_sample on the images' device.
+def augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.Generator) -> Tensor:
+    """Random resized crop and, with `flip`, mirroring of every image, by one grid_sample on the images' device.
 
     Args:
         x: (B, 3, H, W).
         size: height and width of the result in pixels.
         crop: smallest share of the area kept, in (0, 1]; aspect ratios span 3/4 to 4/3.
+        flip: whether every second image is mirrored, `Faces.flip` says where that is right.
+
+    Images larger than `size` are sampled finely enough to miss no pixel, and then shrunk with antialiasing, as
+    `Faces.pixels` shrinks them: one pixel in four would alias.
     """
-    area, ratio, left, top, flip = torch.rand(5, len(x), generator=generator)
+    area, ratio, left, top, side = torch.rand(5, len(x), generator=generator)
     area = crop + (1 - crop) * area
     ratio = torch.exp((2 * ratio - 1) * torch.log(torch.tensor(4 / 3)))
     width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     theta = torch.zeros(len(x), 2, 3)  # maps output coordinates in [-1, 1] to input coordinates
-    theta[:, 0, 0] = width * torch.where(flip < 0.5, -1.0, 1.0)
+    theta[:, 0, 0] = width * torch.where((side < 0.5) & torch.tensor(flip), -1.0, 1.0)
     theta[:, 1, 1] = height
     theta[:, 0, 2] = (2 * left - 1) * (1 - width)
     theta[:, 1, 2] = (2 * top - 1) * (1 - height)
-    grid = F.affine_grid(theta.to(x.device, non_blocking=True), [*x.shape[:2], size, size], align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    fine = size * max(1, math.ceil(max(x.shape[2:]) / size))
+    grid = F.affine_grid(theta.to(x.device, non_blocking=True), [*x.shape[:2], fine, fine], align_corners=False)
+    cropped = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return cropped if fine == size else shrunk(cropped, size)
+
+
+def shrunk(x: Tensor, size: int) -> Tensor:
+    """Images (B, 3, H, W) in another size, (B, 3, size, size), without aliasing."""
+    return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 
 class UndefinedScore(ValueError):
-    """A score that these images do not define."""
+    """A score that these images, or such answers, do not define."""
 
 
 class Scores(NamedTuple):
@@ -18,6 +19,18 @@ class Scores(NamedTuple):
     retain: float
     forget: float
     test: float
+
+
+def finite(logits: Tensor) -> Tensor:
+    """The answers as they came: ranks and argmax would make a score of nan.
+
+    Raises:
+        UndefinedScore: some are nan or infinite, as those of a model that has diverged.
+    """
+    bad = int((~logits.isfinite()).any(1).sum())
+    if bad:
+        raise UndefinedScore(f"{bad} of {len(logits)} answers are not finite numbers: the model has diverged")
+    return logits
 
 
 @torch.no_grad()
@@ -29,8 +42,10 @@ def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
         targets: (N, K) of 0 and 1.
     Returns:
         (K,) in [0, 1], nan where an attribute has no positive.
+    Raises:
+        UndefinedScore: answers that are no numbers.
     """
-    score, order = logits.T.contiguous().sort(dim=1, descending=True, stable=True)  # (K, N): rows lie together
+    score, order = finite(logits).T.contiguous().sort(dim=1, descending=True, stable=True)  # (K, N): rows lie together
     positives = targets.T.gather(1, order).double().cumsum(1)  # true positives down to each rank
     ranks = torch.arange(1, len(logits) + 1, dtype=torch.float64, device=logits.device)
     last = torch.ones_like(score, dtype=torch.bool)  # does a threshold end here?
@@ -44,7 +59,7 @@ def mean_average_precision(logits: Tensor, targets: Tensor) -> float:
     """Macro mAP as a fraction; attributes without a positive are left out (paper, section 5.1).
 
     Raises:
-        UndefinedScore: no attribute has a positive.
+        UndefinedScore: no attribute has a positive, or answers are no numbers.
     """
     per_attribute = average_precision(logits, targets)
     known = ~per_attribute.isnan()
@@ -54,8 +69,8 @@ def mean_average_precision(logits: Tensor, targets: Tensor) -> float:
 
 
 def accuracy(logits: Tensor, targets: Tensor) -> float:
-    """Share of images whose highest logit is their class."""
-    return (logits.argmax(1) == targets).double().mean().item()
+    """Share of images whose highest logit is their class. UndefinedScore: answers that are no numbers."""
+    return (finite(logits).argmax(1) == targets).double().mean().item()
 
 
 def score(logits: Tensor, targets: Tensor) -> float:
@@ -63,11 +78,19 @@ def score(logits: Tensor, targets: Tensor) -> float:
     return mean_average_precision(logits, targets) if targets.ndim == 2 else accuracy(logits, targets)
 
 
+def score_or_nan(logits: Tensor, targets: Tensor) -> float:
+    """`score`, nan where it is not defined: for a history, which goes on."""
+    try:
+        return score(logits, targets)
+    except UndefinedScore:
+        return math.nan
+
+
 def score_by_class(logits: Tensor, targets: Tensor) -> Tensor:
     """(K,) average precision of every attribute, or share of every class's images recognised; nan where undefined."""
     if targets.ndim == 2:
         return average_precision(logits, targets)
-    right = (logits.argmax(1) == targets).double()
+    right = (finite(logits).argmax(1) == targets).double()
     return torch.stack([right[targets == k].mean() for k in range(logits.shape[1])])
 
 

@@ -41,6 +41,10 @@ class FaceModel(nn.Module):
         return Output(self.network.get_classifier()(features), features)
 
 
+# They answer with several heads, and a FaceModel has one.
+SEVERAL_HEADS = ("distilled", "levit", "crossvit", "efficientformer", "efficientvim", "swiftformer")
+
+
 class ConvStem(PatchEmbed):
     """Patch embedding by a ladder of small convolutions: a ViT trained on few images sees details much sooner.
 
@@ -64,7 +68,9 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
         image_size: pixels of the data set, used unless the configuration fixes another size.
     Raises:
         FileNotFoundError: pretrained weights that are neither on the hub's reach nor in a local file.
+        ValueError: a network with several heads, or one that timm does not have.
     """
+    _one_head(config.architecture)
     size = config.image_size or image_size
     if config.architecture == "face_resnet":
         return FaceModel(_face_resnet(config, n_outputs=n_outputs, seed=seed), size)
@@ -103,6 +109,15 @@ def _face_resnet(config: ModelConfig, *, n_outputs: int, seed: int) -> FaceResNe
         state.pop("embedding", None)  # dlib's own last layer
         network.load_state_dict({**network.state_dict(), **state})
     return network
+
+
+def _one_head(architecture: str) -> None:
+    """Look at the name before anything is built or fetched."""
+    ours = architecture == "face_resnet" or ":" in architecture  # "hf-hub:owner/name" is looked up elsewhere
+    if not ours and not timm.is_model(architecture):
+        raise ValueError(f"timm has no network {architecture!r}: timm.list_models() lists them")
+    if any(word in architecture for word in SEVERAL_HEADS):
+        raise ValueError(f"{architecture} answers with several heads: take a network with one, vit_base_patch16_224")
 
 
 def weights_checksum(config: ModelConfig) -> str:

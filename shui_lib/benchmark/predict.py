@@ -32,7 +32,7 @@ def pixels_for(
     if crop is None:
         return faces.pixels(device=like.device, size=model.image_size).to(like.dtype)
     x = faces.pixels(device=like.device)
-    return augment(x, size=model.image_size, crop=crop, generator=generator).to(like.dtype)
+    return augment(x, size=model.image_size, crop=crop, flip=faces.flip, generator=generator).to(like.dtype)
 
 
 @torch.inference_mode()
@@ -80,7 +80,9 @@ def query_losses(
     for query in range(queries):
         for start in range(0, len(faces), batch):
             part = faces[slice(start, start + batch)]
-            x = augment(part.pixels(device=device), size=model.image_size, crop=crop, generator=generator)
+            x = augment(
+                part.pixels(device=device), size=model.image_size, crop=crop, flip=faces.flip, generator=generator
+            )
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 logits = model(x).logits
             loss = task_loss(logits.float(), part.targets.to(device), reduction="none")
@@ -102,7 +104,7 @@ def task_loss(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -> Te
 
 
 def probability_of_truth(logits: Tensor, targets: Tensor) -> Tensor:
-    """How probable a model finds what is noted: (N, K) for attributes, (N, 1) for classes; fractions."""
+    """How probable a model finds the targets: (N, K) for attributes, (N, 1) for classes; fractions."""
     if targets.ndim == 1:
         return logits.softmax(1).gather(1, targets[:, None])
     return torch.where(targets > 0.5, logits, -logits).sigmoid()

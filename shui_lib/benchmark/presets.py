@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class ModelConfig:
     """A timm network with a linear head."""
 
-    architecture: str = "vit_tiny_patch16_224"  # any timm name, reshaped by the options below; or face_resnet
+    architecture: str = "vit_tiny_patch16_224"  # a timm network with one head, reshaped by `options`; or face_resnet
     image_size: int | None = None  # pixels; None takes the size of the data set
     stem: str = "patch"  # patch | conv (a ViT from scratch on few images sees details much sooner)
     pretrained: bool = False  # ImageNet weights, from timm's hub or `weights`

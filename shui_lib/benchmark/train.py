@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from shui_lib.benchmark.data import Faces, augment
-from shui_lib.benchmark.metrics import score
+from shui_lib.benchmark.duration import announce
+from shui_lib.benchmark.metrics import UndefinedScore, score_or_nan
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import TrainConfig
@@ -22,6 +23,11 @@ from shui_lib.core.store import load_note, load_tensors, save_tensors
 STANDARDISED = 1000  # images whose features a network is standardised by
 
 
+def cosine(lr: float, passed: float, whole: float) -> float:
+    """A learning rate that falls from `lr` at 0 to nothing when `passed` reaches `whole`: epochs, steps or shares."""
+    return lr * 0.5 * (1 + math.cos(math.pi * passed / whole))
+
+
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
     """Linear warm-up per step, then cosine to zero, per step or per epoch."""
     passed = epoch + (step + 1) / steps
@@ -29,7 +35,7 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> flo
         return config.lr * passed / config.warmup_epochs
     position = epoch if config.cosine_per == "epoch" else passed - 1 / steps
     share = (position - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * max(share, 0.0)))
+    return cosine(config.lr, max(share, 0.0), 1)
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -64,19 +70,24 @@ def fit(
             uninterrupted run would reach (bit for bit on a CPU with the same number of threads).
     Returns:
         The model (last or best epoch, as `config.keep` says) in eval mode, and one row per epoch: epoch, lr, loss
-        (training, nats), val_loss, val_score (fraction).
+        (training, nats), val_loss, val_score (fraction; nan where it is not defined).
+    Raises:
+        UndefinedScore: the best epoch is to be kept, but no validation image has an attribute.
     """
+    if config.keep == "best" and val.multilabel and not val.targets.any():
+        raise UndefinedScore("no validation image has an attribute, so no epoch is the best: train with keep='last'")
     optimizer = make_optimizer(model, config)
     history, kept = _resume(model, optimizer, checkpoint)
     if not history:
         _standardise(model, train, seed=seed)
+    announce(model, train, config, epochs=config.epochs - len(history))
     bar = progress(total=config.epochs, initial=len(history), desc="train", unit="epoch", mininterval=1)
     for epoch in range(len(history), config.epochs):
         loss, rate = _one_epoch(model, optimizer, train, config, epoch, epoch_generator(seed, epoch))
         logits = predict(model, val, bf16=config.bf16).logits
         row = {"epoch": epoch + 1, "lr": rate, "loss": loss}
-        row |= {"val_loss": task_loss(logits, val.targets).item(), "val_score": score(logits, val.targets)}
-        if config.keep == "last" or row["val_score"] > max((r["val_score"] for r in history), default=-1.0):
+        row |= {"val_loss": task_loss(logits, val.targets).item(), "val_score": score_or_nan(logits, val.targets)}
+        if config.keep == "last" or not kept or row["val_score"] > _best(history):
             kept = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
         history.append(row)
         if checkpoint:
@@ -95,6 +106,11 @@ def _standardise(model: FaceModel, train: Faces, *, seed: int) -> None:
         model.network.standardise(predict(model, train[some]).features)
 
 
+def _best(history: list[dict[str, float]]) -> float:
+    """The highest validation score so far; below all where there is none."""
+    return max((row["val_score"] for row in history if not math.isnan(row["val_score"])), default=-1.0)
+
+
 def _one_epoch(
     model: FaceModel,
     optimizer: torch.optim.Optimizer,
@@ -109,7 +125,9 @@ def _one_epoch(
     total = torch.zeros((), device=device)
     for step, index in enumerate(batches):
         part = train[index]
-        x = augment(part.pixels(device=device), size=model.image_size, crop=config.crop, generator=generator)
+        x = augment(
+            part.pixels(device=device), size=model.image_size, crop=config.crop, flip=part.flip, generator=generator
+        )
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, epoch, step, len(batches))
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):

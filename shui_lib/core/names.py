@@ -12,7 +12,7 @@ from typing import NamedTuple
 TRAINED = ("original", "retrained", "retrained_again")  # and fold_0, fold_1, …
 
 
-class Form(NamedTuple):
+class MethodSpec(NamedTuple):
     """A method's model, its name taken apart."""
 
     method: str
@@ -38,21 +38,23 @@ class Form(NamedTuple):
 
 def is_trained(name: str) -> bool:
     """Was this model trained, and not made by a method?"""
-    return name in TRAINED or name.startswith("fold_")
+    return name in TRAINED or (name.startswith("fold_") and name.removeprefix("fold_").isdigit())
 
 
-def parse(name: str) -> Form:
+def parse(name: str) -> MethodSpec:
     """Take a name apart.
 
     Raises:
-        ValueError: it names two variants.
+        ValueError: it names two variants, or a base that is no trained model.
     """
     path, _, base = name.partition("@")
     method, *rest = path.split(":")
     variants = [word for word in rest if word != "published"]
     if len(variants) > 1:
         raise ValueError(f"{name!r} names two variants, {' and '.join(variants)}: write METHOD[:VARIANT][:published]")
-    return Form(method, *(variants or [""]), "published" in rest, base or "original")
+    if base and not is_trained(base):
+        raise ValueError(f"{name!r} starts from {base!r}: choose {', '.join(TRAINED)} or fold_0, fold_1, …")
+    return MethodSpec(method, *(variants or [""]), "published" in rest, base or "original")
 
 
 def reference_of(name: str) -> str:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+
+def checked_seed(seed: int) -> int:
+    """The seed as it came.
+
+    Raises:
+        ValueError: it is no whole number from 0 to 2³² − 1. NumPy takes no other, and torch wraps them around, so that
+            0 and 2³² would be two names of one experiment.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}")
+    return int(seed)
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:

@@ -10,12 +10,19 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from shui_lib.core.arguments import ROOT
+from shui_lib.core.machine import in_history
 from shui_lib.core.store import locked, save_frame
 
 KEY = ["dataset", "preset", "model", "n_ids", "seed", "method", "variant", "step", "split", "metric"]
 COLUMNS = [*KEY, "value", "low", "high", "seconds", "peak_mib", "device", "git", "config", "note"]
+TEXT = ["dataset", "preset", "model", "method", "variant", "split", "metric", "device", "git", "config", "note"]
+MISSING = ["", "nan", "NaN"]
 CHANGED = "settings changed"  # how the note of rows begins whose settings are not their form's own
 SPLITS = ("retain", "forget", "test", "val", "support", "all")
+
+
+RESULTS = ROOT / "results"
 
 
 class Measured(NamedTuple):
@@ -66,9 +73,11 @@ def read_rows(path: Path) -> pd.DataFrame:
     files = sorted(path.glob("rows_*.csv")) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise FileNotFoundError(f"{path} holds no result rows: `make results` writes them")
-    frames = [pd.read_csv(file, dtype={"variant": str, "note": str, "git": str, "config": str}) for file in files]
-    rows = pd.concat(frames, ignore_index=True)
-    return check_rows(rows.fillna({"variant": "", "note": "", "git": ""}), str(path))
+    as_text = {column: "" for column in TEXT}  # a data set may be called NA, None, 2024 or 1e5
+    numbers = {column: MISSING for column in COLUMNS if column not in TEXT}
+    how = {"dtype": dict.fromkeys(TEXT, str), "keep_default_na": False, "na_values": numbers}
+    rows = pd.concat([pd.read_csv(file, **how) for file in files], ignore_index=True)
+    return check_rows(rows.fillna(as_text), str(path))
 
 
 def benchmark_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -76,16 +85,22 @@ def benchmark_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["step"] == 0) & ~rows["variant"].str.contains("=")]
 
 
-def record(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+def record(path: Path, rows: pd.DataFrame, *, uncommitted: bool = False) -> pd.DataFrame:
     """Add rows to a file, however many processes do; a row whose key is there already is replaced. Returns all rows.
 
-    Numbers are rounded to six decimals.
+    Numbers are rounded to six decimals. The repository's own results are made by code that is in its history; a user's
+    folder may hold anything.
 
+    Args:
+        uncommitted: record rows of other code in the repository's own results too.
     Raises:
-        ValueError: as `check_rows`; or rows of changed settings would stand for the form's own.
+        ValueError: as `check_rows`; rows of changed settings would stand for the form's own; or the repository's
+            results would hold rows of code that differs from every commit.
     """
     path = Path(path)
     check_rows(rows)
+    if not uncommitted and path.resolve().parent == RESULTS.resolve():
+        check_provenance(rows, str(path))
     changed = rows[rows["note"].str.startswith(CHANGED) & ~rows["variant"].str.contains("=")]
     if len(changed):
         form, note = form_of(changed).iloc[0], changed["note"].iloc[0].partition("; ")[0]
@@ -96,6 +111,21 @@ def record(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
         rows = rows.sort_values(KEY, ignore_index=True).round(6)
         save_frame(path, rows)
     return rows
+
+
+def check_provenance(rows: pd.DataFrame, where: str = "these rows") -> None:
+    """Nothing, if every row was made by code of this repository's history.
+
+    Raises:
+        ValueError: rows name files that differed from their commit, a commit that is not in the history, or none.
+    """
+    unknown = {commit for commit in set(rows["git"].fillna("")) if not in_history(commit)}
+    if bad := int(rows["git"].fillna("").isin(unknown).sum()):
+        names = ", ".join(sorted(name or "no commit" for name in unknown))
+        raise ValueError(
+            f"{where}: {bad} rows were made by code that is not in the history ({names}): commit it, and compute them "
+            "again (delete their stages), or record them in a folder of your own"
+        )
 
 
 def form_of(rows: pd.DataFrame) -> pd.Series:

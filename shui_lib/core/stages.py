@@ -8,11 +8,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from shui_lib.core.store import CorruptFile, checksum, locked, save_json
 
-FORMAT = 2  # raise it when a change of code makes older folders wrong
+FORMAT = 3  # raise it when the files of a stage change; the code that makes their numbers is hashed (core/source.py)
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,15 @@ def open_stage(folder: Path) -> Stage:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no finished stage (no lineage.json): run the experiment that makes it")
     try:
-        return Stage(Path(folder), json.loads(path.read_text()))
+        return Stage(Path(folder), _lineage(path, path.stat().st_mtime_ns))
     except ValueError as error:  # no JSON, or no text at all
         raise CorruptFile(f"{path} cannot be read ({error}): delete {folder} and run again") from error
+
+
+@lru_cache(maxsize=4096)
+def _lineage(path: Path, changed: int) -> Mapping[str, object]:
+    """Read once in a process, and again if the file has changed since: a chain opens its stages many times."""
+    return MappingProxyType(json.loads(path.read_text()))
 
 
 def load_or_compute(

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 SOON = 10.0  # seconds of waiting for a lock after which we say so
 
@@ -61,6 +60,8 @@ def _renamed(path: Path, write) -> None:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, object] | None = None) -> None:
     """Write tensors, with a note that travels in the same file."""
+    from safetensors.torch import save_file  # here and below: whoever reads rows alone loads no torch
+
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"note": json.dumps(note or {})}
     _renamed(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
@@ -72,6 +73,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CorruptFile: the file is truncated or no safetensors file.
     """
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

@@ -13,10 +13,14 @@ machine that has never held the data set. Neither changes the model it is given.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from types import NoneType, UnionType
+from typing import NamedTuple, Protocol, Union, get_args, get_origin, get_type_hints
 
 import pandas as pd
 import torch
@@ -141,7 +145,8 @@ def make_method(name: str, settings: Mapping[str, object] | None = None) -> Meth
     """A method with its settings.
 
     Raises:
-        ValueError: the method, its variant or one of the settings is unknown.
+        ValueError: the method, its variant or one of the settings is unknown, or a value is of another type than its
+            field, below zero or not finite. A whole number for a fraction is taken as one: 1 and 1.0 are one setting.
     """
     if name not in REGISTRY:
         raise ValueError(f"method {name!r} is unknown: choose one of {', '.join(sorted(REGISTRY))}")
@@ -152,7 +157,28 @@ def make_method(name: str, settings: Mapping[str, object] | None = None) -> Meth
         raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}: it takes {known}")
     if cls.variants and settings.get("variant", cls.variants[0]) not in cls.variants:
         raise ValueError(f"{name} has no variant {settings['variant']!r}: choose {' or '.join(cls.variants)}")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+    types = get_type_hints(cls)
+    method = cls(**{key: _typed(f"{name}: {key}", value, types[key]) for key, value in settings.items()})
+    for key, value in settings_of(method).items():
+        if isinstance(value, (int, float)) and not 0 <= value < math.inf:
+            raise ValueError(f"{name}: {key}={value} cannot be: choose a number from 0 up")
+    return method
+
+
+def _typed(what: str, value: object, wanted: type) -> object:
+    """A setting's value in the type of its field."""
+    if get_origin(wanted) is tuple:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
+            raise ValueError(f"{what}={value!r} should be several words")
+        return tuple(value)
+    if get_origin(wanted) in (UnionType, Union):
+        (wanted,) = (kind for kind in get_args(wanted) if kind is not NoneType)
+        if value is None:
+            return None
+    value = float(value) if wanted is float and isinstance(value, int) and not isinstance(value, bool) else value
+    if type(value) is not wanted:
+        raise ValueError(f"{what}={value!r} is {type(value).__name__}, expected {wanted.__name__}")
+    return value
 
 
 def needs_of(name: str, variant: str = "") -> Needs:
@@ -178,3 +204,6 @@ def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
 
 
 from shui_lib.methods import bad_teacher, curvature, gradient_ascent, jit, meta_unlearn, pgu, scrub, ssd  # noqa: E402  (each registers itself)
+
+for entry in entry_points(group="shui.methods"):  # of other packages: their modules register themselves too
+    import_module(entry.module)

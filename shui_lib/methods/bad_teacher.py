@@ -24,12 +24,12 @@ from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.train import cosine
 from shui_lib.core.progress import progress
 from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register
 from shui_lib.methods.parts.distillation import (
     answers,
-    cosine,
     descend,
     divergence_for,
     fill,
@@ -110,10 +110,10 @@ class _Teaching:
         if not len(part):
             return 0.0
         method = self.method
-        said, taught = answers(
+        logits, taught = answers(
             self.student, teacher, part, crop=method.crop, generator=self.generator, bf16=method.bf16
         )
-        return len(part) * self.divergence(said, taught)
+        return len(part) * self.divergence(logits, taught)
 
 
 def some_of(faces: Faces, share: float, *, generator: torch.Generator) -> Faces:

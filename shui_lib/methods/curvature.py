@@ -56,7 +56,7 @@ class Curvature:
     """
 
     variant: str = ""  # "" | forget-images | one-trained
-    eta: float = 3e-4  # η
+    eta: float = 4.2e-3  # η
     damping: float = 1.0  # δ, in units of a layer's mean curvature
     loss: str = "task"  # that the step climbs; or "unlikelihood", which it descends
     copies: int = 16  # augmented copies of every photo that is climbed; 0: the photos as they are
@@ -68,7 +68,7 @@ class Curvature:
         if self.loss not in LOSSES:
             raise ValueError(f"loss={self.loss!r} is unknown: choose {' or '.join(LOSSES)}")
         if not self.damping > 0:
-            raise ValueError(f"damping={self.damping} cannot be: choose a number above 0")
+            raise ValueError(f"damping must be > 0, got {self.damping}")
 
     def prepare(
         self,

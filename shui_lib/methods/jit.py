@@ -79,14 +79,14 @@ def lipschitz(
     Returns:
         A scalar. A copy that equals its image (σ = 0, or a batch of one colour) counts as zero.
     """
-    said = f(x)  # (B, K)
-    total = torch.zeros_like(said[:, 0])
+    logits = f(x)  # (B, K)
+    total = torch.zeros_like(logits[:, 0])
     for _ in range(copies):
         noisy = noisy_copy(x, sigma=sigma, generator=generator)
         with torch.no_grad():
-            said_of_noisy = f(noisy)
+            logits_of_noisy = f(noisy)
         distance = (x - noisy).flatten(1).norm(dim=1)  # (B,)
-        total = total + (said - said_of_noisy).norm(dim=1) / distance.masked_fill(distance == 0, torch.inf)
+        total = total + (logits - logits_of_noisy).norm(dim=1) / distance.masked_fill(distance == 0, torch.inf)
     return total.sum() / copies
 
 

@@ -17,7 +17,7 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
 from shui_lib.benchmark.splits import FEWEST_IMAGES, simulated_requests
-from shui_lib.benchmark.train import pack, unpack
+from shui_lib.benchmark.train import cosine, pack, unpack
 from shui_lib.core.progress import progress
 from shui_lib.core.randomness import draw_seed, epoch_generator, seeded
 from shui_lib.core.store import load_note, load_tensors, save_tensors
@@ -28,11 +28,11 @@ from shui_lib.methods.parts.meta_gradient import Precondition, Theta, meta_gradi
 from shui_lib.methods.parts.objectives import (
     COMPARE,
     DISTANCES,
-    JUDGES,
     OBJECTIVES,
-    Knowledge,
-    Verdict,
-    judge_alignment,
+    OTHER_OBJECTIVES,
+    MetaBatch,
+    ObjectiveResult,
+    alignment_with_gradient,
 )
 from shui_lib.methods.parts.subspaces import Projector, input_grams, protected
 
@@ -85,7 +85,7 @@ class MetaUnlearn:
             if getattr(self, setting) not in choices:
                 raise ValueError(f"{setting}={getattr(self, setting)!r} is unknown: choose {' or '.join(choices)}")
         if not self.damping > 0:
-            raise ValueError(f"damping={self.damping} cannot be: choose a number above 0")
+            raise ValueError(f"damping must be > 0, got {self.damping}")
 
     def prepare(
         self,
@@ -105,6 +105,7 @@ class MetaUnlearn:
         course = _MetaTraining(self, model, data, draw_seed(generator))
         known = self._known_of(model, data["train"], generator)
         history = course.run(checkpoint, self._precondition(known, course.theta))
+        course.settle_strangers()
         phi = {f"phi/{name}": value.detach().cpu() for name, value in course.loss.state_dict().items()}
         return Artefacts(phi | known | {"identities": course.identities.cpu()}, history)
 
@@ -142,7 +143,7 @@ class MetaUnlearn:
         loss = LearnedLoss(
             n_outputs=head.out_features,
             n_features=head.in_features,
-            n_identities=n_identities + 1,  # the last one stands for everybody unknown
+            n_identities=n_identities + 1,  # the last one stands for everybody unknown (`settle_strangers`)
             inputs=self.inputs,
             n_steps=len(parameters(model)) if self.learned_steps else 0,
             residual=self.residual,
@@ -175,10 +176,10 @@ class _MetaTraining:
         groups = [{"params": [p], "faster": faster.get(name, 1)} for name, p in self.loss.named_parameters()]
         self.optimizer = torch.optim.Adam(groups, method.alpha, amsgrad=True)
         # θ is fixed, so what it says is asked once for all requests.
-        self.val_said = predict(self.model, self.val, bf16=method.bf16).logits
+        self.val_logits = predict(self.model, self.val, bf16=method.bf16).logits
         if method.objective in COMPARE:
-            self.train_said = predict(self.model, self.train, bf16=method.bf16).logits
-            self.taught = data["held_out"].targets if method.objective == "held_out" else self.train_said
+            self.train_logits = predict(self.model, self.train, bf16=method.bf16).logits
+            self.taught = data["held_out"].targets if method.objective == "held_out" else self.train_logits
         self.history: list[dict[str, float]] = []
 
     def run(self, checkpoint: Path | None, precondition: Precondition | None = None) -> pd.DataFrame:
@@ -195,7 +196,7 @@ class _MetaTraining:
             mininterval=1,
         )
         for epoch in range(first, epochs):
-            rate = self.method.alpha * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+            rate = cosine(self.method.alpha, epoch, epochs)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate * group["faster"]
             for row in self._one_epoch(epoch_generator(self.seed, epoch + 1)):
@@ -213,19 +214,20 @@ class _MetaTraining:
             sample = torch.randperm(len(self.val), generator=generator)[: self.method.val_sample]
             known = self._known(support, forget, sample.numpy(), generator)
             with seeded(draw_seed(generator)):  # the dropout of h_φ
-                yield self._one_request(self.train[support], known)
+                row = self._one_request(self.train[support], known)
+            yield row  # outside: whoever reads the rows has the randomness of before
 
-    def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> Knowledge:
+    def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> MetaBatch:
         """What the objective may look at; images of others are drawn for those that look at them."""
-        known = Knowledge(self.train[forget], self.val[val], self.val_said[val])
+        known = MetaBatch(self.train[forget], self.val[val], self.val_logits[val])
         if self.method.objective not in COMPARE:
             return known
         others = np.setdiff1d(np.arange(len(self.train)), np.append(support, forget))
         retain = others[torch.randperm(len(others), generator=generator)[: self.method.val_sample].numpy()]
-        said = {"forget_said": self.taught[forget], "retain_said": self.train_said[retain]}
-        return known._replace(retain=self.train[retain], **said)
+        logits = {"forget_logits": self.taught[forget], "retain_logits": self.train_logits[retain]}
+        return known._replace(retain=self.train[retain], **logits)
 
-    def _one_request(self, support: Faces, known: Knowledge) -> dict[str, float]:
+    def _one_request(self, support: Faces, known: MetaBatch) -> dict[str, float]:
         """Unlearn, judge, and move φ by one optimizer step."""
         ids = embedding_rows(self.identities, support.identity)
         step = unlearning_step(self.model, self.theta, self.loss, support, ids, **self.size, differentiable=True)
@@ -237,13 +239,25 @@ class _MetaTraining:
         seen = {k: float(torch.as_tensor(v).detach()) for k, v in verdict.alignment._asdict().items()}
         return {"objective": verdict.value.item(), "h": step.loss.item()} | seen
 
-    def _judge(self, theta: Theta, known: Knowledge) -> Verdict:
+    @torch.no_grad()
+    def settle_strangers(self) -> None:
+        """Who was in no rehearsal, and whoever is unknown, gets the mean row of those who were.
+
+        Their own row was never trained; it would be the noise that it was drawn as. Every reference model of the
+        attack meets strangers only.
+        """
+        if self.loss.identities is not None and self.method.epochs:
+            rows, rehearsed = self.loss.identities.weight, np.isin(self.identities, self.usable)
+            known = torch.from_numpy(np.append(rehearsed, False)).to(rows.device)
+            rows[~known] = rows[known].mean(0)
+
+    def _judge(self, theta: Theta, known: MetaBatch) -> ObjectiveResult:
         method = self.method
         size = {"micro_batch": method.micro_batch, "bf16": method.bf16}
-        if method.objective in JUDGES:
-            return JUDGES[method.objective](self.model, theta, known, **size)
+        if method.objective in OTHER_OBJECTIVES:
+            return OTHER_OBJECTIVES[method.objective](self.model, theta, known, **size)
         form = {"distance": method.distance, "accuracy_factor": method.accuracy_factor, "terms": method.objective}
-        return judge_alignment(self.model, theta, known, **size, **form, detached=method.detached)
+        return alignment_with_gradient(self.model, theta, known, **size, **form, detached=method.detached)
 
     def _resume(self, checkpoint: Path | None) -> int:
         """How many epochs are done."""

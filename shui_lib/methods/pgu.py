@@ -27,6 +27,7 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import score
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import SLACK, pixels_for, predict, unlikelihood
+from shui_lib.benchmark.train import cosine
 from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.methods import Artefacts, Given, register
 from shui_lib.methods.parts.subspaces import input_grams, layers_of, protected, stochastic, without
@@ -108,7 +109,7 @@ class PGU:
         """The learning rate of an epoch, counted from 0."""
         if self.variant == "original":
             return self.lr * self.decay**epoch
-        return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+        return cosine(self.lr, epoch, self.epochs)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """ℓ, mean over the images; logits (B, K), targets (B, K) of attributes or (B,) of classes."""
@@ -150,8 +151,11 @@ def unlikelihood_by_index(logits: Tensor, targets: Tensor) -> Tensor:
 
     Every negative attribute of an image pays for p₀ and every positive one for p₁, whatever the image's first two
     attributes are. So the probabilities of attributes 0 and 1 are pressed down, and no other is unlearned.
+
+    Departs from the authors' code, which fails where there is one attribute alone: all pay for that one.
     """
-    return -(1 - logits.sigmoid().gather(1, targets.long()) + SLACK).log().mean()
+    position = targets.long().clamp(max=logits.shape[1] - 1)
+    return -(1 - logits.sigmoid().gather(1, position) + SLACK).log().mean()
 
 
 def negative_entropy(logits: Tensor, *, each: bool = False) -> Tensor:

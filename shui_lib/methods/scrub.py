@@ -30,11 +30,11 @@ from torch import Tensor
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
+from shui_lib.benchmark.train import cosine
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register
 from shui_lib.methods.parts.distillation import (
     answers,
-    cosine,
     descend,
     divergence_for,
     fill,
@@ -115,9 +115,9 @@ class _Scrubbing:
         method, generator = self.method, self.generator
         for index in torch.randperm(len(faces), generator=generator).split(batch):
             part = faces[index]
-            said, taught = answers(
+            logits, taught = answers(
                 self.student, self.teacher, part, crop=method.crop, generator=generator, bf16=method.bf16
             )
-            task = task_loss(said, part.targets.to(said.device))
-            yield method.temperature**2 * self.divergence(said, taught), task
+            task = task_loss(logits, part.targets.to(logits.device))
+            yield method.temperature**2 * self.divergence(logits, taught), task
             self.bar.update(len(part))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from shui_lib.benchmark.presets import ModelConfig
-from shui_lib.methods import Artefacts, Given, make_method
 from shui_lib.benchmark.models import FaceModel, build_model
+from shui_lib.benchmark.presets import ModelConfig
 from shui_lib.core.stages import Stage, open_stage
 from shui_lib.core.store import load_tensors
+from shui_lib.methods import Artefacts, Given, make_method
 
 
 def load_model(stage: Stage) -> FaceModel:

@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from shui_lib.benchmark.presets import ALL_INPUTS, preset_named
+from shui_lib.core.names import MethodSpec, parse
 from shui_lib.methods import REGISTRY, needs_of
-from shui_lib.core.names import Form, parse
 
 # Constants of the literature, by method, variant and setting ("" is for all settings; reference page, sections 3, 4).
-# Those of CelebA-HQ stand in for rendered attributes, those of MUFAC for rendered ages.
+# Those of CelebA-HQ stand in for rendered attributes, those of MUFAC for rendered ages, each for any other data set of
+# its task.
 _PGU = {"gamma": 0.9, "lr": 0.1, "epochs": 5}
 PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = {
     "meta_unlearn": {
@@ -55,11 +57,17 @@ PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = {
 # What chapters 00 and 03 demonstrate with small presets: a step large enough to be seen. Never reported as a result.
 DEMONSTRATION = {"eta": 1e-3, "alpha": 1e-3, "epochs": 3, "inputs": ("logits", "targets")}
 STANDS_FOR = {"faces": "celebahq", "ages": "mufac"}  # whose constants an embedded data set borrows
+PAPERS = ("celebahq", "celeba", "mufac")
+OWN = "selected.json"  # in a runs folder: what its owner's searches chose
 
 
-def published_for(method: str, variant: str, *, dataset: str, n_ids: int) -> dict[str, object]:
+def published_for(
+    method: str, variant: str, *, dataset: str, n_ids: int, multilabel: bool | None = None
+) -> dict[str, object]:
     """The published constants of a method's form: those of the data set at the nearest request size, or for all.
 
+    Args:
+        dataset: its name in dataset.json, whatever its folder is called.
     Raises:
         ValueError: none are known.
     """
@@ -67,8 +75,15 @@ def published_for(method: str, variant: str, *, dataset: str, n_ids: int) -> dic
     known = {key: value for key, value in known.items() if n_ids == 1 or not key.endswith("/1")}
     if not known:
         raise ValueError(f"no published constants are known of {method} {variant}".rstrip() + ": leave out `published`")
-    nearest = _nearest(known, STANDS_FOR.get(dataset, dataset), n_ids)
+    nearest = _nearest(known, published_as(dataset, multilabel=multilabel), n_ids)
     return dict(known[nearest] if nearest else known.get("", next(iter(known.values()))))
+
+
+def published_as(dataset: str, *, multilabel: bool | None = None) -> str:
+    """The data set of the paper whose constants are taken: its own, or of the same task where none are known of it."""
+    if dataset in PAPERS:
+        return dataset
+    return STANDS_FOR.get(dataset, "mufac" if multilabel is False else "celebahq")
 
 
 def _nearest(keys: Iterable[str], prefix: str, n_ids: int) -> str | None:
@@ -82,36 +97,64 @@ def _selected() -> dict[str, dict[str, dict[str, object]]]:
     return json.loads((files("shui_lib.runs") / "selected.json").read_text())
 
 
-def selected_key(form: str, *, preset: str, dataset: str, n_ids: int) -> str:
+def _known(own: Path | None) -> dict[str, dict[str, dict[str, object]]]:
+    """What the workbook's own searches chose, and before it what a user's did, which lies in their runs folder."""
+    path = Path(own) / OWN if own else None
+    if path is None or not path.is_file():
+        return _selected()
+    theirs = json.loads(path.read_text())
+    return {key: _selected().get(key, {}) | theirs.get(key, {}) for key in {*_selected(), *theirs}}
+
+
+def selected_key(
+    form: str, *, preset: str, dataset: str, n_ids: int, multilabel: bool | None = None, own: Path | None = None
+) -> str:
     """Whose selected settings a form uses: "preset/dataset/n_ids" as in `selected.json`, which `make tune` writes.
 
-    A form that was never tuned for a setting borrows from the nearest n_ids of the same data set for which it was,
-    then from cpu/faces/10; with neither it keeps its own defaults, and the key is "".
+    A form that was never tuned for a setting borrows from the nearest n_ids of the nearest data set for which it was:
+    the same, one of its kind (`STANDS_FOR`, either way), the workbook's own of the same task; with none it keeps its
+    own defaults, and the key is "". Never from another task: losses of classes and of attributes differ in size.
+
+    Args:
+        multilabel: does the data set have attributes (True) or classes? None: known of the workbook's own.
+        own: a runs folder, whose owner may have tuned.
     """
-    tuned = [key for key, forms in _selected().items() if form in forms]
-    return _nearest(tuned, f"{preset}/{dataset}", n_ids) or ("cpu/faces/10" if "cpu/faces/10" in tuned else "")
+    tuned = [key for key, forms in _known(own).items() if form in forms]
+    classes = dataset in ("ages", "mufac") if multilabel is None else not multilabel
+    kin = [name for pair in STANDS_FOR.items() if dataset in pair for name in pair if name != dataset]
+    last = "ages" if classes else "faces"
+    for place in (f"{preset}/{dataset}", *(f"{preset}/{name}" for name in kin), f"cpu/{dataset}"):
+        if key := _nearest(tuned, place, n_ids):
+            return key
+    for place in (*(f"cpu/{name}" for name in kin), f"cpu/{last}"):
+        usual = f"{place}/10"  # of another data set, the size that all forms were tuned for
+        if key := usual if usual in tuned else _nearest(tuned, place, n_ids):
+            return key
+    return ""
 
 
-def settings_for(form: str, *, preset: str, dataset: str, n_ids: int) -> dict[str, object]:
+def settings_for(
+    form: str, *, preset: str, dataset: str, n_ids: int, multilabel: bool | None = None, own: Path | None = None
+) -> dict[str, object]:
     """Settings of a method's form ("pgu:one-shui"): those selected on the tuning pool for just this setting, or others.
 
     What the preset states comes before borrowed settings, which leave out the size of the simulated requests: that
-    belongs to the setting.
+    belongs to the setting. Arguments as of `selected_key`.
     """
-    key = selected_key(form, preset=preset, dataset=dataset, n_ids=n_ids)
-    selected = dict(_selected().get(key, {}).get(form, {}))
+    key = selected_key(form, preset=preset, dataset=dataset, n_ids=n_ids, multilabel=multilabel, own=own)
+    selected = dict(_known(own).get(key, {}).get(form, {}))
     if key == f"{preset}/{dataset}/{n_ids}":
         return selected
     selected.pop("simulated_n_ids", None)
     return {**selected, **preset_named(preset).methods.get(form, {})}
 
 
-def rehearsed(n_ids: int) -> int:
-    """People in MetaUnlearn's rehearsals: as many as in the request, and a larger number for one (as the paper)."""
+def simulated_request_size(n_ids: int) -> int:
+    """People in a simulated request: as many as ask, and a larger number for one (as the paper)."""
     return n_ids if n_ids > 1 else 10
 
 
-def form_named(name: str) -> Form:
+def spec_named(name: str) -> MethodSpec:
     """A name taken apart (`shui_lib.core.names`), a missing variant filled in: `ssd` is `ssd:one-shui`."""
     form = parse(name)
     if form.variant or not getattr(REGISTRY.get(form.method), "variants", ()):
@@ -121,8 +164,15 @@ def form_named(name: str) -> Form:
 
 
 def every_form(*, published: bool = True) -> list[str]:
-    """Names of all methods in all their forms; with `published`, also those with the constants of the literature."""
-    tuned = [Form(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
+    """Names of all methods in their forms; with `published`, also those with the constants of the literature.
+
+    Of a method that was tuned these are the forms that were: any other runs by name only, until settings are selected
+    for it. A method that nobody tuned, as one of your own, is here in all its forms.
+    """
+    every = [MethodSpec(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
+    selected = {name for forms in _selected().values() for name in forms}
+    methods = {parse(name).method for name in selected}
+    tuned = [form for form in every if form.name in selected or form.method not in methods]
     known = [f._replace(published=True) for f in tuned if PUBLISHED.get(f.method, {}).get(f.variant)]
     return [form.name for form in sorted(tuned + published * known)]
 

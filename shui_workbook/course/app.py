@@ -5,6 +5,9 @@ python -m shui_workbook.course.app --port 8866 --parameters DATASET=faces SEED=1
 The page is made of the chapter's cells that are tagged `page`. They are executed once before anybody is let in: what
 is missing is trained there, where its progress is seen. Then Voilà runs them in a kernel for every visitor, and shows
 what they show, without the code. It serves from a folder that holds nothing else.
+
+A visitor's kernel takes memory. It goes a minute after its page is closed, and visitors for whom there is no memory
+left are told so and asked to come back.
 """
 
 from __future__ import annotations
@@ -12,18 +15,28 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
+import psutil
+from tornado.web import HTTPError, RequestHandler
 
-from shui_lib.core.arguments import typed
-from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, run_notebook
+from shui_lib.core.arguments import words_by_name
+from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, fitting, run_notebook
 
 CHAPTER = NOTEBOOKS / "11_explorer.ipynb"
 TITLE = "Forgetting a person from one photo"
+VISITOR = 1.5  # GiB that a kernel with its models takes, about
+IDLE, EVERY = 60, 15  # seconds after which a kernel without a page is ended, and between two looks
+PLACES = "SHUI_PLACES"  # the environment variable that tells the server how many visitors it lets in
+# Read by Voilà from the folder that JUPYTER_CONFIG_PATH names.
+CONFIGURATION = """from shui_workbook.course.app import let_in
+c.VoilaConfiguration.prelaunch_hook = let_in
+"""
 # Voilà's own look, without the icons that it fetches from somewhere else and that the page does not have.
 TEMPLATE = {
     "conf.json": '{"base_template": "lab"}',
@@ -43,6 +56,39 @@ def page(chapter: Path) -> nbformat.NotebookNode:
     return notebook
 
 
+def check_address(host: str, port: int) -> None:
+    """Look at the address before anything is trained.
+
+    Raises:
+        ValueError: it is no port, or one that is taken, or the host is no address of this machine.
+    """
+    if not 0 < port < 2**16:
+        raise ValueError(f"PORT={port} is no port: take one from 1024 to 65535")
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise ValueError(f"{host}:{port} cannot be listened on ({error.strerror}): take another, PORT=8867") from error
+
+
+def places() -> int:
+    """How many visitors four fifths of the free memory are enough for; one at least."""
+    return max(1, int(0.8 * psutil.virtual_memory().available / 2**30 / VISITOR))
+
+
+def let_in(handler: RequestHandler, notebook: nbformat.NotebookNode, cwd: str) -> None:
+    """Called by Voilà before it starts a visitor's kernel.
+
+    Raises:
+        HTTPError: every place is taken.
+    """
+    taken, most = len(handler.kernel_manager.list_kernel_ids()), int(os.environ[PLACES])
+    if taken >= most:
+        logits = (
+            f"All {most} places are taken, as each takes memory. Come back in a minute: one is free when a page closes."
+        )
+        raise HTTPError(503, logits, reason=logits)
+
+
 def serve(notebook: Path, *, host: str, port: int) -> int:
     """Let Voilà serve a notebook until it, or this process, is told to stop; its exit status."""
     template = notebook.parent.with_name("jupyter") / "voila" / "templates" / "page"
@@ -50,8 +96,16 @@ def serve(notebook: Path, *, host: str, port: int) -> int:
     for name, text in TEMPLATE.items():
         (template / name).write_text(text)
     options = [f"--Voila.ip={host}", f"--port={port}", "--Voila.port_retries=0", "--no-browser", "--template=page"]
-    live = {"SHUI_PROGRESS": "live", "JUPYTER_PATH": str(template.parents[2])}  # somebody is there to move a slider
-    voila = subprocess.Popen([sys.executable, "-m", "voila", str(notebook), *options], env={**os.environ, **live})
+    options += [f"--MappingKernelManager.cull_idle_timeout={IDLE}", f"--MappingKernelManager.cull_interval={EVERY}"]
+    configuration = template.parents[2] / "configuration"
+    configuration.mkdir()
+    (configuration / "voila.py").write_text(CONFIGURATION)
+    live = {"SHUI_PROGRESS": "live"}  # somebody is there to move a slider
+    found = {"JUPYTER_PATH": str(template.parents[2]), "JUPYTER_CONFIG_PATH": str(configuration)}
+    most = os.environ.get(PLACES) or str(places())
+    print(f"http://{host}:{port}/ for {most} visitors at a time", flush=True)
+    command = [sys.executable, "-m", "voila", str(notebook), *options]
+    voila = subprocess.Popen(command, env={**os.environ, **live, **found, PLACES: most})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return voila.wait()
@@ -74,7 +128,12 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         cut = Path(folder) / "page.ipynb"
         nbformat.write(page(CHAPTER), cut)
-        served = run_notebook(cut, Path(folder) / "served" / "explorer.ipynb", {**typed(args.parameters), **where})
+        try:
+            check_address(args.host, args.port)
+            parameters = fitting(cut, {**words_by_name(args.parameters), **where})
+        except ValueError as error:
+            sys.exit(f"{error}")
+        served = run_notebook(cut, Path(folder) / "served" / "explorer.ipynb", parameters)
         return serve(served, host=args.host, port=args.port)
 
 

@@ -14,19 +14,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert.preprocessors import TagRemovePreprocessor
 from nbformat import NotebookNode
 
 from shui_lib.core.progress import progress
 from shui_lib.core.store import save_text
-from shui_workbook.course.notebooks import CELL_LIMIT, NOTEBOOKS, ROOT
+from shui_workbook.course.notebooks import CELL_LIMIT, NOTEBOOKS, ROOT, in_a_line, one_thread
 
 
 class Exercise(NamedTuple):
@@ -43,11 +45,21 @@ class Mark(NamedTuple):
     cell: NotebookNode
     error: str  # the exception's name; empty where the cell ran
     message: str
+    is_check: bool = False  # of the chapter's exercises
+
+
+class Marked(NamedTuple):
+    """What came of one file."""
+
+    name: str
+    chapter: str  # whose exercises these are; empty where that cannot be told
+    marks: Sequence[Mark]
+    ended: str = ""  # what kept the file from being executed to its end; empty if nothing did
 
     @property
-    def is_check(self) -> bool:
-        """Whether the cell is a check, and no cell of the chapter."""
-        return "check" in tags(self.cell)
+    def solved(self) -> bool:
+        """Every exercise of a chapter is solved, and no other cell raised."""
+        return bool(self.marks) and not self.ended and not any(one.error for one in self.marks)
 
 
 def tags(cell: NotebookNode) -> set[str]:
@@ -92,39 +104,147 @@ def cut_all(out: Path, notebooks: Sequence[Path]) -> None:
     """Write the student copies; a copy that is there already may hold somebody's work and is left alone."""
     for path in notebooks:
         chapter, to = nbformat.read(path, as_version=4), out / path.name
-        said = f"{path.stem}: {len(exercises(chapter))} exercises"
+        text = f"{path.stem}: {len(exercises(chapter))} exercises"
         if to.exists():
-            print(f"{said}; {to} is there already and was left alone: delete it for a new one")
+            print(f"{text}; {to} is there already and was left alone: delete it for a new one")
         else:
             save_text(to, nbformat.writes(student_copy(chapter)))
-            print(f"{said}: {to}")
+            print(f"{text}: {to}")
 
 
-def mark(notebook: NotebookNode) -> list[Mark]:
-    """Execute a copy in the chapters' folder; what came of its checks, and of any other cell that raised."""
+def with_checks(handed_in: NotebookNode, chapter: NotebookNode) -> tuple[NotebookNode, list[int]]:
+    """What was handed in with the chapter's own checks in place of those in it, and where these checks stand.
+
+    A check stands where the handed-in one stood. Where that is gone, it stands before the next exercise, at the end
+    for the last one. Outputs are removed.
+    """
+    found, cells, checks = exercises(chapter), [], []
+
+    def put(number: int) -> None:
+        checks.append(len(cells))
+        cells.append(deepcopy(found[number].check))
+
+    left = [*range(len(found))]
+    for cell in handed_in["cells"]:
+        stub = next((k for k, one in enumerate(found) if _same(cell, one.stub)), 0)
+        mine = [k for k in left if k < stub or _same(cell, found[k].check)]
+        for number in mine:
+            put(number)
+            left.remove(number)
+        if "check" not in tags(cell) and not any(_same(cell, one.check) for one in found):
+            cells.append(deepcopy(cell))
+    for number in left:
+        put(number)
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"  # some programs write none, or one twice
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+    return nbformat.v4.new_notebook(cells=cells), checks
+
+
+def _same(cell: NotebookNode, original: NotebookNode) -> bool:
+    """Is it this cell of the chapter, by its id, or by its source where a program has given it another id?"""
+    if cell["cell_type"] != original["cell_type"]:
+        return False
+    return cell.get("id") == original["id"] or cell["source"] == original["source"]
+
+
+def chapter_of(handed_in: NotebookNode, chapters: Mapping[str, NotebookNode]) -> str:
+    """The name of the chapter that most of the cells are from, whatever the file is called.
+
+    Raises:
+        ValueError: it shares no cell with any chapter.
+    """
+    mine = {cell["source"] for cell in handed_in["cells"] if cell["source"]}
+    shared = {name: len(mine & {cell["source"] for cell in one["cells"]}) for name, one in chapters.items()}
+    name = max(shared, key=lambda name: shared[name], default="")
+    if not shared.get(name):
+        raise ValueError("no cell of it is from a chapter: hand in a file of exercises/, filled")
+    return name
+
+
+def mark(handed_in: NotebookNode, chapter: NotebookNode, *, limit: float = CELL_LIMIT) -> tuple[list[Mark], str]:
+    """Execute a copy in the chapters' folder, in a kernel of its own, with the chapter's own checks.
+
+    This tells who has solved an exercise from who has not. It is no defence against somebody who changes how Python
+    itself works: read what was handed in.
+
+    Args:
+        limit: seconds for all cells together.
+    Returns:
+        What came of every check, and of any other cell that raised; and what ended the kernel, if something did.
+    """
     os.environ.setdefault("SHUI_PROGRESS", "off")
-    where = {"metadata": {"path": str(NOTEBOOKS)}}
-    options = {"allow_errors": True, "kernel_name": "python3", "timeout": CELL_LIMIT}
-    executed = NotebookClient(deepcopy(notebook), resources=where, **options).execute()
-    marks = []
-    for cell in executed["cells"]:
+    one_thread()
+    notebook, checks = with_checks(handed_in, chapter)
+    ran, ended, until = set(), "", time.monotonic() + limit
+
+    def executed(cell: NotebookNode, cell_index: int, execute_reply: object) -> None:
+        ran.add(cell_index)
+
+    options = {"allow_errors": True, "kernel_name": "python3", "shutdown_kernel": "immediate"}
+    client = NotebookClient(
+        notebook,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+        timeout_func=lambda cell: max(1, int(until - time.monotonic())),
+        on_cell_executed=executed,
+        **options,
+    )
+    try:
+        client.execute()
+    except CellTimeoutError:
+        ended = f"stopped after {limit:.0f} seconds"
+    except DeadKernelError:
+        ended = "its kernel died"
+    return [*_marks(notebook, checks, ran)], ended
+
+
+def _marks(notebook: NotebookNode, checks: Sequence[int], ran: set[int]) -> Iterator[Mark]:
+    for number, cell in enumerate(notebook["cells"]):
         errors = [output for output in cell.get("outputs", []) if output["output_type"] == "error"]
-        if errors or "check" in tags(cell):
-            error = errors[0] if errors else {"ename": "", "evalue": ""}
-            marks.append(Mark(cell, error["ename"], error["evalue"]))
-    return marks
+        if errors:
+            yield Mark(cell, errors[0]["ename"], errors[0]["evalue"], number in checks)
+        elif number in checks:
+            yield Mark(cell, *(("", "") if number in ran else ("NotReached", "an earlier cell ended it")), True)
 
 
-def report(name: str, marks: Sequence[Mark]) -> bool:
-    """Print what came of one copy; True if every check passed and nothing else raised."""
-    checks = [one for one in marks if one.is_check]
-    print(f"{name}: {sum(not one.error for one in checks)} of {len(checks)} exercises solved")
-    for number, one in enumerate(checks, 1):
-        print(f"  {number}. " + (f"{one.error}: {one.message}" if one.error else "solved"))
-    for one in marks:
-        if not one.is_check:
-            print(f"  a cell raised {one.error}: {one.message} in {one.cell['source'][:60]!r}")
-    return not any(one.error for one in marks)
+def mark_file(path: Path, chapters: Mapping[str, NotebookNode], *, limit: float) -> Marked:
+    """What came of one file; whatever is wrong with it is told and keeps no other from being marked."""
+    chapter = ""
+    try:
+        handed_in = nbformat.read(path, as_version=4)
+        chapter = chapter_of(handed_in, chapters)
+        return Marked(path.stem, chapter, *mark(handed_in, chapters[chapter], limit=limit))
+    except Exception as error:  # no notebook, half a notebook, no file
+        return Marked(path.stem, chapter, [], f"not marked: {in_a_line(error)}")
+
+
+def report(one: Marked, of: int) -> str:
+    """A line about one file, and one more for everything that is not as it should be.
+
+    Args:
+        of: exercises that its chapter has.
+    """
+    checks = [mark for mark in one.marks if mark.is_check]
+    solved = sum(not mark.error for mark in checks)
+    lines = [f"{one.name:24} {one.chapter or '-':28} {solved} of {of} solved{one.ended and f'; {one.ended}'}"]
+    for number, mark in enumerate(checks, 1):
+        if mark.error:
+            lines.append(f"  {number}. {mark.error}: {mark.message}")
+    for mark in one.marks:
+        if not mark.is_check:
+            lines.append(f"  a cell raised {mark.error}: {mark.message} in {mark.cell['source'][:60]!r}")
+    return "\n".join(lines)
+
+
+def mark_all(paths: Sequence[Path], chapters: Mapping[str, NotebookNode], *, limit: float) -> bool:
+    """Mark every file and print what came of it; True if all exercises of all of them are solved."""
+    solved = True
+    for path in progress(paths, desc="mark"):
+        one = mark_file(path, chapters, limit=limit)
+        print(report(one, len(exercises(chapters[one.chapter])) if one.chapter else 0), flush=True)
+        solved &= one.solved
+    return solved
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -132,12 +252,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "exercises", help="a folder from where ../data is found")
     parser.add_argument("--mark", type=Path, nargs="+", metavar="FILE", help="runs the code in them: read it before")
+    parser.add_argument("--minutes", type=float, default=30, help="for one file (default: %(default)s)")
     args = parser.parse_args(argv)
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     if not args.mark:
-        cut_all(args.out, sorted(NOTEBOOKS.glob("*.ipynb")))
+        cut_all(args.out, paths)
         return 0
-    solved = [report(path.stem, mark(nbformat.read(path, as_version=4))) for path in progress(args.mark, desc="mark")]
-    return 0 if all(solved) else 1
+    chapters = {path.stem: nbformat.read(path, as_version=4) for path in paths}
+    return 0 if mark_all(args.mark, chapters, limit=60 * args.minutes) else 1
 
 
 if __name__ == "__main__":

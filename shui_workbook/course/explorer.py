@@ -44,7 +44,7 @@ class Knob(NamedTuple):
 KNOBS = {  # the methods that see the Support Set only
     "gradient_ascent": Knob("eta", "η", "size of the one step up the task loss", -3, 0),
     "meta_unlearn": Knob("eta", "η", "size of the one step along the learned loss", -4, -1),
-    "curvature": Knob("eta", "η", "size of the one step, held back where the training data is sensitive", -5, -2.5),
+    "curvature": Knob("eta", "η", "size of the one step, held back where the training data is sensitive", -4, -1.5),
     "pgu:one-shui": Knob("lr", "lr", "learning rate of its projected steps", -2, 1),
     "ssd:one-shui": Knob("alpha", "α", "threshold of importance; smaller is stronger", 0.5, 4),
     "jit:one-shui": Knob("eta", "η", "size of the one step against sensitivity to noise", -5, 0),
@@ -237,15 +237,17 @@ def _nearest(features: Tensor, parts: Mapping[str, np.ndarray]) -> dict[str, int
 def _answers(faces: Faces, before: Tensor, after: Tensor, near: Mapping[str, int]) -> dict[str, pd.DataFrame]:
     """What both models say of the photos; of many classes those that move most."""
     rows = torch.tensor([*near.values()])
-    said = {"before": before[rows], "after": after[rows]}
-    said = {when: logits.sigmoid() if faces.multilabel else logits.softmax(1) for when, logits in said.items()}
+    probabilities = {"before": before[rows], "after": after[rows]}
+    probabilities = {
+        when: logits.sigmoid() if faces.multilabel else logits.softmax(1) for when, logits in probabilities.items()
+    }
     targets = faces.targets[rows]
-    said["truth"] = targets if faces.multilabel else torch.nn.functional.one_hot(targets, len(faces.classes))
-    moved = (said["after"] - said["before"]).abs().amax(0)
+    probabilities["truth"] = targets if faces.multilabel else torch.nn.functional.one_hot(targets, len(faces.classes))
+    moved = (probabilities["after"] - probabilities["before"]).abs().amax(0)
     shown = moved.argsort(descending=True)[:MOST_CLASSES].sort().values
     names = [faces.classes[k] for k in shown]
     return {
-        part: pd.DataFrame({when: 100 * values[n, shown].double() for when, values in said.items()}, names)
+        part: pd.DataFrame({when: 100 * values[n, shown].double() for when, values in probabilities.items()}, names)
         for n, part in enumerate(near)
     }
 

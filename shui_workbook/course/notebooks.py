@@ -1,4 +1,4 @@
-"""Run the notebooks headlessly with papermill, wrapped once: unknown parameters are errors, runs have a time limit.
+"""Run the notebooks headlessly with papermill, wrapped once: parameters are checked, cells have a time limit.
 
 python -m shui_workbook.course.notebooks run --parameters DATASET=faces N_IDS=10
 python -m shui_workbook.course.notebooks refresh          # execute in place, for committing
@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import argparse
 import base64
+import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 import papermill
+import torch
 from papermill.inspection import inspect_notebook
 
-from shui_lib.core.arguments import typed
+from shui_lib.core.arguments import of_type, words_by_name
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import read_rows
 
@@ -30,23 +35,64 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELL_LIMIT = 4 * 3600  # seconds; a cell that trains ViT-B/16 on a GPU takes an hour or two
 
 
+class Outcome(NamedTuple):
+    """What came of one chapter."""
+
+    chapter: str
+    seconds: float
+    cpu_seconds: float  # of the kernel
+    error: str  # empty where every cell ran
+
+
+def declared(notebook: Path) -> dict[str, str]:
+    """The parameters of a notebook and the types that its first cell declares; "" for one that declares none."""
+    types = {name: one["inferred_type_name"] for name, one in inspect_notebook(str(notebook)).items()}
+    return {name: "" if kind == "None" else kind for name, kind in types.items()}
+
+
+def fitting(notebook: Path, parameters: Mapping[str, object]) -> dict[str, object]:
+    """The parameters with the types that the notebook declares; text is read as such a value.
+
+    Raises:
+        ValueError: a parameter that the notebook does not have, or a value that is not of its type.
+    """
+    known = declared(notebook)
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}: it takes {', '.join(known)}")
+    return {name: of_type(name, value, known[name]) for name, value in parameters.items()}
+
+
+def shared_out(notebooks: Sequence[Path], parameters: Mapping[str, object]) -> dict[Path, dict[str, object]]:
+    """Each notebook's own part of the parameters, every one checked before the first chapter starts.
+
+    `seed` also stands for the `seeds` of a chapter that looks at several, unless these are given.
+
+    Raises:
+        ValueError: a parameter that none of the notebooks has, or a value that is not of its type.
+    """
+    known = {path: declared(path) for path in notebooks}
+    if unknown := sorted(set(parameters) - set().union(*known.values())):
+        raise ValueError(f"no chapter has a parameter {', '.join(unknown)}: look at the first cell of {notebooks[0]}")
+    given = {"seeds": str(parameters["seed"]), **parameters} if "seed" in parameters else parameters
+    return {path: fitting(path, {k: v for k, v in given.items() if k in known[path]}) for path in notebooks}
+
+
 def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) -> Path:
     """Execute one notebook in its own folder, with the environment's kernel; the executed copy goes to `out`.
 
     Raises:
-        ValueError: a parameter that the notebook does not have.
+        ValueError: a parameter that the notebook does not have, or a value that is not of its type.
     """
-    known = inspect_notebook(str(notebook))
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}: it takes {', '.join(known)}")
+    values = fitting(notebook, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
-    # The kernel inherits the variable; its lines come out on our stderr.
+    # The kernel inherits the variables; its lines come out on our stderr.
     shown = os.environ.setdefault("SHUI_PROGRESS", "plain") != "off"
+    if values.get("preset") != "paper":
+        one_thread()
     papermill.execute_notebook(
         str(notebook),
         str(out),
-        parameters=dict(parameters),
+        parameters=values,
         kernel_name="python3",
         cwd=str(notebook.parent),
         execution_timeout=CELL_LIMIT,
@@ -56,17 +102,83 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) ->
     return out
 
 
-def run_all(out: Path, parameters: Mapping[str, object], notebooks: Sequence[Path]) -> None:
-    """Execute notebooks in order, and say where the results are."""
+def one_thread() -> None:
+    """Let the kernels that this process starts compute with one thread, unless OMP_NUM_THREADS says otherwise.
+
+    The threads of a small network wait for each other: beside other work on the machine two are slower than one.
+    Rows name the number with their device, as another number rounds differently.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def side_by_side() -> int:
+    """How many chapters run at a time: with a GPU one; else one for each core, and four at most, for the memory."""
+    return 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, 4)
+
+
+def run_all(
+    out: Path, parameters: Mapping[str, object], notebooks: Sequence[Path], *, workers: int = 1
+) -> list[Outcome]:
+    """Execute notebooks, `workers` at a time in their order; one that fails leaves the others alone.
+
+    Every chapter is a process of its own, and a stage that several of them need is made by one while the others wait.
+    Result rows go to one file, and the stages that each chapter used are listed in `out`/stages.
+
+    Raises:
+        ValueError: as `shared_out`, before anything runs.
+    """
+    rows = Path(str(parameters.get("rows_file") or out / "rows_live.csv"))
+    takes_rows = any("rows_file" in declared(path) for path in notebooks)
+    every = shared_out(notebooks, {**parameters, **({"rows_file": str(rows)} if takes_rows else {})})
+    shutil.rmtree(out / "stages", ignore_errors=True)
+    (out / "stages").mkdir(parents=True)
     started = time.perf_counter()
-    rows = Path(str(parameters["rows_file"])) if "rows_file" in parameters else out / "rows_live.csv"
-    for notebook in progress(notebooks, desc="workbook", unit="notebook"):
-        known = inspect_notebook(str(notebook))
-        mine = {k: v for k, v in {**parameters, "rows_file": str(rows)}.items() if k in known or k in parameters}
-        run_notebook(notebook, out / notebook.name, mine)
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        running = [pool.submit(_outcome, path, out, values) for path, values in every.items()]
+        ended = progress(as_completed(running), total=len(running), desc="workbook", unit="notebook")
+        for one in ended:
+            if one.exception() is None and one.result().error:
+                print(f"{one.result().chapter} failed: {one.result().error}", file=sys.stderr, flush=True)
+    found = [_result(path, one) for path, one in zip(every, running, strict=True)]
+    print(summary(found))
     print(f"{len(notebooks)} notebooks in {(time.perf_counter() - started) / 60:.1f} minutes: {out}")
     if rows.is_file():
         print(f"{len(read_rows(rows))} result rows: {rows}")
+    return found
+
+
+def _outcome(notebook: Path, out: Path, values: Mapping[str, object]) -> Outcome:
+    """Execute one chapter in this process. An exception becomes its words: not every one can be sent back."""
+    os.environ["SHUI_STAGES"] = str(out / "stages" / f"{notebook.stem}.txt")
+    started, error = time.perf_counter(), ""
+    try:
+        run_notebook(notebook, out / notebook.name, values)
+    except Exception as raised:  # whatever a cell raises, a kernel that dies, a disk that is full
+        error = in_a_line(raised)
+    spent = os.times()
+    return Outcome(notebook.stem, time.perf_counter() - started, spent.children_user + spent.children_system, error)
+
+
+def _result(notebook: Path, one: Future) -> Outcome:
+    """What came of a chapter, its process killed included."""
+    failed = one.exception()
+    return Outcome(notebook.stem, 0.0, 0.0, in_a_line(failed)) if failed else one.result()
+
+
+def in_a_line(error: BaseException) -> str:
+    """The exception's last line, which names it; of a failed cell that is what the cell raised."""
+    lines = str(error).strip().splitlines() or [""]
+    named = isinstance(error, papermill.PapermillExecutionError)
+    return f"{error.ename}: {error.evalue}".splitlines()[0] if named else f"{type(error).__name__}: {lines[-1]}"
+
+
+def summary(found: Sequence[Outcome]) -> str:
+    """A table: what each chapter took, and whether it failed."""
+    lines = [f"{'chapter':32}  minutes  CPU min  outcome"]
+    for one in found:
+        logits = f"failed: {one.error}" if one.error else "done"
+        lines.append(f"{one.chapter:32} {one.seconds / 60:8.1f} {one.cpu_seconds / 60:8.1f}  {logits}")
+    return "\n".join(lines)
 
 
 def refresh(notebooks: Sequence[Path]) -> None:
@@ -96,24 +208,27 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Command line."""
+def main(argv: list[str] | None = None) -> int:
+    """Command line; 1 where a chapter failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "refresh"])
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "notebooks")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--notebooks", type=Path, nargs="*", help="all chapters by default")
+    parser.add_argument("--workers", type=int, default=side_by_side(), help="chapters at a time (default: %(default)s)")
     parser.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args(argv)
     if args.what == "refresh":
         refresh(args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb")))
-        return
+        return 0
+    notebooks = [path.resolve() for path in args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))]
     try:
-        parameters = {"data_root": str(args.data_root.resolve()), **typed(args.parameters)}
-        run_all(args.out.resolve(), parameters, args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb")))
+        parameters = {"data_root": str(args.data_root.resolve()), **words_by_name(args.parameters)}
+        found = run_all(args.out.resolve(), parameters, notebooks, workers=args.workers)
     except ValueError as error:
         sys.exit(f"{error}")
+    return 1 if any(one.error for one in found) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

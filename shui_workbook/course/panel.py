@@ -36,7 +36,7 @@ class Panel:
         show_faces: bool = False,
     ):
         self.prepared_for, self.show_faces, self._filling = prepared_for, show_faces, False
-        names = [(look(form.replace(":", " "))[0], form) for form in KNOBS]
+        names = [(look(form)[0], form) for form in KNOBS]
         self.dataset = widgets.Dropdown(options=list(datasets), description="data set", **WIDE)
         self.identity = widgets.Dropdown(description="who asks", **WIDE)
         self.photo = widgets.Dropdown(description="photo", **WIDE)

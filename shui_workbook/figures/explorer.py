@@ -67,8 +67,8 @@ def plot_moves(scores: pd.DataFrame, form: str, metric: str, ax: Axes | None = N
     for label, column, (tint, shape) in _key(form):
         ax.scatter(scores[column], y, color=tint, marker=shape, s=52, label=label, zorder=3)
     for row, one in zip(y, scores.itertuples(), strict=True):
-        said = f"{one.original:.1f} → {one.unlearned:.1f}"
-        ax.text(1.03, row, said, transform=ax.get_yaxis_transform(), va="center", fontsize=9.5)
+        text = f"{one.original:.1f} → {one.unlearned:.1f}"
+        ax.text(1.03, row, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9.5)
     names = [f"{part} {SCORE_NAMES[metric]}" if part != "tow" else "Tug-of-War" for part in scores.index]
     ax.set(yticks=y, yticklabels=names, ylim=(len(y) - 0.5, -0.5), xlabel="%")
     ax.set_xlim(min(40, scores.min(axis=None) - 3), 102)

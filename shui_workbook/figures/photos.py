@@ -18,9 +18,12 @@ THUMBNAIL = 64  # pixels at most
 
 
 def thumbnails(faces: Faces, *, show_faces: bool) -> np.ndarray:
-    """(N, S, S, 3) uint8 pictures; blanks in place of real photos, unless `show_faces`. Every plot asks here."""
+    """(N, S, S, 3) uint8 pictures; blanks in place of real photos, unless `show_faces is True`.
+
+    Every plot asks here. A word does not do, nor a number: "no" from a command line would count as true.
+    """
     size = min(faces.size, THUMBNAIL)
-    if show_faces or faces.name == "faces":  # rendered people may always be shown
+    if show_faces is True or faces.name == "faces":  # rendered people may always be shown
         pictures = faces.pixels(size=size).add(1).mul(127.5).round().clamp(0, 255)  # (N, 3, S, S)
         coarse = pictures.to(torch.uint8).permute(0, 2, 3, 1).numpy() & 0xF8  # 32 shades: saved notebooks stay small
         return coarse | 0x04

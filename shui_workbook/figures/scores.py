@@ -117,13 +117,13 @@ def plot_trials(search: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = ax or canvas(6.5, 0.3 * len(forms) + 1.1)
     for y, form in enumerate(forms):
         tow = search.loc[search["form"] == form, "tow"]
-        _, colour, marker = look(form.replace(":", " "))
+        _, colour, marker = look(form)
         ax.scatter(tow, [y] * len(tow), marker=marker, s=28, facecolor="none", edgecolor=colour, alpha=0.8)
         ax.scatter(tow.max(), y, marker=marker, s=60, color=colour, zorder=3)
     if "tow_before" in search:
         ax.axvline(search["tow_before"].mean(), color="black", linestyle=":", linewidth=1.2, label="original model")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
-    labels = [look(form.replace(":", " "))[0] for form in forms]
+    labels = [look(form)[0] for form in forms]
     ax.set(yticks=range(len(forms)), yticklabels=labels, ylim=(len(forms) - 0.5, -0.5))
     ax.set(xlabel="Tug-of-War against the fold models (%)")
     ax.grid(axis="y", visible=False)

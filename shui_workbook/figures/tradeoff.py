@@ -22,7 +22,7 @@ def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | No
     """
     ax = ax or canvas(6.5, 4)
     for form, one in curves.groupby("form", sort=False):
-        label, colour, marker = look(str(form).replace(":", " "))
+        label, colour, marker = look(form)
         for k, (_, line) in enumerate(one.groupby("seed")):
             options = {"color": colour, "markersize": 4, "linewidth": 1.3, "alpha": 0.85}
             ax.plot(line["forget"], line["retain"], marker=marker, label="" if k else label, **options)

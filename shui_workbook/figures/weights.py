@@ -30,7 +30,7 @@ def plot_by_layer(values: pd.DataFrame, ylabel: str, ax: Axes | None = None) -> 
     ax = ax or canvas(min(0.42 * len(values) + 2, 13), 3)
     width = 0.8 / len(values.columns)
     for k, form in enumerate(values):
-        label, colour, _ = look(str(form).replace(":", " "))
+        label, colour, _ = look(form)
         place = np.arange(len(values)) + (k - (len(values.columns) - 1) / 2) * width
         ax.bar(place, values[form], width, color=colour, alpha=1 - 0.5 * k / len(values.columns), label=label)
     layers = [str(layer).removeprefix("network.") for layer in values.index]
@@ -45,7 +45,7 @@ def plot_weight_changes(changes: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Heat map: relative change of each weight (columns, stem to head) by each form (rows), logarithmic."""
     ax = ax or canvas(min(0.36 * changes.shape[1] + 3.5, 14), 0.3 * len(changes) + 2)
     shown = np.log10(changes.clip(lower=1e-5))
-    labels = [look(str(form).replace(":", " "))[0] for form in changes.index]
+    labels = [look(form)[0] for form in changes.index]
     layers = [str(layer).removeprefix("network.").removesuffix(".weight") for layer in changes]
     bar = {"label": "relative change (log₁₀)", "shrink": 0.8}
     sns.heatmap(

@@ -1,78 +1,177 @@
-"""What the paper claims, and whether it holds in the committed rows: each verdict follows from an interval by a rule.
+"""What the paper claims and what the committed rows say of it; the rules are `shui_workbook.reports.verdicts`.
 
-Differences of Tug-of-War (or of RMIA's AUC) are paired over seeds, with 95 % intervals; ρ is Spearman's, with an
-interval from a bootstrap over identities. A claim "holds" if its interval lies on the claimed side of zero in every
-setting, holds "in part" if it does in some, and otherwise does not.
+A claim has the verdict that more than half of its settings share, if none of them says the opposite; otherwise it is
+inconclusive. Beside it stands the smallest effect that its seeds would have shown in four tries of five.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from shui_lib.core.rows import benchmark_rows, form_of, paired_difference, read_rows
-from shui_workbook.studies.people import Trend, mean_of_best, trend
+from shui_lib.core.rows import benchmark_rows, form_of, read_rows
+from shui_lib.runs.settings import STANDS_FOR
+from shui_workbook.reports.verdicts import LEVEL, SEEDS, VERDICTS, Effect, effect_of, effect_verdict, holm
+from shui_workbook.studies.people import mean_of_best
 
 OURS = "meta_unlearn"
 DEFAULT = f"{OURS} aux_loss=first+second+accuracy"
 SETTING = ["preset", "dataset", "n_ids"]
-SEEDS = 3  # a setting with fewer is left out
+SAME = {"equivalent": "supported", "supported": "reversed"}  # where the paper claims that there is no difference
+FIGURES = {"asking": 3.5, "staying": 0.9}  # points between the nearest and the farthest people of Fig. 4 and Fig. 5
+CHAPTERS = {
+    "05": "[05](notebooks/05_membership_inference.ipynb)",
+    "06": "[06](notebooks/06_result_tables.ipynb)",
+    "07": "[07](notebooks/07_support_distance.ipynb)",
+    "08": "[08](notebooks/08_retain_proximity.ipynb)",
+    "09": "[09](notebooks/09_ablations.ipynb)",
+}
 
 
 class Claim(NamedTuple):
-    """A line of the table."""
+    """A claim of the paper, its effects by setting, and its family: the claims that are corrected together."""
 
     claim: str
-    verdict: str  # holds, holds in part, does not hold, not tested
-    evidence: str
-    where: str
+    chapter: str
+    family: str
+    effects: tuple[Effect, ...]
+    same: bool = False  # the paper claims that there is no difference
+
+    def verdict(self, found: Sequence[str]) -> str:
+        """Of the whole claim, from the verdicts of its settings."""
+        if not found:
+            return "not tested"
+        (word, count), *_ = Counter(found).most_common()
+        opposite = {"supported": "reversed", "reversed": "supported"}.get(word)
+        if 2 * count <= len(found) or opposite in found:
+            return "inconclusive"
+        return SAME.get(word, word) if self.same else word
 
 
 def claims(folder: Path) -> list[Claim]:
-    """Every claim of the paper with what a results folder says of it."""
-    rows = read_rows(folder)
+    """Every claim of the paper with the effects that a results folder has of it."""
+    rows, reported = read_rows(folder), _reported(folder)
     main, ablated = _settings(benchmark_rows(rows)), _settings(rows[_is_ablation(rows)])
-    found = [
-        _against(main, rival, f"MetaUnlearn is ahead of {name} (Tables 1–3)", "[06](notebooks/06_result_tables.ipynb)")
-        for rival, name in {"ssd one-shui": "SSD", "jit one-shui": "JiT", "pgu one-shui": "PGU"}.items()
-    ]
     several = {setting: group for setting, group in main.items() if not setting.endswith("/1")}
     alone = {setting: group for setting, group in main.items() if setting.endswith("/1")}
-    chapter6, chapter5 = "[06](notebooks/06_result_tables.ipynb)", "[05](notebooks/05_membership_inference.ipynb)"
+
+    def ahead(settings: dict[str, pd.DataFrame], rival: str, claim: str) -> Claim:
+        return Claim(claim, "06", "tables", _differences(settings, OURS, rival, reported))
+
+    rivals = {"ssd one-shui": "SSD", "jit one-shui": "JiT", "pgu one-shui": "PGU"}
+    found = [ahead(main, rival, f"MetaUnlearn is ahead of {name} (Tables 1–4)") for rival, name in rivals.items()]
     found += [
-        _against(several, "original", "MetaUnlearn is ahead of doing nothing in every setting (Tables 1–3)", chapter6),
-        _against(alone, "original", "… and for a single identity (Table 4)", chapter6),
-        _against(
-            main, "original", "MetaUnlearn makes RMIA harder (AUC, against doing nothing)", chapter5, "rmia_auc", -1
-        ),
-        _distances(folder, "asking", "The gap grows with the support distance (Fig. 4)", 1, "07_support_distance"),
-        _distances(
-            folder,
-            "staying",
-            "The drop shrinks with the distance to forgotten identities (Fig. 5)",
-            -1,
-            "08_retain_proximity",
-        ),
+        ahead(several, "original", "MetaUnlearn is ahead of doing nothing (Tables 1–3)"),
+        ahead(alone, "original", "… and for a single identity (Table 4)"),
     ]
-    return [*found, *_ablations(ablated)]
+    harder = _differences(main, OURS, "original", reported, metric="rmia_auc", measure=lambda auc: -abs(auc - 50))
+    found.append(Claim("MetaUnlearn brings RMIA's AUC closer to 50", "05", "attack", harder))
+    farther = "The gap grows with the support distance, far fifth − near fifth (Fig. 4)"
+    nearer = "The drop shrinks with the distance to forgotten identities, near fifth − far fifth (Fig. 5)"
+    found.append(Claim(farther, "07", "figures", _contrasts(folder, "asking", 1)))
+    found.append(Claim(nearer, "08", "figures", _contrasts(folder, "staying", -1)))
+    return [*found, *_ablations(ablated, reported)]
+
+
+def judged(found: Sequence[Claim]) -> list[tuple[Claim, list[str]]]:
+    """Each claim with the verdicts of its settings, corrected within its family."""
+    effects = [(claim.family, effect) for claim in found for effect in claim.effects]
+    adjusted = {}
+    for family in {name for name, _ in effects}:
+        members = [k for k, (name, _) in enumerate(effects) if name == family]
+        adjusted |= dict(zip(members, holm([effects[k][1].p for k in members]), strict=True))
+    clear = iter([adjusted[k] < LEVEL for k in range(len(effects))])
+    return [(claim, [effect_verdict(effect, next(clear)) for effect in claim.effects]) for claim in found]
 
 
 def markdown(found: Sequence[Claim]) -> str:
-    """The table of claims."""
-    head = ["| the paper's claim | here | evidence | chapter |", "| --- | --- | --- | --- |"]
-    return "\n".join([*head, *(f"| {' | '.join(claim)} |" for claim in found)])
+    """The short table: verdict, how its settings are divided, the paper's effect and ours."""
+    lines = [
+        "| the paper's claim | verdict here | settings | effect here | the paper's | visible | chapter |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for claim, verdicts in judged(found):
+        count = Counter(verdicts)
+        divided = ", ".join(f"{count[word]} {word}" for word in VERDICTS if count[word]) or "–"
+        here, paper, visible = (
+            _range([getattr(e, name) for e in claim.effects], sign)
+            for name, sign in (("mean", "+"), ("paper", "+"), ("visible", ""))
+        )
+        cells = [claim.claim, claim.verdict(verdicts), divided, here, paper, visible, CHAPTERS[claim.chapter]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _ablations(ablated: dict[str, pd.DataFrame]) -> list[Claim]:
+def evidence(found: Sequence[Claim]) -> str:
+    """The long table: every effect by setting."""
+    lines = [
+        "| claim | setting | verdict | effect [95 %] | the paper's | visible | seeds |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for claim, verdicts in judged(found):
+        for e, word in zip(claim.effects, verdicts, strict=True):
+            here = f"{e.mean:+.1f} [{e.low:+.1f}, {e.high:+.1f}]"
+            paper = "–" if np.isnan(e.paper) else f"{e.paper:+.1f}"
+            lines.append(f"| {claim.claim} | {e.setting} | {word} | {here} | {paper} | {e.visible:.1f} | {e.seeds} |")
+    return "\n".join(lines)
+
+
+def _range(values: Sequence[float], sign: str) -> str:
+    known = [value for value in values if not np.isnan(value)]
+    if not known:
+        return "–"
+    ends = dict.fromkeys(f"{value:{sign}.1f}" for value in (min(known), max(known)))
+    return " to ".join(ends)
+
+
+# Effects --------------------------------------------------------------------------------------------------------------
+
+
+def _differences(
+    settings: dict[str, pd.DataFrame],
+    ours: str,
+    rival: str,
+    reported: pd.DataFrame,
+    *,
+    metric: str = "tow",
+    measure: Callable[[pd.Series], pd.Series] = lambda values: values,
+) -> tuple[Effect, ...]:
+    """Differences ours − rival, in every setting that has both in enough seeds; the paper's of Tug-of-War beside."""
+    found = []
+    for setting, rows in settings.items():
+        chosen = rows[(rows["metric"] == metric) & (rows["split"] == "all")]
+        wide = chosen.assign(form=form_of(chosen)).pivot(index="seed", columns="form", values="value")
+        if {ours, rival} <= set(wide):
+            paper = _paper_effect(reported, setting, ours, rival) if metric == "tow" else np.nan
+            found += effect_of(setting, measure(wide[ours]) - measure(wide[rival]), paper)
+    return tuple(found)
+
+
+def _contrasts(folder: Path, who: str, sign: int) -> tuple[Effect, ...]:
+    """The paper's figures by seed: mean mAP of the farthest fifth of the people − that of the nearest fifth.
+
+    Scores are averaged over the three methods with the highest Tug-of-War, as in the paper.
+    """
+    found = []
+    for path in sorted(folder.glob(f"people_{who}_*.csv")):
+        for setting, people in pd.read_csv(path).groupby(SETTING):
+            _, mean = mean_of_best(people, [*set(people["form"]) - {"original", "retrained", "retrained_again"}])
+            fifths = mean.groupby("seed")["euclid"].rank(pct=True)
+            far, near = (mean[part].groupby("seed")["score"].mean() for part in (fifths > 0.8, fifths <= 0.2))
+            found += effect_of(_named(setting), sign * (far - near), FIGURES[who])
+    return tuple(found)
+
+
+def _ablations(ablated: dict[str, pd.DataFrame], reported: pd.DataFrame) -> list[Claim]:
     """Tables 5-7: each part against MetaUnlearn without it, and sizes that need not match."""
-    chapter = "[09](notebooks/09_ablations.ipynb)"
 
     def better(other: str, claim: str) -> Claim:
-        return _against(ablated, f"{OURS} {other}", claim, chapter, ours=DEFAULT)
+        return Claim(claim, "09", "ablations", _differences(ablated, DEFAULT, f"{OURS} {other}", reported))
 
     found = [
         better("aux_loss=first", "The first term of the auxiliary loss alone is not enough (Table 5)"),
@@ -80,46 +179,41 @@ def _ablations(ablated: dict[str, pd.DataFrame]) -> list[Claim]:
         better("aux_loss=scrub_loss", "The auxiliary loss is better than SCRUB's (Table 5)"),
         better("inputs=logits", "More inputs than logits help (Table 6)"),
     ]
-    same = []
+    sizes: list[Effect] = []
     for setting, rows in ablated.items():
-        real = setting.rpartition("/")[2]
-        other = next((v for v in form_of(rows).unique() if "simulated" in v and not v.endswith(f"={real}")), None)
-        same += [(setting, paired_difference(rows, f"{OURS} simulated_n_ids={real}", other))] if other else []
-    verdict = _verdict([d["low"] < 0 < d["high"] for _, d in same])
-    said = _said(same) + (" (holds if zero lies inside)" if same else "")
-    return [*found, Claim("Rehearsals may be of another size (Table 7)", verdict, said, chapter)]
+        right = f"{OURS} simulated_n_ids={setting.rpartition('/')[2]}"
+        for other in sorted({form for form in form_of(rows) if "simulated_n_ids" in form} - {right}):
+            sizes += _differences({setting: rows}, right, other, reported)
+    # Table 7 shows no more than 0.3 points either way.
+    sizes = [effect._replace(paper=0.3) for effect in sizes]
+    return [
+        *found,
+        Claim("Simulated requests may be of another size (Table 7)", "09", "ablations", tuple(sizes), same=True),
+    ]
 
 
-def _against(
-    settings: dict[str, pd.DataFrame],
-    rival: str,
-    claim: str,
-    where: str,
-    metric: str = "tow",
-    sign: int = 1,
-    ours: str = OURS,
-) -> Claim:
-    """Is `ours` ahead of the rival in every setting that has both? `sign` is the side that is better."""
-    found = []
-    for setting, rows in settings.items():
-        known = set(form_of(rows[rows["metric"] == metric]))
-        if {ours, rival} <= known:
-            found.append((setting, paired_difference(rows, ours, rival, metric=metric)))
-    holds = [d["low"] > 0 if sign > 0 else d["high"] < 0 for _, d in found]
-    return Claim(claim, _verdict(holds), _said(found), where)
+def _paper_effect(reported: pd.DataFrame, setting: str, ours: str, rival: str) -> float:
+    """The paper's difference of Tug-of-War in the setting that is nearest: same kind of data, nearest request size."""
+    *_, dataset, n_ids = setting.split("/")
+    known = reported[reported["dataset"] == STANDS_FOR.get(dataset, dataset)]
+    wide = known.pivot_table(index="n_ids", columns="form", values="mean")
+    if not {ours, rival} <= set(wide):
+        return np.nan
+    gain = (wide[ours] - wide[rival]).dropna()
+    same = gain[(gain.index == 1) == (int(n_ids) == 1)]  # one person is a table of its own
+    return float(same.iloc[np.abs(same.index - int(n_ids)).argmin()]) if len(same) else np.nan
 
 
-def _distances(folder: Path, who: str, claim: str, sign: int, chapter: str) -> Claim:
-    """The paper's figure: mAP, averaged over the three methods with the highest Tug-of-War."""
-    found = {}
-    for path in sorted(folder.glob(f"people_{who}_*.csv")):
-        for setting, people in pd.read_csv(path).groupby(SETTING):
-            _, mean = mean_of_best(people, [*set(people["form"]) - {"original", "retrained", "retrained_again"}])
-            within = {"identity": mean["identity"], "within": mean["seed"], "generator": np.random.default_rng(0)}
-            found[_named(setting)] = trend(mean["euclid"], mean["score"], **within)
-    verdict = _verdict([t.low > 0 if sign > 0 else t.high < 0 for t in found.values()])
-    said = "; ".join(f"{setting}: {_rho(t)}" for setting, t in found.items())
-    return Claim(claim, verdict, said, f"[{chapter[:2]}](notebooks/{chapter}.ipynb)")
+def _reported(folder: Path) -> pd.DataFrame:
+    """The paper's Tug-of-War by form, under the names of our rows; empty where the folder lacks reported.csv."""
+    path = Path(folder) / "reported.csv"
+    columns = ["dataset", "n_ids", "form", "mean"]
+    if not path.is_file():
+        return pd.DataFrame(columns=columns)
+    rows = pd.read_csv(path).query("metric == 'tow'").fillna({"variant": ""})
+    one_shui = rows["method"].isin(["ssd", "jit", "pgu", "scrub", "bad_teacher"]) & (rows["variant"] == "")
+    rows["variant"] = rows["variant"].mask(one_shui, "one-shui")
+    return rows.assign(form=form_of(rows), mean=pd.to_numeric(rows["mean"], errors="coerce"))[columns]
 
 
 def _settings(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -136,17 +230,3 @@ def _named(setting: tuple[str, str, int]) -> str:
 
 def _is_ablation(rows: pd.DataFrame) -> pd.Series:
     return (rows["step"] == 0) & rows["variant"].str.contains("=")
-
-
-def _verdict(holds: Sequence[bool]) -> str:
-    if not holds:
-        return "not tested"
-    return "holds" if all(holds) else "holds in part" if any(holds) else "does not hold"
-
-
-def _said(found: Sequence[tuple[str, dict[str, float]]]) -> str:
-    return "; ".join(f"{s}: " + "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map(d) for s, d in found) or "–"
-
-
-def _rho(found: Trend) -> str:
-    return f"ρ = {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"

@@ -163,6 +163,25 @@ def _settings(results: Path | str) -> dict[str, pd.DataFrame]:
     return found
 
 
+SHOWN = ("faces, 10 people", "ages, 10 people", "celebahq, 50 people")  # in the README: attributes, classes, photos
+
+
+def overview(found: Mapping[str, pd.DataFrame]) -> str:
+    """The README's table, from `gains`: points gained over doing nothing by the forms that see supports only."""
+    chosen = {setting: found[setting] for setting in SHOWN if setting in found}
+    forms = ordered(set().union(*(frame.index for frame in chosen.values())))
+    forms = [form for form in forms if access_of(form) in ("", "support")]
+    cells = {
+        setting: {form: _clear(frame.loc[form]) if form in frame.index else "–" for form in forms}
+        for setting, frame in chosen.items()
+    }
+    table = pd.DataFrame(cells, index=forms)
+    seeds = [int(frame["seeds"].max()) for frame in chosen.values()]
+    table.columns = [f"{setting} ({count} seeds)" for setting, count in zip(chosen, seeds, strict=True)]
+    table.index = [figures.look(form)[0] for form in forms]
+    return as_markdown(table)
+
+
 def draw(found: Mapping[str, pd.DataFrame]) -> Figure:
     """A panel a setting, a line a form, from `gains`; what sees supports only stands above the line."""
     forms = ordered(set().union(*(frame.index for frame in found.values())))
@@ -190,12 +209,15 @@ def digest(found: Mapping[str, pd.DataFrame]) -> str:
 def write(root: Path) -> None:
     """Write all of them. ValueError: a page lacks a marker."""
     results, docs = root / "results", root / "docs"
-    save_section(root / "README.md", "claims", claims.markdown(claims.claims(results)), by="make tables")
+    paper = claims.claims(results)
+    save_section(root / "README.md", "claims", claims.markdown(paper), by="make tables")
+    save_section(docs / "results.md", "evidence", claims.evidence(paper), by="make tables")
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = gains(results)
+    save_section(root / "README.md", "overview", overview(found), by="make tables")
     save_figure(docs / "gains.png", draw(found), dpi=100, metadata={"Rows": digest(found)})
 
 

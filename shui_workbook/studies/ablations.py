@@ -25,12 +25,12 @@ from shui_lib.core.progress import progress
 from shui_lib.core.rows import record as record_rows
 from shui_lib.methods import Method, make_method
 from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import rehearsed
+from shui_lib.runs.settings import simulated_request_size
 from shui_workbook.studies.selection import PoolRequest, judge, pool_requests, record
 
 FORM = "meta_unlearn"
 ETAS = (3e-4, 1e-3, 3e-3)
-ETAS_OF_ASCENT = {"none": (0.06, 0.12, 0.25), "pgu": (0.12, 0.25, 0.5), "kfac": (5e-5, 1e-4, 2e-4)}
+ETAS_OF_ASCENT = {"none": (0.06, 0.12, 0.25), "pgu": (0.12, 0.25, 0.5), "kfac": (7e-4, 1.4e-3, 2.8e-3)}
 BASE = {"alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS}
 Settings = Mapping[str, object]
 
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
     known: dict[Method, pd.DataFrame] = {}  # three rows are MetaUnlearn as it is, under three names
     for name, change in progress(changes.items(), desc="ablations", unit="row"):
-        row = {**BASE, "simulated_n_ids": rehearsed(args["n_ids"]), **change}
+        row = {**BASE, "simulated_n_ids": simulated_request_size(args["n_ids"]), **change}
         method = make_method(FORM, row)
         if method not in known:
             known[method] = choose_eta(row, requests)

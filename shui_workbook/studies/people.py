@@ -84,7 +84,7 @@ def _precision(logits: Tensor, targets: Tensor, lacking: Sequence[Tensor] | None
 
 def _lacking(logits: Tensor, targets: Tensor) -> list[Tensor]:
     """By attribute, the scores of the images that have it not, in order: sorted once for all people."""
-    return [said[noted < 0.5].sort().values for said, noted in zip(logits.T, targets.T, strict=True)]
+    return [outputs[target < 0.5].sort().values for outputs, target in zip(logits.T, targets.T, strict=True)]
 
 
 def _among(logits: Tensor, targets: Tensor, lacking: Sequence[Tensor]) -> Tensor:
@@ -93,8 +93,8 @@ def _among(logits: Tensor, targets: Tensor, lacking: Sequence[Tensor]) -> Tensor
     It is the mean over positives of the precision at each one's score, so that a search in the pool answers it.
     """
     found = []
-    for said, noted, others in zip(logits.T, targets.T, lacking, strict=True):
-        own = said[noted > 0.5].sort().values
+    for outputs, target, others in zip(logits.T, targets.T, lacking, strict=True):
+        own = outputs[target > 0.5].sort().values
         above, beside = (len(x) - torch.searchsorted(x, own) for x in (others, own))  # scored as high or higher
         found.append((beside / (beside + above).double()).mean())  # nan without positives
     return torch.stack(found)

@@ -7,12 +7,18 @@ chosen. Validation identities stand for the test set here. A of eq. 6 is recorde
 
     python -m shui_workbook.studies.selection --dataset faces --n-ids 10
     python -m shui_workbook.studies.selection --dataset faces --bias
+
+Trials and choices are written to the runs folder, where experiments find them; with `--results results`, to the
+repository's own. There every form keeps its best trial, so that tables compare methods; a user's search may also
+choose to do nothing, and says where the best trial is at an edge of its grid or worse than that.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -23,21 +29,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from shui_lib.benchmark.metrics import Scores, score, tug_of_war
+from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
 from shui_lib.core.arguments import ROOT, typed
+from shui_lib.core.names import parse
 from shui_lib.core.progress import progress
-from shui_lib.core.store import locked, save_frame, save_json
+from shui_lib.core.store import SOON, locked, save_frame, save_json
 from shui_lib.methods import Given
 from shui_lib.methods.parts.learned_loss import INPUTS
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
-from shui_lib.runs.settings import rehearsed
+from shui_lib.runs.settings import OWN, simulated_request_size
 
 SELECTED = ROOT / "shui_lib" / "runs" / "selected.json"
 KEY = ["preset", "dataset", "n_ids", "form"]  # of a search
+JUDGED = ("tow", "tow_before", "forget_drop", "retain_drop", "val_drop", "objective")  # what `judge` measures
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …
 REQUESTS = 6  # of one seed, drawn from the pool again and again; they overlap
 REQUESTS_WITH_DATA = 2  # for forms that train on retain data, which cost a hundred times as much
@@ -60,6 +68,7 @@ TRIALS = {  # by form, as in `shui_lib.core.names`
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(1e-2, 1, 12)]),
     # Half with all four inputs, as published, half without features and identities: see notebook 03.
     "meta_unlearn": grid(inputs=(INPUTS, ("logits", "targets")), eta=(3e-4, 1e-3, 3e-3), alpha=(1e-3,), epochs=(1, 3)),
+    # Times K (`trials_of`): the grid was laid before the curvature was that of a mean over K attributes.
     **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE),
     "ssd:original": _SSD,
     "ssd:one-shui": _SSD,
@@ -87,9 +96,25 @@ TRIALS_OF_CLASSES = {
 }
 
 
-def trials_of(form: str, *, multilabel: bool) -> list[dict[str, object]]:
-    """The settings that a form is tried with, as many for every form."""
-    return TRIALS[form] if multilabel else TRIALS_OF_CLASSES.get(form, TRIALS[form])
+# What leaves a model as it is, in each method's own words.
+NOTHING = {
+    "gradient_ascent": {"eta": 0.0},
+    "meta_unlearn": {"eta": 0.0, "epochs": 0},
+    "curvature": {"eta": 0.0},
+    "ssd": {"alpha": 1e30},
+    "jit": {"eta": 0.0},
+    "pgu": {"lr": 0.0},
+    "scrub": {"lr": 0.0},
+    "bad_teacher": {"lr": 0.0},
+}
+
+
+def trials_of(form: str, *, multilabel: bool, outputs: int = 1) -> list[dict[str, object]]:
+    """The settings that a form is tried with, as many for every form; `outputs` is the number of attributes."""
+    trials = TRIALS[form] if multilabel else TRIALS_OF_CLASSES.get(form, TRIALS[form])
+    if parse(form).method == "curvature" and multilabel:
+        return [{**trial, "eta": float(f"{trial['eta'] * outputs:.6g}")} for trial in trials]
+    return trials
 
 
 def pool_experiment(*, n_ids: int, seed: int = SEEDS[0], **where: object) -> tuple[Experiment, list[np.ndarray]]:
@@ -154,8 +179,8 @@ def judge(experiment: Experiment, form: str, group: np.ndarray, wanted: Scores) 
     needed = Given(parts).only(experiment.method(form).needs)
     model = unlearn_from(experiment.artefacts_folder(form), needed, seed=experiment.seed, device=experiment.device)
     bf16, splits = experiment.config.train.bf16, ("forget", "retain", "val")
-    said = {"train": experiment.logits("original", "train"), "val": experiment.logits("original", "val")}
-    before = {"forget": said["train"][asked], "retain": said["train"][~asked], "val": said["val"]}
+    outputs = {"train": experiment.logits("original", "train"), "val": experiment.logits("original", "val")}
+    before = {"forget": outputs["train"][asked], "retain": outputs["train"][~asked], "val": outputs["val"]}
     after = {part: predict(model, parts[part], bf16=bf16).logits for part in splits}
     was, became = ({part: score(logits[part], parts[part].targets) for part in splits} for logits in (before, after))
     losses = [task_loss(after["forget"], train[asked].targets)]
@@ -188,27 +213,64 @@ def pool_requests(*, n_ids: int, seeds: Sequence[int] = SEEDS, **where: object) 
 def search(
     form: str, requests: Sequence[PoolRequest], also: Mapping[str, object] = MappingProxyType({})
 ) -> pd.DataFrame:
-    """Run every trial of a form, with the settings of `also` besides; one row per trial, averaged over the requests."""
+    """Run every trial of a form, with the settings of `also` besides; one row per trial, averaged over the requests.
+
+    A trial that makes the model diverge in any request has no score; its note says so. How long the whole takes is said
+    after the first trial.
+    """
     experiment, found = requests[0].experiment, []
     if "retain" in experiment.method(form).needs:
         requests = requests[:: REQUESTS // REQUESTS_WITH_DATA]
     n_ids = len(requests[0].group)
     key = {"preset": experiment.preset, "dataset": experiment.dataset, "n_ids": n_ids, "form": form}
-    trials = trials_of(form, multilabel=experiment.faces.multilabel)
+    trials = trials_of(form, multilabel=experiment.faces.multilabel, outputs=len(experiment.faces.classes))
+    started = time.monotonic()
     for trial in progress(trials, desc=f"tune {form}", unit="trial"):
         settings = {**trial, **also}
         if form == "meta_unlearn":  # the pool's experiment holds one large request
-            settings = {**settings, "simulated_n_ids": rehearsed(n_ids)}
-        judged = [judge(e.with_settings({form: settings}), form, group, wanted) for e, group, wanted in requests]
+            settings = {**settings, "simulated_n_ids": simulated_request_size(n_ids)}
+        try:
+            judged = [judge(e.with_settings({form: settings}), form, group, wanted) for e, group, wanted in requests]
+            note = ""
+        except UndefinedScore as error:
+            judged, note = [dict.fromkeys(JUDGED, np.nan)] * len(requests), f"no score: {error}"
+            print(f"{form} {json.dumps(settings)} is left out: {error}", file=sys.stderr)
         counts = {"seeds": len({r.experiment.seed for r in requests}), "requests": len(judged)}
-        found.append({**key, "settings": json.dumps(settings), **pd.DataFrame(judged).mean(), **counts})
+        found.append({**key, "settings": json.dumps(settings), **pd.DataFrame(judged).mean(), **counts, "note": note})
+        if len(found) == 1 and (whole := (time.monotonic() - started) * len(trials)) > SOON:
+            print(f"{form}: about {whole / 60:.0f} minutes for {len(trials)} trials", file=sys.stderr, flush=True)
     return pd.DataFrame(found)
 
 
-def choose(found: pd.DataFrame) -> dict[str, dict[str, object]]:
-    """Per form, the settings of the trial with the highest Tug-of-War against the folds."""
-    best = found.loc[found.groupby("form")["tow"].idxmax()]
-    return {row.form: json.loads(row.settings) for row in best.itertuples()}
+def choose(found: pd.DataFrame, *, or_nothing: bool = False) -> dict[str, dict[str, object]]:
+    """Per form, the settings of the trial with the highest Tug-of-War against the folds, of those that have one.
+
+    With `or_nothing`, doing nothing is one of the trials (`NOTHING`), and the only one where all others diverge.
+    """
+    chosen = {}
+    for form, trials in found.groupby("form"):
+        known = trials[trials["tow"].notna()]
+        if or_nothing and (known.empty or known["tow"].max() < known["tow_before"].iloc[0]):
+            chosen[form] = dict(NOTHING[parse(form).method])
+        elif not known.empty:
+            chosen[form] = json.loads(known.loc[known["tow"].idxmax(), "settings"])
+    return chosen
+
+
+def remarks(found: pd.DataFrame) -> list[str]:
+    """What to know of the search of one form: settings whose best value is an edge of the grid, and what it loses."""
+    known, form = found[found["tow"].notna()], found["form"].iloc[0]
+    if known.empty:
+        return [f"{form}: every trial made the model diverge"]
+    best = known.loc[known["tow"].idxmax()]
+    tried, logits = pd.DataFrame([json.loads(settings) for settings in found["settings"]]), []
+    for name, value in json.loads(best["settings"]).items():
+        values = sorted({v for v in tried[name] if isinstance(v, (int, float))}) if name in tried else []
+        if len(values) > 2 and value in (values[0], values[-1]):
+            logits.append(f"{form}: {name}={value} is an edge of its grid, the best may lie beyond")
+    if best["tow"] < best["tow_before"]:
+        logits.append(f"{form}: the best trial reaches {best['tow']:.1f}, doing nothing {best['tow_before']:.1f}")
+    return logits
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -229,8 +291,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--bias", action="store_true", help="measure the folds against truly retrained models instead")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
-    parser.add_argument("--results", type=Path, default=ROOT / "results")
+    parser.add_argument("--results", type=Path, help="folder of the trials; the runs folder by default")
     args = parser.parse_args(argv)
+    shipped = args.results is not None and args.results.resolve() == (ROOT / "results").resolve()
+    selected = SELECTED if shipped else args.runs_root / OWN
+    args.results = args.results or args.runs_root
     setting, also = {"dataset": args.dataset, "n_ids": args.n_ids, "preset": args.preset}, typed(args.also)
     where = {"data_root": args.data_root, "runs_root": args.runs_root}
     if args.bias:
@@ -247,9 +312,10 @@ def main(argv: list[str] | None = None) -> None:
             print(found[["settings", "tow", "tow_before"]].round(1).to_string(index=False))
             continue
         record(args.results / "selection.csv", found, KEY, "settings")
-        chosen = choose(found)
-        select(SELECTED, "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
-        print(json.dumps(chosen))
+        chosen = choose(found, or_nothing=not shipped)
+        select(selected, "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
+        print(*remarks(found), json.dumps(chosen), sep="\n")
+    print(f"trials are in {args.results / 'selection.csv'}, choices in {selected}")
 
 
 def record(path: Path, found: pd.DataFrame, setting: list[str], order: str) -> None:
@@ -259,7 +325,8 @@ def record(path: Path, found: pd.DataFrame, setting: list[str], order: str) -> N
     """
     with locked(path):
         if path.is_file():
-            earlier = pd.read_csv(path)
+            names = {name: str for name in setting if pd.api.types.is_string_dtype(found[name])}  # NA, 2024, 1e5
+            earlier = pd.read_csv(path, dtype=names, keep_default_na=False, na_values={name: [""] for name in JUDGED})
             replaced = earlier[setting].apply(tuple, axis=1).isin(found[setting].apply(tuple, axis=1))
             found = pd.concat([earlier[~replaced], found])
         save_frame(path, found.sort_values([*setting, order]).round(6))
@@ -268,7 +335,7 @@ def record(path: Path, found: pd.DataFrame, setting: list[str], order: str) -> N
 def select(path: Path, key: str, chosen: dict[str, dict[str, object]]) -> None:
     """Note the chosen settings of some forms under "preset/dataset/n_ids"; those of other forms stay."""
     with locked(path):
-        selected = json.loads(path.read_text())
+        selected = json.loads(path.read_text()) if path.is_file() else {}
         save_json(path, {**selected, key: selected.get(key, {}) | chosen})
 
 

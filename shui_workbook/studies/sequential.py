@@ -23,12 +23,12 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, score_name, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
-from shui_lib.core.names import Form
+from shui_lib.core.names import MethodSpec
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import Measured, make_rows
 from shui_lib.methods import Artefacts, Given, Method, settings_of
 from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import form_named, settings_for
+from shui_lib.runs.settings import settings_for, spec_named
 
 Serve = Callable[[FaceModel, Faces], FaceModel]
 STRATEGIES = ("latest", "share", "union", "queue")
@@ -119,7 +119,7 @@ def server(
 def _with_settings_for(experiment: Experiment, form: str, n_ids: int) -> Experiment:
     """With the settings selected for requests of n_ids, or for the nearest size that was tuned."""
     where = {"preset": experiment.preset, "dataset": experiment.dataset, "n_ids": n_ids}
-    return experiment.with_settings({form: settings_for(form_named(form).name, **where)})
+    return experiment.with_settings({form: settings_for(spec_named(form).name, **where)})
 
 
 # Measures -------------------------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def _with_settings_for(experiment: Experiment, form: str, n_ids: int) -> Experim
 def rows(
     experiment: Experiment, form: str, strategy: str, *, size: int, every: int, attacked: bool = False
 ) -> pd.DataFrame:
-    """Result rows of a sequence, a `step` a request: scores, and after every `every`-th Tug-of-War, with `attacked`
-    RMIA too.
+    """Result rows of a sequence, a `step` a request: scores, and after every `every`-th and the last one Tug-of-War,
+    with `attacked` RMIA too.
 
     `forget` holds the images of everybody who has asked so far; `retain` those of people who never ask, so that it
     can be compared between steps. Tug-of-War and RMIA compare with a model retrained at that point, to which those
@@ -144,27 +144,34 @@ def rows(
     models = iter([experiment.model("original")] * n) if waits else sequence(experiment, form, strategy, size=size)
     found, last = [], None
     for step, model in enumerate(progress(models, desc=f"{form} {strategy}", unit="request", total=n), start=1):
-        at = experiment.with_n_ids(step)
         if model is not last:  # a model that waits says the same of those who do not ask
             last, still = model, _scores(experiment, model, "retain", "test")
-        values = still | _scores(at, model, "forget")
-        if step % every == 0:
+        asked = experiment.part("forget").of(experiment.request.identities[:step])  # requests are nested
+        values = still | {("forget", score_name(asked.targets)): 100 * _score(experiment, model, asked)}
+        if compares(step, n, every=every):
+            at = experiment.with_n_ids(step)
             values["all", "tow"] = _tug_of_war(at, model, values)
             if attacked:
                 values |= _attack(at, model, _reference(at, form, strategy, size, like=experiment))
         variant = "" if waits else f"{strategy} {size}" if strategy in ("share", "queue") else strategy
-        found.append(make_rows(values, experiment.about(Form(form_named(form).method, variant)) | {"step": step}))
+        found.append(make_rows(values, experiment.about(MethodSpec(spec_named(form).method, variant)) | {"step": step}))
     return pd.concat(found, ignore_index=True)
 
 
+def compares(step: int, n: int, *, every: int) -> bool:
+    """Whether there is a retrained model to compare with after this request, of n."""
+    return step % every == 0 or step == n
+
+
 def retrained_rows(experiment: Experiment, *, every: int) -> pd.DataFrame:
-    """Rows of the models retrained after every `every`-th request."""
+    """Rows of the models retrained after every `every`-th request, and after the last."""
     found = []
-    for step in range(every, experiment.n_ids + 1, every):
+    n = experiment.n_ids
+    for step in (step for step in range(1, n + 1) if compares(step, n, every=every)):
         at = experiment.with_n_ids(step)
         model = at.model("retrained")
         values = _scores(experiment, model, "retain", "test") | _scores(at, model, "forget") | {("all", "tow"): 100.0}
-        found.append(make_rows(values, experiment.about(Form("retrained")) | {"step": step}))
+        found.append(make_rows(values, experiment.about(MethodSpec("retrained")) | {"step": step}))
     return pd.concat(found, ignore_index=True)
 
 

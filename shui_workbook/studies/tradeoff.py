@@ -55,16 +55,16 @@ def curve(experiment: Experiment, form: str) -> pd.DataFrame:
     chosen = getattr(method, setting) ** power
 
     def judge(strength: float, model: FaceModel) -> None:
-        said = {
+        logits = {
             part: predict(model, experiment.part(part), bf16=train.bf16).logits
             for part in (*Scores._fields, "support", "val")
         }
-        reached = Scores(*(score(said[part], experiment.part(part).targets) for part in Scores._fields))
+        reached = Scores(*(score(logits[part], experiment.part(part).targets) for part in Scores._fields))
         losses = {}
         for part in ("support", "val"):
             faces, same = experiment.part(part), torch.Generator().manual_seed(experiment.seed)
             copies = query_losses(model, faces, generator=same, queries=COPIES, crop=train.crop, bf16=train.bf16)
-            losses[f"{part}_loss"] = task_loss(said[part], faces.targets).item()
+            losses[f"{part}_loss"] = task_loss(logits[part], faces.targets).item()
             losses[f"{part}_copies"] = copies.mean().item()
         told = {"strength": strength, "chosen": chosen, "tow": tug_of_war(reached, goal)}
         lines.append(told | reached._asdict() | losses)

@@ -65,12 +65,12 @@ def estimate(kinds: Iterable[str], known: Mapping[str, Cost], workers: int) -> s
     """A sentence about runs of these kinds."""
     kinds = list(kinds)
     costs = [known[kind] for kind in kinds if kind in known]
-    said = []
+    text = []
     if costs:
         minutes, gib = sum(c.seconds for c in costs) / 60 / workers, sum(c.mib for c in costs) / 1024
         time = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-        said.append(f"about {time} on {workers} worker{'s' * (workers > 1)} and {gib:.2f} GiB of stages")
-        said.append("measured on finished runs of the same kinds; stages that are there already cost less")
+        text.append(f"about {time} on {workers} worker{'s' * (workers > 1)} and {gib:.2f} GiB of stages")
+        text.append("measured on finished runs of the same kinds; stages that are there already cost less")
     if unknown := len(kinds) - len(costs):
-        said.append(f"{unknown} without an estimate: no run of their kind is finished yet, do one of them first")
-    return "; ".join(said)
+        text.append(f"{unknown} without an estimate: no run of their kind is finished yet, do one of them first")
+    return "; ".join(text)

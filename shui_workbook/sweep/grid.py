@@ -18,12 +18,11 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from papermill.inspection import inspect_notebook
 
-from shui_lib.core.arguments import typed
+from shui_lib.core.arguments import typed, words_by_name
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import KEY, read_rows, record
-from shui_workbook.course.notebooks import NOTEBOOKS, ROOT
+from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, declared, fitting
 from shui_workbook.sweep.cluster import client_for, outcomes
 from shui_workbook.sweep.cost import estimate, kind_of, measured
 from shui_workbook.sweep.run import DATA, Places, Run, done, execute, short_hash
@@ -32,6 +31,7 @@ WITH_ROWS = NOTEBOOKS / "05_membership_inference.ipynb"  # scores and attack of 
 PEOPLE = [NOTEBOOKS / f"{name}.ipynb" for name in ("07_support_distance", "08_retain_proximity")]
 SEQUENCES = NOTEBOOKS / "10_sequential_requests.ipynb"
 FILES = {WITH_ROWS: "rows_{dataset}_{n_ids}.csv", SEQUENCES: "rows_sequential.csv"}  # of a folder of rows
+DEFAULTS = {"dataset": ["faces"], "n_ids": [10], "seed": [0], "forms": ["tuned"]}  # of axes that nobody named
 TOGETHER = ("dataset", "preset", "reserved", "seed")  # runs that agree in these share an original model
 
 
@@ -80,13 +80,13 @@ def grid_of(notebooks: Iterable[Path], axes: Mapping[str, Sequence[object]], **f
         ValueError: a parameter that none of the notebooks has.
     """
     notebooks = list(notebooks)
-    known = {path: set(inspect_notebook(str(path))) for path in notebooks}
+    known = {path: declared(path) for path in notebooks}
     if unknown := sorted({*axes, *fixed} - set().union(*known.values())):
         raise ValueError(f"no notebook of the sweep has a parameter {', '.join(unknown)}: look at its first cell")
     runs = {}
     for path, values in product(notebooks, product(*axes.values())):
         parameters = {**dict(zip(axes, values, strict=True)), **fixed}
-        run = Run(path, {name: value for name, value in parameters.items() if name in known[path]})
+        run = Run(path, fitting(path, {name: value for name, value in parameters.items() if name in known[path]}))
         runs.setdefault(run.name, run)
     return apart([*runs.values()])
 
@@ -152,8 +152,8 @@ def plan(runs: Sequence[Run], places: Places, workers: int, *, every: bool) -> N
         print(run.name, *(f"{name}={value}" for name, value in run.parameters.items()))
     finished = [json.loads(path.read_text()) for path in places.out.glob("*/run.json")]
     kinds = [kind_of(run.notebook.stem, run.parameters) for run in left]
-    said = f": {estimate(kinds, measured(finished), workers)}" if left else ""
-    print(f"{len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to do{said}")
+    text = f": {estimate(kinds, measured(finished), workers)}" if left else ""
+    print(f"{len(runs)} runs, {len(runs) - len(left)} done, {len(left)} to do{text}")
 
 
 # Command line ---------------------------------------------------------------------------------------------------------
@@ -165,9 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     mine = parser.add_argument_group("the grid")
     mine.add_argument("--notebooks", type=Path, nargs="+", default=[WITH_ROWS])
     mine.add_argument("--datasets", nargs="+", help="for `results`: only these (default: all that are prepared)")
-    mine.add_argument("--n-ids", type=int, nargs="+", default=[10])
-    mine.add_argument("--seeds", type=int, nargs="+", default=[0])
-    mine.add_argument("--forms", nargs="+", default=["tuned"], help="one run each: tuned, all, or names in one word")
+    mine.add_argument("--n-ids", type=int, nargs="+", help="default: 10")
+    mine.add_argument("--seeds", type=int, nargs="+", help="default: 0")
+    mine.add_argument("--forms", nargs="+", help="one run each: tuned (default), all, or names in one word")
     mine.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE", help="the same in every run")
     where = parser.add_argument_group("where")
     where.add_argument("--workers", type=int, default=0, help="on this machine (default: none, this process)")
@@ -185,8 +185,11 @@ def _parser() -> argparse.ArgumentParser:
 def _runs(args: argparse.Namespace) -> list[Run]:
     if args.what == "results":
         return apart([run for run in GRID if not args.datasets or run.parameters["dataset"] in args.datasets])
-    axes = {"dataset": args.datasets or ["faces"], "n_ids": args.n_ids, "seed": args.seeds, "forms": args.forms}
-    return grid_of([path.resolve() for path in args.notebooks], axes, **typed(args.parameters))
+    given = {"dataset": args.datasets, "n_ids": args.n_ids, "seed": args.seeds, "forms": args.forms}
+    notebooks = [path.resolve() for path in args.notebooks]
+    takes = set().union(*map(declared, notebooks))
+    axes = {name: values or DEFAULTS[name] for name, values in given.items() if values or name in takes}
+    return grid_of(notebooks, axes, **words_by_name(args.parameters))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -141,8 +141,8 @@ def test_losses_are_no_likelihoods():
 
 
 def test_likelihood_is_the_geometric_mean():
-    said = torch.tensor([[0.5, 0.125], [0.2, 0.2]])
-    loss = task_loss(said.logit(), torch.ones(2, 2), reduction="none")
+    logits = torch.tensor([[0.5, 0.125], [0.2, 0.2]])
+    loss = task_loss(logits.logit(), torch.ones(2, 2), reduction="none")
     assert likelihood(loss).tolist() == pytest.approx([0.25, 0.2])
 
 
@@ -364,9 +364,9 @@ def test_one_identity_has_a_value_and_no_interval():
 
 
 def test_what_cannot_be_judged_is_refused():
-    with pytest.raises(ValueError, match="2 and 1 scores of 1 and 1 images"):
+    with pytest.raises(ValueError, match="got 1 and 1 identities for 2 positive and 1 negative"):
         judged([1, 2], [0], [1], [2])
-    with pytest.raises(ValueError, match="0 and 1 scores"):
+    with pytest.raises(ValueError, match="0 positive and 1 negative scores"):
         judged([], [0], [], [2])
     with pytest.raises(ValueError, match="1 scores are nan"):
         roc([1, math.nan], [0])
@@ -399,3 +399,10 @@ def test_gamma_merges_scores_and_never_reorders_them():
     assert (np.diff(two[order]) >= 0).all()
     assert len(np.unique(two)) < len(np.unique(one)) / 4
     assert (two == 0).mean() > 0.9 > 0.1 > (one == 0).mean()
+
+
+@pytest.mark.parametrize("queries", [255, 256, 400])
+def test_many_paired_queries_are_all_counted(queries):
+    x, z = signals(5, 0, queries=queries), signals(7, 1, queries=queries)
+    how = {"gamma": 0.5, "a": 0.3, "strict": True}
+    assert np.array_equal(scores(x, z, paired=True, **how), outer_product(x, z, paired=True, **how))

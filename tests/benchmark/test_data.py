@@ -1,14 +1,20 @@
 """Views of faces, pixels, augmentation, and what is said about a folder that cannot be opened."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import CLASSES, prepare_tiny, tiny_faces
+from tiny import CLASSES, prepare_tiny, small_vit, tiny_faces
 
-from shui_lib.benchmark.data import augment, fingerprint, load_faces
+from data_prep import __main__ as command
+from shui_lib.benchmark import data, predict, train
+from shui_lib.benchmark.data import Faces, augment, folder_of, load_faces
+from shui_lib.benchmark.presets import preset_named
+from shui_lib.core.store import CorruptFile, checksum
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -70,8 +76,8 @@ def test_the_task_shows_in_the_targets():
     attributes, classes = tiny_faces(), tiny_faces(multilabel=False)
     assert attributes.multilabel and attributes.targets.shape == (len(attributes), 3)
     assert not classes.multilabel and classes.targets.dtype == torch.long
-    assert attributes.noted is attributes.targets
-    assert torch.equal(classes.noted.argmax(1), classes.targets) and classes.noted.sum() == len(classes)
+    assert attributes.target_matrix is attributes.targets
+    assert torch.equal(classes.target_matrix.argmax(1), classes.targets) and classes.target_matrix.sum() == len(classes)
 
 
 # Pixels
@@ -104,7 +110,7 @@ def ramps(n: int, size: int = 32) -> torch.Tensor:
 
 @pytest.mark.parametrize("crop", [0.08, 0.5, 1.0])
 def test_a_crop_of_a_ramp_is_a_ramp_of_allowed_width(crop):
-    found = augment(ramps(200), size=16, crop=crop, generator=generator())
+    found = augment(ramps(200), size=16, crop=crop, flip=True, generator=generator())
     slope = found.diff(dim=3)[:, :, :, 2:-2]  # the border may reflect half a pixel
     width = slope.mean((1, 2, 3)).abs() * 16 / 2  # share of the image's width
     torch.testing.assert_close(slope, slope.mean((1, 2, 3), keepdim=True).expand_as(slope), atol=1e-4, rtol=0)
@@ -115,22 +121,49 @@ def test_a_crop_of_a_ramp_is_a_ramp_of_allowed_width(crop):
 
 
 def test_about_half_are_mirrored():
-    found = augment(ramps(400), size=16, crop=0.9, generator=generator())
+    found = augment(ramps(400), size=16, crop=0.9, flip=True, generator=generator())
     mirrored = found[:, 0, 8, 0] > found[:, 0, 8, -1]
     assert 0.42 < mirrored.float().mean() < 0.58
 
 
+def test_nothing_is_mirrored_where_it_may_not_be():
+    x = ramps(400)
+    straight = augment(x, size=16, crop=0.9, flip=False, generator=generator())
+    assert (straight[:, 0, 8, 0] < straight[:, 0, 8, -1]).all()
+    other = augment(x, size=16, crop=0.9, flip=True, generator=generator())
+    mirrored = other[:, 0, 8, 0] > other[:, 0, 8, -1]
+    torch.testing.assert_close(other[~mirrored], straight[~mirrored])  # the crops are the same
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_training_and_attack_mirror_only_what_may_be_mirrored(flip, monkeypatch):
+    asked, faces = [], replace(tiny_faces(), flip=flip)
+
+    def spy(x, **options):
+        asked.append(options["flip"])
+        return augment(x, **options)
+
+    monkeypatch.setattr(predict, "augment", spy)
+    monkeypatch.setattr(train, "augment", spy)
+    model = small_vit()
+    predict.pixels_for(model, faces, crop=0.9, generator=generator())
+    predict.query_losses(model, faces, queries=1, crop=0.9, generator=generator(), batch=100)
+    config = preset_named("smoke").train
+    train.fit(model, faces, faces, config, seed=0)
+    assert len(asked) >= 3 and set(asked) == {flip}
+
+
 def test_a_constant_image_stays_as_it_is():
     colours = torch.rand(20, 3, 1, 1, generator=generator()).expand(20, 3, 16, 16)
-    torch.testing.assert_close(augment(colours, size=16, crop=0.3, generator=generator()), colours)
+    torch.testing.assert_close(augment(colours, size=16, crop=0.3, flip=True, generator=generator()), colours)
 
 
 def test_augmentation_follows_its_generator_and_no_other_randomness():
     x = tiny_faces().pixels()
-    once = augment(x, size=12, crop=0.5, generator=generator(1))
+    once = augment(x, size=12, crop=0.5, flip=True, generator=generator(1))
     torch.manual_seed(99)
-    assert torch.equal(augment(x, size=12, crop=0.5, generator=generator(1)), once)
-    assert not torch.equal(augment(x, size=12, crop=0.5, generator=generator(2)), once)
+    assert torch.equal(augment(x, size=12, crop=0.5, flip=True, generator=generator(1)), once)
+    assert not torch.equal(augment(x, size=12, crop=0.5, flip=True, generator=generator(2)), once)
     assert once.shape == (len(x), 3, 12, 12)
 
 
@@ -164,11 +197,27 @@ def test_a_folder_of_classes(folder):
     assert not faces.multilabel and set(faces.targets.tolist()) == {0, 1, 2}
 
 
+def test_a_folder_says_whether_its_pictures_may_be_mirrored(folder):
+    about = json.loads((folder / "dataset.json").read_text())
+    assert "flip" not in about and load_faces(folder).flip, "face sets, and folders of before, do not say it"
+    (folder / "dataset.json").write_text(json.dumps(about | {"flip": False}))
+    faces = load_faces(folder)
+    assert not (faces.flip or faces[:3].flip or faces.in_memory().flip)
+
+
 @pytest.mark.parametrize("name", ["images.npy", "index.csv", "dataset.json"])
 def test_a_missing_file_is_named_with_the_command_that_makes_it(folder, name):
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"lacks {name}: prepare it with `python -m data_prep"):
+    with pytest.raises(FileNotFoundError, match=rf"lacks {name}: prepare it with `python -m data_prep") as caught:
         load_faces(folder)
+    advised = re.search(r"`python -m data_prep (faces [^`]*)`", str(caught.value))[1]
+    assert command._parser().parse_args(advised.split()).out == folder, "the advice is a command that there is"
+
+
+def test_a_folder_that_is_not_there_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"^{re.escape(str(tmp_path / 'data' / 'faces'))} lacks images.npy"):
+        load_faces("data/faces")
 
 
 def test_files_that_disagree_are_refused(folder):
@@ -185,15 +234,81 @@ def test_one_identity_is_refused(folder):
 
 
 def test_fingerprint_changes_with_description_and_index(folder):
-    before = fingerprint(folder)
-    assert fingerprint(folder) == before and len(before) == 16
+    before = load_faces(folder).fingerprint
+    assert load_faces(folder).fingerprint == before and len(before) == 16
     edit_index(folder, lambda index: index.assign(identity=index["identity"][::-1].to_numpy()))
-    relabelled = fingerprint(folder)
+    relabelled = load_faces(folder).fingerprint
     about = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps(about | {"licence": "another"}))
-    assert len({before, relabelled, fingerprint(folder)}) == 3
+    assert len({before, relabelled, load_faces(folder).fingerprint}) == 3
 
 
 def test_fingerprint_changes_when_the_same_rows_are_drawn_anew(folder, tmp_path):
     other = prepare_tiny(tmp_path / "other", identities=6, seed=1)
-    assert fingerprint(other) != fingerprint(folder)
+    assert load_faces(other).fingerprint != load_faces(folder).fingerprint
+
+
+# Content
+
+
+def test_a_cut_or_half_zeroed_image_file_is_named(folder):
+    path = folder / "images.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    with pytest.raises(CorruptFile, match=r"images.npy is not what was prepared .*: prepare the folder again"):
+        load_faces(folder)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptFile, match=r"images.npy is damaged .*: prepare the folder again"):
+        load_faces(folder)
+    path.write_bytes(whole)
+    assert len(load_faces(folder))
+
+
+@pytest.mark.parametrize("change", [lambda x: x.astype(np.uint16), lambda x: x[:, ::2, ::2]], ids=["dtype", "size"])
+def test_images_of_another_type_or_size_are_refused(folder, change):
+    np.save(folder / "images.npy", change(np.load(folder / "images.npy")))
+    with pytest.raises(ValueError, match=r"images.npy is uint\d+ \(.*\), expected uint8 \(.*, 16, 16, 3\)"):
+        load_faces(folder)
+
+
+def test_content_is_read_once_after_preparing(folder, monkeypatch):
+    mark, read = load_faces(folder).fingerprint, []
+    monkeypatch.setattr("shui_lib.benchmark.data.checksum", lambda path: read.append(path) or checksum(path))
+    data._checksum.cache_clear()  # as in another process
+    assert load_faces(folder).fingerprint == mark and not read
+    images = np.load(folder / "images.npy", mmap_mode="r+")
+    images[0, 0, 0, 0] ^= 1
+    images.flush()
+    with pytest.raises(CorruptFile, match="not what was prepared"):
+        load_faces(folder)
+    assert read == [folder / "images.npy"]
+
+
+def test_the_fingerprint_follows_the_content_of_a_data_set_without_a_checksum(folder):
+    about = json.loads((folder / "dataset.json").read_text())
+    del about["images_sha256"]
+    (folder / "dataset.json").write_text(json.dumps(about))
+    before = load_faces(folder).fingerprint
+    np.save(folder / "images.npy", 255 - np.load(folder / "images.npy"))
+    assert load_faces(folder).fingerprint != before
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "./few", "few/", "/few", "a/b", "a\\b", " few"])
+def test_a_data_set_is_one_plain_folder_name(tmp_path, name):
+    with pytest.raises(ValueError, match="is no plain folder name: name a folder of"):
+        folder_of(tmp_path, name)
+    assert folder_of(tmp_path, "few") == tmp_path / "few"
+
+
+def test_a_crop_does_not_alias():
+    """A pattern finer than the result can show becomes grey, as it does in evaluation."""
+    faces = tiny_faces(4, size=64)
+    noise = np.random.default_rng(0).integers(0, 256, faces.images.shape, dtype=np.uint8)
+    faces = replace(faces, images=noise)
+    cropped = augment(faces.pixels(), size=16, crop=0.9, generator=generator())
+    assert cropped.std().item() == pytest.approx(faces.pixels(size=16).std().item(), rel=0.15)
+
+
+def test_a_name_is_not_assumed():
+    faces = tiny_faces()
+    assert Faces(faces.images, faces.rows, faces.identity, faces.targets, faces.classes).name == ""

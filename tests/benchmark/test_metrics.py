@@ -12,11 +12,14 @@ from torchmetrics.classification import MultilabelAveragePrecision
 
 from shui_lib.benchmark.metrics import (
     Scores,
+    UndefinedScore,
     accuracy,
     average_precision,
     mean_average_precision,
     score,
+    score_by_class,
     score_name,
+    score_or_nan,
     tug_of_war,
 )
 
@@ -78,6 +81,19 @@ def test_accuracy_by_hand():
     assert accuracy(logits, torch.tensor([0, 1, 1, 1])) == 0.75
 
 
+def test_accuracy_by_class_is_a_share_of_the_images_of_that_class():
+    logits = torch.tensor([[2.0, 1, 0], [0, 3, 0], [5, 4, 0], [1, 2, 0]])  # said: 0, 1, 0, 1
+    found = score_by_class(logits, torch.tensor([0, 1, 1, 1]))
+    assert found[:2].tolist() == pytest.approx([1, 2 / 3])
+    assert found[2].isnan(), "no image is of the third class"
+
+
+def test_the_score_by_class_of_attributes_is_their_average_precision():
+    logits, targets = torch.randn(20, 3), torch.tensor([[1.0, 0, 0], [0, 1, 0]]).repeat(10, 1)
+    found = score_by_class(logits, targets)
+    assert found[:2].tolist() == average_precision(logits, targets)[:2].tolist() and found[2].isnan()
+
+
 def test_the_task_decides_the_score():
     classes, attributes = torch.tensor([0, 1]), torch.tensor([[1.0, 0], [0, 1]])
     logits = torch.tensor([[1.0, 0], [1, 0]])
@@ -89,10 +105,16 @@ def test_the_task_decides_the_score():
 
 
 def test_tug_of_war_by_hand():
-    # (1 − 0.1)(1 − 0.2)(1 − 0) = 0.72
-    unlearned, retrained = Scores(retain=0.8, forget=0.7, test=0.6), Scores(retain=0.9, forget=0.5, test=0.6)
-    assert tug_of_war(unlearned, retrained) == pytest.approx(72.0)
-    assert tug_of_war(retrained, unlearned) == pytest.approx(72.0)
+    # (1 − 0.1)(1 − 0.2)(1 − 0.5) = 0.36; each of the three factors is another number.
+    unlearned, retrained = Scores(retain=0.8, forget=0.7, test=0.1), Scores(retain=0.9, forget=0.5, test=0.6)
+    assert tug_of_war(unlearned, retrained) == pytest.approx(36.0)
+    assert tug_of_war(retrained, unlearned) == pytest.approx(36.0)
+
+
+@pytest.mark.parametrize("part", Scores._fields)
+def test_tug_of_war_looks_at_each_of_the_three_splits(part):
+    same = Scores(0.5, 0.5, 0.5)
+    assert tug_of_war(same._replace(**{part: 0.75}), same) == 75
 
 
 def test_tug_of_war_of_equal_models_is_100():
@@ -106,3 +128,18 @@ def test_tug_of_war_refuses_percent_and_nan(bad, part):
     for pair in [(good._replace(**{part: bad}), good), (good, good._replace(**{part: bad}))]:
         with pytest.raises(ValueError, match=rf"{part} scores .* takes fractions"):
             tug_of_war(*pair)
+
+
+# Answers that are no numbers
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_answers_that_are_no_numbers_have_no_score(multilabel, bad):
+    logits, targets = torch.randn(8, 4), torch.arange(8) % 4
+    logits[2, 1] = bad
+    targets = torch.nn.functional.one_hot(targets, 4).float() if multilabel else targets
+    for measure in (score, score_by_class):
+        with pytest.raises(UndefinedScore, match="1 of 8 answers are not finite numbers: the model has diverged"):
+            measure(logits, targets)
+    assert math.isnan(score_or_nan(logits, targets))

@@ -13,9 +13,10 @@ import pytest
 import torch
 from tiny import same_weights, small_face_resnet, small_resnet, small_vit, tiny_faces
 
+from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import TrainConfig
-from shui_lib.benchmark.train import fit, learning_rate, make_optimizer
+from shui_lib.benchmark.train import cosine, fit, learning_rate, make_optimizer
 from shui_lib.core.store import load_note, load_tensors, save_tensors
 from shui_lib.methods import make_method
 
@@ -98,10 +99,10 @@ def test_an_unknown_optimizer_is_refused():
 def test_predicting_leaves_the_model_as_it_was():
     model = small_resnet().train()  # batch norm would count what it sees
     faces = tiny_faces(4, size=32)
-    said = predict(model, faces, batch=3)
+    outputs = predict(model, faces, batch=3)
     assert model.training and same_weights(model, small_resnet())
     with torch.no_grad():
-        torch.testing.assert_close(said.logits, model.eval()(faces.pixels()).logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(outputs.logits, model.eval()(faces.pixels()).logits, atol=1e-4, rtol=1e-4)
 
 
 # The learning rate
@@ -130,6 +131,11 @@ def test_cosine_per_epoch_is_constant_within_an_epoch():
     assert (rates == rates[:, :1]).all()
     expected = [0.5e-3 * (1 + math.cos(math.pi * k / 28)) for k in range(28)]
     assert rates[:, 0] == pytest.approx(expected)
+
+
+def test_the_cosine_of_epochs_by_hand():
+    assert [cosine(0.1, epoch, 4) for epoch in (0, 2, 4)] == pytest.approx([0.1, 0.05, 0])
+    assert cosine(0.1, 1, 3) == pytest.approx(0.075)
 
 
 def test_no_warm_up_starts_at_the_peak():
@@ -199,3 +205,12 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     where, what, recipe = sys.argv[1:]
     RUNS[what](Path(where), recipe)
+
+
+def test_validation_without_a_positive_leaves_a_gap_in_the_history_and_no_best_epoch():
+    train, val = some_data()
+    val = replace(val, targets=torch.zeros_like(val.targets))
+    _, history = fit(small_vit(), train, val, replace(CONFIG, epochs=2), seed=5)
+    assert history["val_score"].isna().all() and history["val_loss"].notna().all()
+    with pytest.raises(UndefinedScore, match="no epoch is the best: train with keep='last'"):
+        fit(small_vit(), train, val, replace(CONFIG, keep="best"), seed=5)

@@ -2,17 +2,17 @@
 
 import pytest
 
-from shui_lib.core.names import Form, is_trained, parse, reference_of
+from shui_lib.core.names import MethodSpec, is_trained, parse, reference_of
 
 
 @pytest.mark.parametrize(
     ("name", "form", "label"),
     [
-        ("jit", Form("jit"), ""),
-        ("ssd:one-shui", Form("ssd", "one-shui"), "one-shui"),
-        ("meta_unlearn:published", Form("meta_unlearn", published=True), "published"),
-        ("pgu:original:published", Form("pgu", "original", True), "original published"),
-        ("pgu:original@retrained", Form("pgu", "original", False, "retrained"), "original"),
+        ("jit", MethodSpec("jit"), ""),
+        ("ssd:one-shui", MethodSpec("ssd", "one-shui"), "one-shui"),
+        ("meta_unlearn:published", MethodSpec("meta_unlearn", published=True), "published"),
+        ("pgu:original:published", MethodSpec("pgu", "original", True), "original published"),
+        ("pgu:original@retrained", MethodSpec("pgu", "original", False, "retrained"), "original"),
     ],
 )
 def test_parse(name, form, label):

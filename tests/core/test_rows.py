@@ -1,14 +1,19 @@
 """Result rows: schema, files and differences."""
 
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from shui_lib.core.machine import in_history
 from shui_lib.core.rows import (
     COLUMNS,
     KEY,
     Measured,
     benchmark_rows,
+    check_provenance,
     check_rows,
     make_rows,
     paired_difference,
@@ -139,3 +144,41 @@ def test_a_section_is_replaced_between_its_markers(tmp_path):
     with pytest.raises(ValueError, match="PAGE.md lacks the markers .* put them around"):
         save_section(page, "weights", "heavy", by="make sizes")
     assert page.read_text() == f"before\n{said}\nafter\n", "nothing is lost"
+
+
+@pytest.mark.parametrize("name", ["NA", "None", "nan", "2024", "1e5", "007"])
+def test_a_data_set_may_be_called_anything(tmp_path, name):
+    record(tmp_path / "rows_a.csv", some_rows(50.0, dataset=name))
+    held = record(tmp_path / "rows_a.csv", some_rows(60.0, dataset=name))
+    assert held["dataset"].tolist() == [name, name] and sorted(held["value"]) == [60, 61]
+    assert read_rows(tmp_path)["dataset"].tolist() == [name, name]
+
+
+def test_the_repositorys_results_take_rows_of_committed_code_only(tmp_path, monkeypatch):
+    monkeypatch.setattr("shui_lib.core.rows.RESULTS", tmp_path / "results")
+    monkeypatch.setattr("shui_lib.core.rows.in_history", lambda commit: commit == "1234567")
+    ours = tmp_path / "results" / "rows_a.csv"
+    record(ours, some_rows(git="1234567"))
+    for commit, named in {"1234567-dirty": "1234567-dirty", "abc": "abc", "": "no commit"}.items():
+        with pytest.raises(
+            ValueError, match=rf"2 rows were made by code that is not in the history \({named}\): commit"
+        ):
+            record(ours, some_rows(git=commit, seed=1))
+        record(tmp_path / "mine" / "rows_a.csv", some_rows(git=commit, seed=1))
+    assert len(record(ours, some_rows(git="abc", seed=1), uncommitted=True)) == 4
+
+
+def test_committed_rows_were_made_by_committed_code():
+    folder = Path(__file__).parents[2]
+    asked = ["git", "rev-parse", "--is-shallow-repository"]
+    try:
+        said = subprocess.run(asked, cwd=folder, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        said = ""
+    if said != "false":
+        pytest.skip("not a whole git history")
+    check_provenance(read_rows(folder / "results"), "results")
+
+
+def test_a_dirty_tree_is_in_no_history():
+    assert not in_history("HEAD-dirty") and not in_history("0000000") and not in_history("")

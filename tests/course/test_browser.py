@@ -10,8 +10,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
+import psutil
 import pytest
 from tiny import prepare_tiny
 
@@ -135,7 +137,72 @@ def test_the_page_says_what_it_is(page):
     assert "Forget somebody" in text and "Exercises" not in text and "import " not in text
 
 
+def test_a_closed_page_gives_its_memory_back_and_a_visitor_too_many_is_told(browser, tmp_path):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    port, log = free_port(), tmp_path / "log.txt"
+    places = {app.PLACES: "2"}
+    with log.open("w") as out:
+        start = (
+            f"from shui_workbook.course import app; app.IDLE = app.EVERY = 3; app.main({arguments(tmp_path, port)!r})"
+        )
+        command, quiet = [sys.executable, "-c", start], {"stdout": out, "stderr": subprocess.STDOUT}
+        running = subprocess.Popen(command, env=os.environ | places, start_new_session=True, **quiet)
+    try:
+        url = wait_for(f"http://127.0.0.1:{port}/", running, log)
+        pages = [browser.new_page() for _ in range(3)]
+        for page in pages[:2]:
+            page.set_default_timeout(1000 * PATIENCE)
+            page.goto(url)
+            page.wait_for_selector(".widget-image")
+        assert pages[2].goto(url).status == 503
+        assert "All 2 places are taken" in pages[2].inner_text("body")
+        assert len(kernels(running)) == 2
+        for page in pages:
+            page.close()
+        until = time.monotonic() + PATIENCE
+        while kernels(running):
+            assert time.monotonic() < until, "kernels of pages that are closed live on"
+            time.sleep(0.5)
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+
+
+def arguments(where: Path, port: int) -> list[str]:
+    small = ["DATASET=tiny", "PRESET=smoke", "N_IDS=3", "RESERVED=5"]
+    roots = ["--data-root", str(where / "data"), "--runs-root", str(where / "runs")]
+    return ["--port", str(port), *roots, "--parameters", *small]
+
+
+def kernels(running: subprocess.Popen) -> list[psutil.Process]:
+    every = psutil.Process(running.pid).children(recursive=True)
+    return [one for one in every if "ipykernel_launcher" in " ".join(one.cmdline())]
+
+
 # Without a browser
+
+
+def test_an_address_is_looked_at_before_anything_is_trained(monkeypatch, tmp_path):
+    monkeypatch.setattr(app, "run_notebook", lambda *_: pytest.fail("it was trained"))
+    with pytest.raises(SystemExit, match="PORT=80000 is no port"):
+        app.main(["--port", "80000"])
+    with pytest.raises(SystemExit, match="N_IDS=ten is no int"):
+        app.main(["--port", str(free_port()), "--parameters", "N_IDS=ten"])
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(SystemExit, match="cannot be listened on"):
+            app.main(["--port", str(other.getsockname()[1])])
+
+
+def test_places_are_counted_in_free_memory(monkeypatch):
+    class Memory(NamedTuple):
+        available: float
+
+    for free, most in ((0.5, 1), (4, 2), (16, 8)):
+        monkeypatch.setattr(app.psutil, "virtual_memory", lambda free=free: Memory(free * 2**30))
+        assert app.places() == most
 
 
 def test_the_page_is_cut_from_the_chapter():
@@ -150,5 +217,5 @@ def test_nothing_but_this_machine_is_let_in_by_default(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(app, "run_notebook", lambda cut, out, parameters: asked.update(parameters) or out)
     monkeypatch.setattr(app, "serve", lambda notebook, **where: asked.update(where) or 0)
-    assert app.main(["--data-root", str(tmp_path), "--parameters", "SEED=3"]) == 0
+    assert app.main(["--data-root", str(tmp_path), "--port", str(free_port()), "--parameters", "SEED=3"]) == 0
     assert asked["host"] == "127.0.0.1" and asked["seed"] == 3 and asked["data_root"] == str(tmp_path)

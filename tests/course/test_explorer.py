@@ -16,7 +16,7 @@ from tiny import prepare_tiny, same_weights, tiny_faces
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import PUBLISHED, form_named, published_for, settings_for
+from shui_lib.runs.settings import PUBLISHED, published_for, settings_for, spec_named
 from shui_workbook.course import explorer, panel
 from shui_workbook.course.explorer import KNOBS, Choice
 from shui_workbook.course.panel import Panel
@@ -238,7 +238,7 @@ def test_answers_to_classes():
 def test_a_slider_reaches_what_was_chosen_and_what_was_published(prepared, form):
     method, knob = prepared.methods[form], KNOBS[form]
     assert method.needs == ("support",)
-    name = form_named(form)
+    name = spec_named(form)
     assert name.name == form, "a form's full name, as settings are stored by"
     setting = {"dataset": "faces", "n_ids": 10}
     known = [settings_for(form, preset="cpu", **setting)]

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep import audit as module
-from data_prep import faces, mufac
-from data_prep.audit import COPY, KINDS, audit, drop, groups, kept, main, read, summary
+from data_prep import celebahq, faces, mufac, persons
+from data_prep.audit import COPY, PLACES, audit, drop, groups, kept, main, read, summary
 from data_prep.candidates import CROWD, MOST_BITS, ROUNDS, VIEWS, WORDS, hashes, near
 from data_prep.prepared import DataError, create_images, finish, writing
 from data_prep.same_photo import difference
-from shui_lib.benchmark.data import fingerprint, load_faces
+from shui_lib.benchmark.data import load_faces
 
 EACH = 12  # planted copies of each kind, every second one under another identity
 
@@ -157,7 +157,7 @@ def test_look_alikes_are_seen_and_refused(planted, seen):
 def test_summary_counts_groups_within_and_across(planted, found):
     counts = summary(found, planted.identity)
     half = EACH // 2 * len(COPIES)
-    assert counts.index.tolist() == list(KINDS)
+    assert counts.index.tolist() == list(PLACES)
     assert counts.loc["within an identity"].tolist() == [half, half, 2 * half, half]
     assert counts.loc["across identities"].tolist() == [half + 2, half, 2 * half + 1, 2 * half + 1]
 
@@ -168,7 +168,7 @@ def test_drop_writes_a_data_set_without_copies(planted, found, tmp_path):
     np.testing.assert_array_equal(clean.images, planted.images[rest])
     np.testing.assert_array_equal(clean.identity, planted.identity[rest])
     assert not len(audit(clean.images, clean.identity))
-    assert fingerprint(tmp_path / "clean") != fingerprint(planted.folder)
+    assert load_faces(tmp_path / "clean").fingerprint != load_faces(planted.folder).fingerprint
     before, after = (json.loads((f / "dataset.json").read_text()) for f in (planted.folder, tmp_path / "clean"))
     told, counts = after["options"], summary(found, planted.identity)["dropped"]
     assert told["copies_dropped"] == counts.iloc[0] and told["dropped_across_identities"] == counts.iloc[1]
@@ -328,6 +328,106 @@ def test_mufac_can_be_audited_and_cleaned(tmp_path):
     assert len(clean) == 8 and not clean.multilabel and clean.name == "mufac"
 
 
+@pytest.fixture
+def families(tmp_path) -> Path:
+    """MUFAC with one person under three names: two share a photo, two others another one, of another stated age."""
+    raw = raw_layouts.mufac(tmp_path / "raw")
+    first, second = "train_images/AGE_D_46.jpg", "train_images/AGE_D_48.jpg"  # h and d, of F0003 D
+    raw_layouts.again(raw, "train", "F0004", "S", [(first, "h"), (second, "d")])
+    raw_layouts.again(raw, "test", "F0009", "D2", [(second, "c")])
+    own = raw / "val_images" / "AGE_S_45.jpg"  # one re-encoded photo in common is not enough
+    Image.open(own).save(raw / "test_images" / "AGE_D_46.jpg", quality=60)
+    mufac.prepare(raw, tmp_path / "families")
+    return tmp_path / "families"
+
+
+def test_a_person_under_three_names_becomes_one(families, tmp_path, capsys):
+    before = pd.read_csv(families / "index.csv")
+    assert before["identity"].nunique() == 8 and len(before) == 15
+    assert main([str(families), "--merge", str(tmp_path / "one"), "--drop", str(tmp_path / "less")]) == 0
+    said = capsys.readouterr().out
+    after, dropped = (pd.read_csv(tmp_path / name / "index.csv") for name in ("one", "less"))
+    of_three = before[before["image"].isin(["train_images/AGE_D_46.jpg", "train_images/AGE_D_48.jpg"])]
+    assert of_three["identity"].nunique() == 1
+    pd.testing.assert_frame_equal(after[after["image"].isin(of_three["image"])].reset_index(drop=True),
+                                  of_three.reset_index(drop=True))  # fmt: skip
+    assert len(after) == 15 - 3 - 2 and after["identity"].nunique() == 8 - 2, "one copy of each photo stays"
+    assert len(dropped) == 15 - 5 - 2, "without merging the photos of all three are lost"
+    assert "joined 3 identities into 1, at most 3 into one" in said
+    assert "In 2 of 3 groups what is noted of the copies disagrees" in said
+    told = json.loads((tmp_path / "one" / "dataset.json").read_text())["options"]
+    assert (told["identities_merged"], told["copies_dropped"], told["dropped_across_identities"]) == (2, 3, 2)
+    assert not len(audit(load_faces(tmp_path / "one").images, after["identity"].to_numpy()))
+
+
+def test_a_stated_number_of_re_encoded_photos_joins_too(families, tmp_path, capsys):
+    arguments = [str(families), "--merge", str(tmp_path / "one")]
+    assert main([*arguments, "--shared", "1"]) == 0
+    assert "joined 5 identities into 2" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "one" / "index.csv")["identity"].nunique() == 5
+    assert main([*arguments, "--shared", "2"]) == 0
+    assert "joined 3 identities into 1" in capsys.readouterr().out
+    for wrong in (["--shared", "1"], ["--merge", str(tmp_path / "x"), "--shared", "0"]):
+        with pytest.raises(SystemExit):
+            main([str(families), *wrong])
+
+
+def test_the_report_counts_kinds(families):
+    images, index, *_ = read(families)
+    counts = persons.by_kind(audit(images, index["identity"].to_numpy(), most=2 * COPY))
+    assert counts.loc["byte-identical"].tolist() == [0, 1 + 3]
+    assert counts.loc["re-encoded"].tolist() == [0, 1]
+
+
+def test_empty_pictures_join_nobody():
+    images = np.zeros((6, 16, 16, 3), np.uint8)
+    identity = np.arange(6)
+    pairs = audit(images, identity)
+    assert len(pairs) and set(pairs["kind"]) == {"re-encoded"}
+    np.testing.assert_array_equal(persons.joined(pairs, identity), identity)
+
+
+def slow_persons(pairs: list[tuple[int, int, str]], identity: list[int], shared: int | None) -> list[int]:
+    """The lowest identity that can be reached over identities with enough in common."""
+    group = slow_groups([pair[:2] for pair in pairs], len(identity))
+    links = []
+    for one in set(identity):
+        for other in set(identity) - {one}:
+            common = [p for p in pairs if {identity[p[0]], identity[p[1]]} == {one, other}]
+            photos = {group[p[0]] for p in common}
+            if any(p[2] == "byte-identical" for p in common) or (shared and len(photos) >= shared):
+                links.append((one, other))
+    lowest = slow_groups(links, max(identity) + 1)
+    return [min(i for i in set(identity) if lowest[i] == lowest[own]) for own in identity]
+
+
+PAIRS = st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from(["byte-identical", "re-encoded"]))
+
+
+@given(
+    st.lists(PAIRS, max_size=9),
+    st.lists(st.integers(0, 5), min_size=10, max_size=10),
+    st.sampled_from([None, 1, 2]),
+)
+def test_persons_agree_with_the_slow_twin(pairs, identity, shared):
+    table = pd.DataFrame(pairs, columns=["first", "second", "kind"]).astype({"first": np.int64, "second": np.int64})
+    found = persons.joined(table, np.array(identity), shared=shared)
+    assert found.tolist() == slow_persons(pairs, identity, shared)
+
+
+def test_a_leak_is_what_is_counted_split_by_split():
+    identity = np.repeat(np.arange(40), 5)
+    twins = frame(*((row, row + 100) for row in range(0, 100, 5)))  # one photo of five of everybody
+    forgotten, tested = persons.leak(twins, identity, asking=1)
+    # The twin of an asking person is among the 23 or 24 of 39 others that stay; of a tested one among the 24 of 39.
+    assert forgotten == pytest.approx(20 * 23 / 39, abs=2.5) and tested == pytest.approx(20 * 24 / 39, abs=1.5)
+    assert persons.leak(frame(), identity) == (0, 0)
+    own = frame(*((row, row + 1) for row in range(0, 200, 5)))
+    assert persons.leak(own, identity) == (0, 0), "copies within an identity never cross"
+    everything = frame(*((row, row + 100) for row in range(100)))
+    assert persons.leak(everything, identity)[1] > 4 * tested
+
+
 # The command
 
 
@@ -348,7 +448,7 @@ def test_command_prints_a_table_and_writes_what_is_asked_for(small, tmp_path, ca
     assert main([str(small)]) == 0
     said = capsys.readouterr().out
     assert "12 images of 4 identities" in said
-    assert [line.split()[-4:] for line in said.splitlines()[-2:]] == [["1", "1", "2", "1"], ["0", "0", "0", "0"]]
+    assert [line.split()[-4:] for line in said.splitlines()[-4:-2]] == [["1", "1", "2", "1"], ["0", "0", "0", "0"]]
     assert {path.name for path in tmp_path.iterdir()} == {"small"}, "nothing is written unless asked for"
     assert main([str(small), "--csv", str(tmp_path / "new" / "p.csv"), "--drop", str(tmp_path / "clean")]) == 0
     assert pd.read_csv(tmp_path / "new" / "p.csv")["image_second"].tolist() == ["00000_001.png"]
@@ -392,9 +492,9 @@ def test_bad_folders_are_named_with_the_mend(small, case, capsys):
 
 
 def test_bad_targets_are_refused(small, tmp_path, capsys):
-    before = fingerprint(small)
+    before = load_faces(small).fingerprint
     assert main([str(small), "--drop", str(small / ".." / "small")]) == 2
-    assert "name another folder" in capsys.readouterr().err and fingerprint(small) == before
+    assert "name another folder" in capsys.readouterr().err and load_faces(small).fingerprint == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("keep me")
     assert main([str(small), "--drop", str(tmp_path / "mine")]) == 2
@@ -414,3 +514,19 @@ def test_an_interrupted_drop_leaves_nothing(small, tmp_path, monkeypatch, capsys
     assert main([str(small), "--drop", str(tmp_path / "clean")]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"small"}
+
+
+# Real photos
+
+
+def test_celebahq_photos_of_few_people_are_audited(real_data, tmp_path, capsys):
+    """Those with 25 photos or more: what is found stays small, names are right, the cleaned set has no copies left."""
+    celebahq.prepare(real_data, tmp_path / "hq", min_images=25)
+    capsys.readouterr()
+    assert main([str(tmp_path / "hq"), "--merge", str(tmp_path / "merged"), "--csv", str(tmp_path / "p.csv")]) == 0
+    assert "joined 0 identities into 0" in capsys.readouterr().out, (
+        "CelebA-HQ files nobody's photo twice, byte for byte"
+    )
+    pairs = pd.read_csv(tmp_path / "p.csv")
+    faces, rest = load_faces(tmp_path / "hq"), load_faces(tmp_path / "merged")
+    assert len(rest) == len(faces) - len(set(pairs.loc[pairs["kind"] != "similar only", "second"]))

@@ -100,16 +100,16 @@ def test_personal_labels_are_fixed_and_independent_of_what_is_seen() -> None:
 
 def test_label_noise_has_its_rate(tmp_path) -> None:
     faces.prepare(tmp_path / "d", identities=300, size=16, fewest=3, most=3)
-    noted = pd.read_csv(tmp_path / "d" / "index.csv")[list(faces.VISIBLE + faces.PERSONAL)]
+    targets = pd.read_csv(tmp_path / "d" / "index.csv")[list(faces.VISIBLE + faces.PERSONAL)]
     true = faces.attributes(*sample(300, 3), seed=0)
-    assert (noted != true).to_numpy().mean() == pytest.approx(faces.LABEL_NOISE, abs=0.006)
+    assert (targets != true).to_numpy().mean() == pytest.approx(faces.LABEL_NOISE, abs=0.006)
 
 
 def test_noise_ceiling_is_what_the_truth_scores() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random(200_000) < 0.3
-    noted = truth ^ (rng.random(len(truth)) < 0.03)
-    ranked = noted[np.lexsort((rng.random(len(truth)), ~truth))]
+    targets = truth ^ (rng.random(len(truth)) < 0.03)
+    ranked = targets[np.lexsort((rng.random(len(truth)), ~truth))]
     precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
     assert precision[ranked].mean() == pytest.approx(faces.noise_ceiling(0.3), abs=0.003)
     assert faces.noise_ceiling(0.4, noise=0) == pytest.approx(1)

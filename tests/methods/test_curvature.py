@@ -18,7 +18,14 @@ from shui_lib.benchmark.models import Output
 from shui_lib.benchmark.predict import pixels_for, predict, probability_of_truth, task_loss
 from shui_lib.methods import Given, make_method, settings_of
 from shui_lib.methods.curvature import LOSSES
-from shui_lib.methods.parts.kfac import Factors, Preconditioner, held_back, kfac, sampled_targets, undo_curvature
+from shui_lib.methods.parts.kfac import (
+    Factors,
+    Preconditioner,
+    divide_by_curvature,
+    kfac,
+    precondition_layer,
+    sampled_targets,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -44,7 +51,7 @@ def test_factors_are_what_a_loop_over_images_finds(multilabel):
         loss = task_loss(y[None], target[None])
         for name, row, delta in zip(sums, (a, h), torch.autograd.grad(loss, (z, y)), strict=True):
             for k, v in enumerate((row.detach(), delta)):
-                sums[name][k] = sums[name][k] + torch.outer(v, v) / len(x)
+                sums[name][k] = sums[name][k] + (3 if multilabel and k else 1) * torch.outer(v, v) / len(x)
     for name, (inputs, outputs) in sums.items():
         torch.testing.assert_close(found[name].inputs, inputs)
         torch.testing.assert_close(found[name].outputs, outputs)
@@ -102,12 +109,45 @@ def test_groups_share_what_comes_in_and_not_what_goes_out():
     torch.testing.assert_close(found.outputs, outputs)
 
 
+@pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
+def test_factors_are_the_curvature_of_the_loss_that_is_used(multilabel):
+    """The head's outputs: ∂²L/∂y² is diag(p(1 − p)) / K for a mean over K attributes, diag(p) − p pᵀ for a class."""
+    faces, outputs = tiny_faces(400, (5, 5), multilabel=multilabel), 3 if multilabel else 4
+    model = two_layers(outputs)
+    found = kfac(model, faces, generator=generator())["network.head"].outputs
+    y = by_formula(dict(model.named_parameters()), exact(faces)[0]).detach()
+    p = y.sigmoid() if multilabel else y.softmax(1)
+    sure = (p * (1 - p)).sum(1).mean() / (3 if multilabel else 1)
+    assert found.trace().item() == pytest.approx(sure.item(), rel=0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
+def test_factors_agree_with_those_of_curvlinops(multilabel):
+    """Other people's K-FAC of the same mean loss, whose Fisher information is exact where ours is sampled."""
+    curvlinops = pytest.importorskip("curvlinops")
+    faces = tiny_faces(400, (5, 5), multilabel=multilabel)
+    model, x = two_layers(3 if multilabel else 4), exact(faces)[0]
+    found = kfac(model, faces, generator=generator())["network.head"]
+    plain = torch.nn.Sequential(torch.nn.Flatten(), model.network.hidden, torch.nn.Tanh(), model.network.head)
+    loss = torch.nn.BCEWithLogitsLoss() if multilabel else torch.nn.CrossEntropyLoss()
+    targets = faces.targets.double() if multilabel else faces.targets
+    how = {"fisher_type": curvlinops.FisherType.TYPE2, "check_deterministic": False}
+    theirs = curvlinops.KFACLinearOperator(plain, loss, [model.network.head.weight], [(x, targets)], **how)
+    weights = model.network.head.weight.numel()
+    dense = torch.as_tensor(theirs @ torch.eye(weights).double())
+    ours = torch.kron(found.outputs, found.inputs[:-1, :-1].contiguous())
+    assert (ours - dense).norm() < 0.1 * dense.norm()
+
+
 def test_targets_are_drawn_as_often_as_the_model_says():
     logits = torch.tensor([0.2, 0.7, 0.1]).log().expand(20_000, 3)
     classes = sampled_targets(logits, multilabel=False, generator=generator())
     assert (classes.bincount() / 20_000).tolist() == pytest.approx([0.2, 0.7, 0.1], abs=0.01)
-    noted = sampled_targets(torch.tensor([0.2, 0.7]).logit().expand(20_000, 2), multilabel=True, generator=generator())
-    assert noted.mean(0).tolist() == pytest.approx([0.2, 0.7], abs=0.01)
+    targets = sampled_targets(
+        torch.tensor([0.2, 0.7]).logit().expand(20_000, 2), multilabel=True, generator=generator()
+    )
+    assert targets.mean(0).tolist() == pytest.approx([0.2, 0.7], abs=0.01)
 
 
 # Linear regression, where K-FAC is exact: the loss ½ Σ‖Wa − y‖² / N has the curvature E[a aᵀ] ⊗ 1
@@ -127,7 +167,7 @@ def fitted(x: Tensor, y: Tensor) -> Tensor:
 def removed(w: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
     """W + H⁻¹ ∇ by the method's step, weight and bias apart, with hardly any damping."""
     parts = {"layer.weight": gradient[:, :-1], "layer.bias": gradient[:, -1]}
-    held = held_back("layer", parts, Factors(curvature, torch.eye(len(w)).double()), damping=1e-18)
+    held = precondition_layer("layer", parts, Factors(curvature, torch.eye(len(w)).double()), damping=1e-18)
     return w + torch.cat([held["layer.weight"], held["layer.bias"][:, None]], dim=1)
 
 
@@ -188,6 +228,7 @@ def test_from_prepare_to_unlearn_a_linear_model_is_retrained_exactly(monkeypatch
     monkeypatch.setattr("shui_lib.methods.parts.kfac.sampled_targets", lambda logits, **_: logits + next(batches))
     monkeypatch.setattr("shui_lib.methods.parts.kfac.task_loss", squared)
     monkeypatch.setattr("shui_lib.methods.curvature.kfac", partial(kfac, batch=batch))
+    monkeypatch.setattr("shui_lib.methods.parts.kfac.averaged_over", lambda _: 1)  # squared loss is a sum
     monkeypatch.setitem(LOSSES, "task", squared)
     w = model.fitted(faces)
     model.load_state_dict({"head.weight": w[:, :-1], "head.bias": w[:, -1]})
@@ -213,7 +254,7 @@ def test_it_solves_with_damped_factors(damping):
     root = damping**0.5
     a = one + root * one.trace() / 6 * torch.eye(6)
     g = other[:4, :4] + root * other[:4, :4].trace() / 4 * torch.eye(4)
-    step = undo_curvature(gradient, factors, damping=damping)
+    step = divide_by_curvature(gradient, factors, damping=damping)
     torch.testing.assert_close(torch.kron(g, a.T.contiguous()) @ step.flatten(), gradient.flatten())
 
 
@@ -236,20 +277,20 @@ def test_much_damping_is_gradient_ascent_in_every_layer():
 def test_damping_counts_in_mean_curvatures():
     one, other = (m @ m.T for m in torch.randn(2, 6, 6, generator=generator()).double())
     gradient = torch.randn(6, 6, generator=generator(1)).double()
-    step = undo_curvature(gradient, Factors(one, other), damping=0.1)
-    scaled = undo_curvature(gradient, Factors(1000 * one, other), damping=0.1)
+    step = divide_by_curvature(gradient, Factors(one, other), damping=0.1)
+    scaled = divide_by_curvature(gradient, Factors(1000 * one, other), damping=0.1)
     torch.testing.assert_close(1000 * scaled, step)
 
 
 def test_a_layer_that_nobody_depends_on_stays():
     gradient = torch.ones(4, 6)
-    assert not undo_curvature(gradient, Factors(torch.eye(6), torch.zeros(4, 4)), damping=0.1).any()
+    assert not divide_by_curvature(gradient, Factors(torch.eye(6), torch.zeros(4, 4)), damping=0.1).any()
 
 
 @pytest.mark.parametrize("method", ["curvature", "meta_unlearn"])
-@pytest.mark.parametrize("damping", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("damping", [0.0, -1.0, float("nan")])
 def test_damping_that_is_not_above_zero_is_named(method, damping):
-    with pytest.raises(ValueError, match=f"damping={damping} cannot be: choose a number above 0"):
+    with pytest.raises(ValueError, match=f"damping must be > 0, got {damping}"):
         make_method(method, {"damping": damping})
 
 
@@ -257,9 +298,9 @@ def test_too_little_damping_of_a_singular_factor_is_named_and_what_it_proposes_i
     rows = 30 * torch.randn(2, 96, generator=generator())
     known, gradient = Factors(rows.T @ rows, torch.eye(3)), {"layer.weight": torch.ones(3, 96)}
     with pytest.raises(ValueError, match=r"damping=0 is too little for layer, whose factors are singular") as raised:
-        held_back("layer", gradient, known, damping=0)
+        precondition_layer("layer", gradient, known, damping=0)
     least = float(re.search(r"at least (\S+)", str(raised.value))[1])
-    assert held_back("layer", gradient, known, damping=least)["layer.weight"].isfinite().all()
+    assert precondition_layer("layer", gradient, known, damping=least)["layer.weight"].isfinite().all()
     with pytest.raises(ValueError, match="damping=1e-18 is too little for layer"):
         Preconditioner({"layer": known}, damping=1e-18)
 
@@ -329,8 +370,10 @@ class WithQuery(torch.nn.Module):
         self.network, self.query, self.ask = network, torch.nn.Linear(2, 3, dtype=torch.float64), ask
 
     def forward(self, x: Tensor) -> Output:
-        said = self.network(x)
-        return said._replace(logits=said.logits + self.ask(self.query, torch.tensor([[1, 1], [0, 2]]).to(x), len(x)))
+        outputs = self.network(x)
+        return outputs._replace(
+            logits=outputs.logits + self.ask(self.query, torch.tensor([[1, 1], [0, 2]]).to(x), len(x))
+        )
 
     @property
     def image_size(self) -> int:
@@ -354,8 +397,8 @@ def test_a_layer_that_sees_no_image_has_the_same_factors_whatever_the_batch(batc
     logits = model(pixels_for(model, faces)).logits.detach().requires_grad_()
     drawn = sampled_targets(logits.detach(), multilabel=True, generator=generator())
     (delta,) = torch.autograd.grad(task_loss(logits, drawn, reduction="none").sum(), logits)  # of both rows
-    torch.testing.assert_close(found["query"].outputs, 2 * delta.T @ delta / len(faces))
-    torch.testing.assert_close(found["network.network.head"].outputs, delta.T @ delta / len(faces))
+    torch.testing.assert_close(found["query"].outputs, 3 * 2 * delta.T @ delta / len(faces))  # 3 attributes
+    torch.testing.assert_close(found["network.network.head"].outputs, 3 * delta.T @ delta / len(faces))
 
 
 @pytest.mark.parametrize("multilabel", [True, False])

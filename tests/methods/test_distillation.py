@@ -7,10 +7,10 @@ import torch
 from tiny import small_resnet, small_vit, tiny_faces
 from torch import nn
 
+from shui_lib.benchmark.train import cosine
 from shui_lib.methods.parts.distillation import (
     answers,
     bernoulli_divergence,
-    cosine,
     descend,
     divergence_for,
     softmax_divergence,
@@ -104,9 +104,9 @@ def test_the_teacher_sees_the_students_crops_and_carries_no_gradient():
     student, teacher = student_of(model), teacher_of(model)
     for network in (student, teacher):
         network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    said, taught = answers(student, teacher, faces, crop=0.5, generator=torch.Generator().manual_seed(0))
+    logits, taught = answers(student, teacher, faces, crop=0.5, generator=torch.Generator().manual_seed(0))
     assert torch.equal(*seen) and not torch.equal(seen[0], faces.pixels())
-    assert said.requires_grad and not taught.requires_grad
+    assert logits.requires_grad and not taught.requires_grad
     assert all(parameter.requires_grad for parameter in model.parameters())
     answers(student, teacher, faces, crop=None, generator=torch.Generator())
     assert torch.equal(seen[2], faces.pixels()) and torch.equal(*seen[2:])
@@ -114,9 +114,9 @@ def test_the_teacher_sees_the_students_crops_and_carries_no_gradient():
 
 def test_half_precision_answers_in_full():
     model, faces = small_vit(), tiny_faces(3)
-    said, taught = answers(model, model, faces, crop=None, generator=torch.Generator(), bf16=True)
-    assert said.dtype == taught.dtype == torch.float32
-    torch.testing.assert_close(said, model(faces.pixels()).logits, atol=0.02, rtol=0.1)
+    logits, taught = answers(model, model, faces, crop=None, generator=torch.Generator(), bf16=True)
+    assert logits.dtype == taught.dtype == torch.float32
+    torch.testing.assert_close(logits, model(faces.pixels()).logits, atol=0.02, rtol=0.1)
 
 
 # Steps

@@ -17,11 +17,11 @@ from shui_lib.methods.parts.kfac import Preconditioner, kfac
 from shui_lib.methods.parts.learned_loss import INPUTS, LearnedLoss
 from shui_lib.methods.parts.meta_gradient import meta_gradient, parameters, unlearning_step
 from shui_lib.methods.parts.objectives import (
-    JUDGES,
+    OTHER_OBJECTIVES,
     Alignment,
-    Knowledge,
+    MetaBatch,
     alignment_objective,
-    judge_alignment,
+    alignment_with_gradient,
     soft_average_precision,
 )
 from shui_lib.methods.parts.subspaces import Projector, input_grams, protected
@@ -50,11 +50,11 @@ def some_faces(n: int, *, multilabel: bool, seed: int) -> Faces:
 @torch.no_grad()
 def answered(model: FaceModel, faces: Faces, *, wrong: int) -> Faces:
     """The images with the model's own answers as targets, the first `wrong` of them turned round."""
-    said = model(faces.pixels().to(model.network.head.weight)).logits
+    logits = model(faces.pixels().to(model.network.head.weight)).logits
     turned = torch.arange(len(faces)) < wrong
     if faces.multilabel:
-        return replace(faces, targets=((said > 0) ^ turned[:, None]).float())
-    return replace(faces, targets=(said.argmax(1) + turned) % K)
+        return replace(faces, targets=((logits > 0) ^ turned[:, None]).float())
+    return replace(faces, targets=(logits.argmax(1) + turned) % K)
 
 
 def naive(model, loss, support, known, ids, seed, dtype, precondition=None, **objective):
@@ -66,8 +66,8 @@ def naive(model, loss, support, known, ids, seed, dtype, precondition=None, **ob
 
     with sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(seed)
-        said = functional_call(model, theta, (support.pixels().to(dtype),))
-        value = loss(*said, ids, support.targets)
+        logits = functional_call(model, theta, (support.pixels().to(dtype),))
+        value = loss(*logits, ids, support.targets)
         # An input without influence on h (the head, when only features enter) has no gradient: it stays as it is.
         gradient = torch.autograd.grad(value, list(theta.values()), create_graph=True, allow_unused=True)
         gradient = {
@@ -77,33 +77,33 @@ def naive(model, loss, support, known, ids, seed, dtype, precondition=None, **ob
         if loss.log_steps is not None:
             gradient = {n: size * g for size, (n, g) in zip(loss.log_steps.exp(), gradient.items(), strict=True)}
         stepped = {n: t - ETA * gradient[n] for n, t in theta.items()}
-        said = {part: logits_at(stepped, getattr(known, part)) for part in ("forget", "val", "retain")}
+        logits = {part: logits_at(stepped, getattr(known, part)) for part in ("forget", "val", "retain")}
     terms = objective.get("terms")
-    objective_value = TWINS[terms](said, known) if terms in TWINS else judged(said, known, objective)
+    objective_value = TWINS[terms](logits, known) if terms in TWINS else judged(logits, known, objective)
     phi = list(loss.parameters())
     found = torch.autograd.grad(objective_value, phi, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(phi, found, strict=True)]
 
 
-def judged(said, known, objective):
-    parts = [(said["forget"], known.forget), (said["val"], known.val), (known.val_said, known.val)]
+def judged(outputs, known, objective):
+    parts = [(outputs["forget"], known.forget), (outputs["val"], known.val), (known.val_logits, known.val)]
     losses = [task_loss(logits, faces.targets) for logits, faces in parts]
     scores = [score(logits.detach(), faces.targets) for logits, faces in parts]
     return alignment_objective(Alignment(*losses, *scores), **objective)
 
 
-def scrub(said, known):
+def scrub(logits, known):
     """− T² KL(θ ‖ θ_u) on D_f + 0.001 T² KL(θ ‖ θ_u) + 0.99 L on D_r, T = 4."""
 
     def kl(student, teacher):
         p = (teacher / 4).softmax(1)
         return 16 * (p * ((teacher / 4).log_softmax(1) - (student / 4).log_softmax(1))).sum(1).mean()
 
-    kept = 0.001 * kl(said["retain"], known.retain_said) + 0.99 * task_loss(said["retain"], known.retain.targets)
-    return kept - kl(said["forget"], known.forget_said)
+    kept = 0.001 * kl(logits["retain"], known.retain_logits) + 0.99 * task_loss(logits["retain"], known.retain.targets)
+    return kept - kl(logits["forget"], known.forget_logits)
 
 
-def held_out(said, known):
+def held_out(logits, known):
     """KL(p ‖ θ_u) on D_f with held-out p, plus KL(θ ‖ θ_u) on D_r; for attributes each is a coin, and K their mean."""
 
     def kl(student, teacher):
@@ -112,20 +112,20 @@ def held_out(said, known):
         p, q = teacher.softmax(1), student.softmax(1)
         return (p * (p / q).log()).sum(1).mean()
 
-    return kl(said["forget"], known.forget_said) + kl(said["retain"], known.retain_said)
+    return kl(logits["forget"], known.forget_logits) + kl(logits["retain"], known.retain_logits)
 
 
-def by_rank(said, known):
+def by_rank(outputs, known):
     """Smooth L1 between 1 − AP of D_f under θ_u and of validation under θ_u and θ, the latter two constants."""
-    asked = [(said["forget"], known.forget), (said["val"].detach(), known.val), (known.val_said, known.val)]
-    missed = [1 - soft_ap(logits, faces.noted) for logits, faces in asked]
+    asked = [(outputs["forget"], known.forget), (outputs["val"].detach(), known.val), (known.val_logits, known.val)]
+    missed = [1 - soft_ap(logits, faces.target_matrix) for logits, faces in asked]
     return sum(torch.nn.functional.smooth_l1_loss(missed[0], other) for other in missed[1:])
 
 
-def soft_ap(logits, noted):
+def soft_ap(logits, targets):
     """Positive by positive: how many of the images above it are positive, images counted by a sigmoid."""
     per_class = []
-    for z, has in zip(logits.T, noted.T.bool(), strict=True):
+    for z, has in zip(logits.T, targets.T.bool(), strict=True):
         if 0 < has.sum() < len(has):
             precisions = []
             spread = 0.1 * ((z - z.mean()).square().sum() / (len(z) - 1)).sqrt()
@@ -145,10 +145,10 @@ def ours(model, loss, support, known, ids, seed, dtype, precondition=None, **obj
     torch.manual_seed(seed)
     step = unlearning_step(model, theta, loss, support, ids, eta=ETA, micro_batch=3, differentiable=True, **p)
     size = {"micro_batch": 4, "bf16": False}
-    if judge := JUDGES.get(objective.get("terms")):
+    if judge := OTHER_OBJECTIVES.get(objective.get("terms")):
         verdict = judge(model, step.theta, known, **size)
     else:
-        verdict = judge_alignment(model, step.theta, known, **size, **{"detached": True, **objective})
+        verdict = alignment_with_gradient(model, step.theta, known, **size, **{"detached": True, **objective})
     found = meta_gradient(model, theta, loss, support, step, verdict.gradient, eta=ETA, micro_batch=3, **p)
     return list(found.values())
 
@@ -189,9 +189,9 @@ def agreement(dtype, multilabel, inputs, objective, *, kind="", **of_loss) -> fl
     forget, val = answered(model, forget, wrong=13), answered(model, val, wrong=4)
     with torch.no_grad():
         # What θ says of D_f and D_r is shifted a little: at θ itself SCRUB's divergence has no slope.
-        said = [model(faces.pixels().to(dtype)).logits for faces in (forget, val, retain)]
+        logits = [model(faces.pixels().to(dtype)).logits for faces in (forget, val, retain)]
         shift = 0.5 * torch.linspace(-1, 1, K, dtype=dtype)
-    known = Knowledge(forget, val, said[1], said[0] + shift, retain, said[2] - shift)
+    known = MetaBatch(forget, val, logits[1], logits[0] + shift, retain, logits[2] - shift)
     ids = torch.from_numpy(support.identity)
     objective = objective | ({"precondition": preconditioner(kind, model, forget)} if kind else {})
     given = (model, loss, support, known, ids, 3, dtype)
@@ -215,38 +215,38 @@ def test_other_objectives_agree_with_double_backward(objective, multilabel):
 
 
 def test_soft_average_precision_is_that_of_ranks_when_outputs_are_far_apart():
-    logits, noted = torch.arange(5.0)[:, None] * torch.tensor([2.0, -3.0]), torch.tensor([[1, 0, 0, 1, 0]] * 3).T
-    noted[:, 2] = 1  # everybody has it: nothing to rank
-    found, gradient = soft_average_precision(torch.hstack([logits, logits[:, :1]]), noted)
-    assert found.item() == pytest.approx(score(logits, noted[:, :2].float()), abs=1e-2)
+    logits, targets = torch.arange(5.0)[:, None] * torch.tensor([2.0, -3.0]), torch.tensor([[1, 0, 0, 1, 0]] * 3).T
+    targets[:, 2] = 1  # everybody has it: nothing to rank
+    found, gradient = soft_average_precision(torch.hstack([logits, logits[:, :1]]), targets)
+    assert found.item() == pytest.approx(score(logits, targets[:, :2].float()), abs=1e-2)
     assert gradient.shape == (5, 3) and not gradient[:, 2].any()
 
 
 def test_doubt_alone_does_not_change_soft_average_precision():
-    logits, noted = torch.randn(30, 4), torch.rand(30, 4).round()
-    found, gradient = soft_average_precision(logits, noted)
-    assert soft_average_precision(logits / 5, noted)[0].item() == pytest.approx(found.item())
+    logits, targets = torch.randn(30, 4), torch.rand(30, 4).round()
+    found, gradient = soft_average_precision(logits, targets)
+    assert soft_average_precision(logits / 5, targets)[0].item() == pytest.approx(found.item())
     assert (gradient * logits).sum().item() == pytest.approx(0, abs=1e-6) and gradient.any()
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, -3.3, 1e6])  # some have a standard deviation by rounding
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_where_a_model_says_the_same_of_all_soft_average_precision_is_that_of_chance(level, dtype):
-    noted = torch.tensor([[1, 0, 0, 1, 0, 0, 0]]).T
+    targets = torch.tensor([[1, 0, 0, 1, 0, 0, 0]]).T
     logits = torch.full((7, 1), level, dtype=dtype)
-    found, gradient = soft_average_precision(logits, noted)
+    found, gradient = soft_average_precision(logits, targets)
     assert found.item() == pytest.approx((2 + 1) / (7 + 1))
-    assert gradient.abs().max() < 10 and gradient[noted > 0].min() > 0 > gradient[noted == 0].max()
+    assert gradient.abs().max() < 10 and gradient[targets > 0].min() > 0 > gradient[targets == 0].max()
     other = torch.arange(7.0)[:, None].to(logits)
-    both, slopes = soft_average_precision(torch.hstack([logits, other]), noted.expand(7, 2))
-    alone, slope = soft_average_precision(other, noted)
+    both, slopes = soft_average_precision(torch.hstack([logits, other]), targets.expand(7, 2))
+    alone, slope = soft_average_precision(other, targets)
     assert both.item() == pytest.approx((found.item() + alone.item()) / 2)
     torch.testing.assert_close(slopes, torch.hstack([gradient, slope]) / 2)
 
 
 def test_differences_that_are_zero_when_squared_leave_soft_average_precision_finite():
-    noted = torch.tensor([[1, 0, 0, 1]]).T
-    found, gradient = soft_average_precision(1e-200 * torch.arange(4.0).double()[:, None], noted)
+    targets = torch.tensor([[1, 0, 0, 1]]).T
+    found, gradient = soft_average_precision(1e-200 * torch.arange(4.0).double()[:, None], targets)
     assert found.item() == pytest.approx(3 / 5) and gradient.isfinite().all()
 
 

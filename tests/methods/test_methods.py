@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 from dataclasses import make_dataclass, replace
 from functools import cache, partial
@@ -29,7 +30,7 @@ from shui_lib.methods import (
     settings_of,
     with_parameters,
 )
-from shui_lib.methods.meta_unlearn import embedding_rows
+from shui_lib.methods.meta_unlearn import _MetaTraining, embedding_rows
 from shui_lib.methods.parts.learned_loss import INPUTS
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_lib.methods.parts.objectives import OBJECTIVES, Alignment, alignment_objective
@@ -106,9 +107,9 @@ class Beside(FaceModel):
             self.idle, self.discarded = torch.nn.Linear(2, 3), torch.nn.Linear(32, 5)
 
     def forward(self, x: torch.Tensor) -> Output:
-        said = super().forward(x)
-        self.discarded(said.features)
-        return said
+        logits = super().forward(x)
+        self.discarded(logits.features)
+        return logits
 
 
 def frozen(pattern: str) -> FaceModel:
@@ -188,8 +189,8 @@ def test_another_model_of_the_same_make_comes_back(case):
     assert all(after[name].shape == value.shape and after[name].dtype == value.dtype for name, value in before.items())
     assert all(value.isfinite().all() for value in after.values())
     assert not same_weights(model, unlearned)
-    said = predict(unlearned, tiny_faces(2, size=32, multilabel=case.multilabel))
-    assert said.logits.isfinite().all() and said.features.isfinite().all()
+    logits = predict(unlearned, tiny_faces(2, size=32, multilabel=case.multilabel))
+    assert logits.logits.isfinite().all() and logits.features.isfinite().all()
 
 
 @pytest.mark.parametrize("still", STILL)
@@ -489,3 +490,65 @@ def test_the_paper_preset_reads_all_inputs_whatever_was_selected_for_small_model
 def test_a_word_that_meta_unlearn_does_not_know_is_named_with_its_choices(setting):
     with pytest.raises(ValueError, match=f"{setting}='nothing' is unknown: choose .* or "):
         make_method("meta_unlearn", {setting: "nothing"})
+
+
+def test_strangers_and_the_never_rehearsed_get_the_mean_row():
+    faces = tiny_faces(10, (5, 5))
+    alone = faces[np.r_[0, 5 : len(faces)]]  # of person 0 there is one photo: no rehearsal can have them
+    parts = parts_of(faces) | {"train": alone}
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"] | {"inputs": INPUTS})
+    artefacts = method.prepare(small_vit(), only(parts, method.prepares_on), generator=generator())
+    rows = artefacts.tensors["phi/identities.weight"]
+    assert artefacts.tensors["identities"].tolist() == [*range(10)]
+    mean = rows[1:10].mean(0)
+    assert rows[1:10].std(0).min() > 0
+    torch.testing.assert_close(rows[[0, 10]], mean.expand(2, -1))
+
+
+def test_reading_the_course_of_meta_training_leaves_the_global_randomness_alone():
+    faces = tiny_faces(10, (5, 5))
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"])
+    course = _MetaTraining(method, small_vit(), parts_of(faces), 0)
+    course.size = {"eta": method.eta, "micro_batch": method.micro_batch, "precondition": None}
+    before = torch.random.get_rng_state()
+    for _ in course._one_epoch(generator()):
+        assert torch.equal(torch.random.get_rng_state(), before)
+        break
+
+
+def test_a_request_in_which_nobody_has_an_attribute_is_learned_from_without_its_factor():
+    parts = parts_of(tiny_faces(10, (5, 5)))
+    rare = torch.zeros_like(parts["train"].targets)
+    rare[0, 0] = 1
+    parts["train"] = replace(parts["train"], targets=rare)
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"])
+    history = method.prepare(small_vit(), only(parts, method.prepares_on), generator=generator()).history
+    assert history["score_f"].isna().any() and history["objective"].notna().all()
+    plain = Alignment(*torch.tensor([1.0, 2.0, 3.0]), math.nan, 0.5, 0.5)
+    by_hand = alignment_objective(plain._replace(score_f=0.0))
+    torch.testing.assert_close(alignment_objective(plain), by_hand)
+
+
+WRONG = {
+    "text": ("gradient_ascent", {"eta": "0.1"}, "gradient_ascent: eta='0.1' is str, expected float"),
+    "negative": ("meta_unlearn", {"epochs": -3}, "meta_unlearn: epochs must be >= 0, got -3"),
+    "fraction": ("gradient_ascent", {"steps": 1.5}, "gradient_ascent: steps=1.5 is float, expected int"),
+    "infinite": ("ssd", {"alpha": math.inf}, "ssd: alpha must be >= 0, got inf"),
+    "not a number": ("ssd", {"alpha": math.nan}, "ssd: alpha must be >= 0, got nan"),
+    "flag": ("meta_unlearn", {"residual": 1}, "meta_unlearn: residual=1 is int, expected bool"),
+    "whole flag": ("gradient_ascent", {"steps": True}, "gradient_ascent: steps=True is bool, expected int"),
+    "words": ("meta_unlearn", {"inputs": "ids"}, "meta_unlearn: inputs='ids' should be several words"),
+    "nothing": ("gradient_ascent", {"eta": None}, "gradient_ascent: eta=None is NoneType, expected float"),
+}
+
+
+@pytest.mark.parametrize("method, settings, said", WRONG.values(), ids=WRONG)
+def test_a_setting_of_another_type_or_range_is_named(method, settings, logits):
+    with pytest.raises(ValueError, match=re.escape(logits)):
+        make_method(method, settings)
+
+
+def test_one_and_one_point_naught_are_one_setting():
+    one, other = (make_method("gradient_ascent", {"eta": eta}) for eta in (1, 1.0))
+    assert json.dumps(settings_of(one)) == json.dumps(settings_of(other))
+    assert make_method("scrub", {"epochs": None}) == make_method("scrub")

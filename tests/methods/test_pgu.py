@@ -309,3 +309,9 @@ def test_descent_makes_the_answer_uncertain():
         assert negative_entropy(LOGITS - 0.1 * gradient, each=each) < negative_entropy(LOGITS, each=each)
     assert negative_entropy(torch.zeros(2, 4)).item() == pytest.approx(-math.log(4))
     assert negative_entropy(torch.zeros(2, 4), each=True).item() == pytest.approx(-math.log(2))
+
+
+def test_with_one_attribute_there_is_one_position_to_pay_for():
+    logits, targets = torch.tensor([[0.3], [-1.2]]), torch.tensor([[1.0], [0.0]])
+    expected = -(1 - logits.sigmoid() + 0.05).log().mean().item()
+    assert unlikelihood_by_index(logits, targets).item() == pytest.approx(expected)

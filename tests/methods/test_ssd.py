@@ -28,8 +28,10 @@ def gradients_by_hand(model: TwoLayers, faces: Faces) -> dict[str, torch.Tensor]
     """∂L/∂θ of every image, (N, *shape), by the chain rule."""
     x, y = faces.pixels().double().flatten(1), faces.targets
     logits, hidden = model(x)
-    said = logits.sigmoid() if y.ndim == 2 else logits.softmax(1)
-    to_logits = (said - y) / K if y.ndim == 2 else said - nn.functional.one_hot(y, K)  # BCE is a mean over attributes
+    outputs = logits.sigmoid() if y.ndim == 2 else logits.softmax(1)
+    to_logits = (
+        (outputs - y) / K if y.ndim == 2 else outputs - nn.functional.one_hot(y, K)
+    )  # BCE is a mean over attributes
     to_hidden = (to_logits @ model.second.weight) * (1 - hidden**2)
     to_first, to_second = to_hidden[:, :, None] * x[:, None], to_logits[:, :, None] * hidden[:, None]
     weights = {"first.weight": to_first, "second.weight": to_second}

@@ -1,4 +1,4 @@
-"""Verdicts on the paper's claims: they follow from intervals, and the README has those of the committed rows."""
+"""The paper's claims get their verdicts from rows, and the README has those of the committed ones."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from shui_lib.core.rows import make_rows, read_rows, record
-from shui_workbook.reports.claims import Claim, claims, markdown
+from shui_workbook.reports.claims import Claim, claims, evidence, judged, markdown
+from shui_workbook.reports.verdicts import Effect
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -24,26 +25,23 @@ def folder(where: Path, gains: dict[str, float], *, slope: float = 0.0, n_ids: i
     people = [
         {"dataset": "faces", "preset": "cpu", "n_ids": n_ids, "form": form, "seed": seed, "identity": one}
         | {"euclid": one + seed, "score": slope * one + (one * 7 % 5), "tow": 80.0}
-        for form in ("a", "b", "c", "original") for seed in range(2) for one in range(30)
+        for form in ("a", "b", "c", "original") for seed in range(4) for one in range(30)
     ]  # fmt: skip
     for who in ("asking", "staying"):
         pd.DataFrame(people).to_csv(where / f"people_{who}_faces_{n_ids}.csv", index=False)
     return where
 
 
-def verdicts(where: Path) -> dict[str, str]:
-    return {claim.claim: claim.verdict for claim in claims(where)}
-
-
 def verdict(where: Path, words: str) -> str:
-    (found,) = (said for claim, said in verdicts(where).items() if words in claim)
-    return found
+    (found,) = ((claim, verdicts) for claim, verdicts in judged(claims(where)) if words in claim.claim)
+    return found[0].verdict(found[1])
 
 
-def test_a_claim_holds_if_its_interval_does_and_not_by_the_mean(tmp_path):
+def test_a_claim_has_the_verdict_of_its_interval_and_not_of_its_mean(tmp_path):
     where = folder(tmp_path, {"meta_unlearn": 2.0, "ssd one-shui": 1.0, "pgu one-shui": 2.0, "jit one-shui": 3.0})
-    assert verdict(where, "ahead of SSD") == "holds" and verdict(where, "ahead of doing nothing") == "holds"
-    assert verdict(where, "ahead of PGU") == verdict(where, "ahead of JiT") == "does not hold"
+    assert verdict(where, "ahead of SSD") == "supported" and verdict(where, "ahead of doing nothing") == "supported"
+    assert verdict(where, "ahead of PGU") == "inconclusive"  # equal, but the paper's effect is not known here
+    assert verdict(where, "ahead of JiT") == "reversed"
 
 
 def test_a_claim_that_no_row_speaks_of_is_not_tested(tmp_path):
@@ -51,10 +49,35 @@ def test_a_claim_that_no_row_speaks_of_is_not_tested(tmp_path):
     assert verdict(where, "ahead of SSD") == verdict(where, "accuracy factor") == "not tested"
 
 
-def test_settings_that_differ_hold_in_part(tmp_path):
+def test_equivalent_takes_the_papers_own_effect_as_margin(tmp_path):
+    where = folder(tmp_path, {"meta_unlearn": 2.0, "jit one-shui": 2.0})
+    pd.read_csv(RESULTS / "reported.csv").to_csv(where / "reported.csv", index=False)
+    assert verdict(where, "ahead of JiT") == "equivalent"  # 10 points in the paper
+    assert "| +10.0 |" in evidence(claims(where))
+
+
+def test_one_setting_in_two_is_not_enough(tmp_path):
     folder(tmp_path, {"meta_unlearn": 2.0, "ssd one-shui": 1.0})
     where = folder(tmp_path, {"meta_unlearn": 1.0, "ssd one-shui": 2.0}, n_ids=5)
-    assert verdict(where, "ahead of SSD") == "holds in part"
+    assert verdict(where, "ahead of SSD") == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("settings", "whole"),
+    [
+        (["supported", "supported", "inconclusive"], "supported"),
+        (["supported", "supported", "reversed"], "inconclusive"),
+        (["supported", "inconclusive"], "inconclusive"),
+        (["equivalent", "equivalent", "supported"], "equivalent"),
+        ([], "not tested"),
+    ],
+)
+def test_a_claim_needs_more_than_half_of_its_settings_and_no_contradiction(settings, whole):
+    assert Claim("a", "06", "tables", ()).verdict(settings) == whole
+
+
+def test_the_paper_may_claim_that_nothing_changes():
+    assert Claim("a", "09", "ablations", (), same=True).verdict(["equivalent"]) == "supported"
 
 
 def test_presets_are_settings_of_their_own(tmp_path):
@@ -64,27 +87,38 @@ def test_presets_are_settings_of_their_own(tmp_path):
     record(where / "rows_faces_paper.csv", paper)
     people = pd.read_csv(where / "people_asking_faces_10.csv")
     pd.concat([people, people.assign(preset="paper")]).to_csv(where / "people_asking_faces_10.csv", index=False)
-    assert verdict(where, "ahead of SSD") == "holds in part"
-    (gap,) = (claim.evidence for claim in claims(where) if "Fig. 4" in claim.claim)
-    assert "faces/10: ρ" in gap and "paper/faces/10: ρ" in gap
+    assert verdict(where, "ahead of SSD") == "inconclusive"
+    (gap,) = (claim.effects for claim in claims(where) if "Fig. 4" in claim.claim)
+    assert [effect.setting for effect in gap] == ["faces/10", "paper/faces/10"]
 
 
-@pytest.mark.parametrize(("slope", "gap", "drop"), [(1, "holds", "does not hold"), (-1, "does not hold", "holds")])
-def test_trends_have_the_sign_of_the_papers_figures(tmp_path, slope, gap, drop):
+@pytest.mark.parametrize(("slope", "gap", "drop"), [(1, "supported", "reversed"), (-1, "reversed", "supported")])
+def test_contrasts_have_the_sign_of_the_papers_figures(tmp_path, slope, gap, drop):
     where = folder(tmp_path, {"meta_unlearn": 0.0}, slope=slope)
     assert (verdict(where, "Fig. 4"), verdict(where, "Fig. 5")) == (gap, drop)
 
 
+def test_an_attack_that_finds_the_opposite_is_as_telling(tmp_path):
+    where = folder(tmp_path, {"meta_unlearn": 2.0})
+    rows = read_rows(where / "rows_faces.csv").assign(metric="rmia_auc")
+    rows["value"] = rows["method"].map({"original": 74.4, "meta_unlearn": 25.6}) + 0.01 * rows["seed"]
+    record(where / "rows_faces_auc.csv", rows)
+    (claim,) = (claim for claim in claims(where) if "closer to 50" in claim.claim)
+    assert claim.effects[0].mean == pytest.approx(0, abs=0.05)
+
+
 def test_rehearsals_of_another_size_may_differ_by_chance_only(tmp_path):
     sizes = {"meta_unlearn simulated_n_ids=10": 1.0, "meta_unlearn simulated_n_ids=5": 1.0}
-    assert verdict(folder(tmp_path, sizes), "another size") == "holds"
+    assert verdict(folder(tmp_path, sizes), "another size") == "supported"
     sizes["meta_unlearn simulated_n_ids=5"] = 0.0
-    assert verdict(folder(tmp_path, sizes), "another size") == "does not hold"
+    assert verdict(folder(tmp_path, sizes), "another size") == "reversed"
 
 
 def test_the_readme_has_the_claims_of_the_committed_rows():
     assert markdown(claims(RESULTS)) in (ROOT / "README.md").read_text(), "run `make tables`"
-    assert "| a | b | c | d |" in markdown([Claim("a", "b", "c", "d")])
+    assert evidence(claims(RESULTS)) in (ROOT / "docs" / "results.md").read_text(), "run `make tables`"
+    one = Claim("a", "06", "tables", (Effect("faces/10", 2.0, 1.0, 3.0, 10, 4.0),))
+    assert "| a | supported | 1 supported | +2.0 | +4.0 | 1.4 |" in markdown([one])
 
 
 def test_what_the_readme_says_of_the_papers_own_gains():

@@ -31,7 +31,10 @@ def house(tmp_path) -> Path:
     about = {"dataset": "tiny", "preset": "cpu", "n_ids": 10, "seed": 0, "machine": "2core"}
     lines = [{**about, "form": form, **cost, "unlearn_mib": 1000.0} for form in ("scrub one-shui", "curvature")]
     pd.DataFrame(lines).to_csv(tmp_path / "results" / "costs.csv", index=False)
-    for page, names in (("README.md", ["claims"]), ("docs/results.md", ["results", "rivals", "costs"])):
+    for page, names in (
+        ("README.md", ["claims", "overview"]),
+        ("docs/results.md", ["results", "rivals", "costs", "evidence"]),
+    ):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
         (tmp_path / page).write_text(f"before\n{marked}after\n")

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,22 @@ import pytest
 import torch
 from tiny import prepare_tiny, same_weights
 
-import shui_lib.runs.experiment
 import shui_lib.benchmark.train
+import shui_lib.runs.chain
+import shui_lib.runs.experiment
 from data_prep import faces
 from shui_lib.benchmark.data import load_faces, load_strangers
-from shui_lib.runs.experiment import QUERIES, Experiment
-from shui_lib.core.machine import with_peak
-from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.benchmark.metrics import UndefinedScore, score
-from shui_lib.core.names import parse
 from shui_lib.benchmark.predict import query_losses
+from shui_lib.core.machine import with_peak
+from shui_lib.core.names import parse
 from shui_lib.core.rows import COLUMNS, KEY, SPLITS, check_rows
-from shui_lib.runs.serve import unlearn_from
 from shui_lib.core.stages import open_stage, stage_key
 from shui_lib.core.store import CorruptFile, checksum, load_tensors
+from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
+from shui_lib.runs.chain import QUERIES
+from shui_lib.runs.experiment import Experiment
+from shui_lib.runs.serve import unlearn_from
 
 
 def variant_of(name: str) -> dict[str, str]:
@@ -64,17 +67,17 @@ def idle(monkeypatch):
         raise AssertionError("computed again what was there")
 
     for name in ("fit", "predict", "unlearn_from"):
-        monkeypatch.setattr(shui_lib.runs.experiment, name, refuse)
+        monkeypatch.setattr(shui_lib.runs.chain, name, refuse)
     for method in REGISTRY.values():
-        monkeypatch.setattr(method, "prepare", refuse)
-        monkeypatch.setattr(method, "unlearn", refuse)
+        for function in ("prepare", "unlearn"):  # their source is part of the keys, and has to stay
+            monkeypatch.setattr(method, function, wraps(getattr(method, function))(refuse))
 
 
 @pytest.fixture
 def untrained(monkeypatch):
     """Training takes no time and teaches nothing."""
     monkeypatch.setattr(
-        shui_lib.runs.experiment, "fit", lambda model, *rest, **options: (model.eval(), pd.DataFrame({"epoch": [0]}))
+        shui_lib.runs.chain, "fit", lambda model, *rest, **options: (model.eval(), pd.DataFrame({"epoch": [0]}))
     )
 
 
@@ -118,6 +121,50 @@ def test_another_data_set_of_the_same_name_reads_no_folder_of_the_first(finished
         assert experiment(copied).stage(name).folder.name not in folders(finished)
 
 
+def test_a_method_of_other_code_reads_no_folder_of_the_first(finished, copied, monkeypatch):
+    monkeypatch.setattr(REGISTRY["gradient_ascent"], "unlearn", lambda self, model, *rest, generator: model)
+    one = experiment(copied)
+    assert one.stage("gradient_ascent").folder.name not in folders(finished)
+    assert same_weights(one.model("gradient_ascent"), one.model("original"))
+    assert one.stage("pgu").folder.name in folders(finished)
+
+
+def test_data_prepared_anew_before_the_first_stage_is_not_taken_for_the_old(tmp_path, untrained):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    opened = experiment(tmp_path)
+    prepare_tiny(tmp_path / "data" / "tiny", seed=1)
+    assert opened.stage("original").folder != experiment(tmp_path).stage("original").folder
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True])
+def test_a_seed_outside_32_bits_is_refused_at_the_start(finished, seed):
+    with pytest.raises(ValueError, match=rf"seed must be a whole number from 0 to 4294967295, got {seed}"):
+        experiment(finished, seed=seed)
+
+
+@pytest.mark.parametrize("name", ["./tiny", "tiny/", "/tiny"])
+def test_a_data_set_that_is_a_path_is_refused(finished, name):
+    with pytest.raises(ValueError, match="is no plain folder name"):
+        experiment(finished, dataset=name)
+
+
+def test_settings_of_an_unknown_method_and_models_of_an_unknown_base_are_refused(finished):
+    with pytest.raises(
+        ValueError, match="settings of method 'meta_unlern', which is unknown: choose one of bad_teacher"
+    ):
+        experiment(finished, settings={"meta_unlern": {"eta": 1.0}})
+    with pytest.raises(ValueError, match="'ssd@retraind' starts from 'retraind': choose original, retrained"):
+        experiment(finished).stage("ssd@retraind")
+
+
+def test_a_model_that_has_diverged_has_rows_without_scores_beside_the_others(copied):
+    one = experiment(copied, settings={"gradient_ascent": {"eta": 1e38}})
+    rows = one.rows("original", "gradient_ascent", attacked=True).set_index(["method", "metric"])
+    assert rows.loc["original", "value"].notna().any()
+    bad = rows.loc["gradient_ascent"]
+    assert bad["value"].isna().all() and bad["note"].str.contains("diverged").all()
+
+
 def test_another_setting_of_a_method_changes_that_method_only(finished, copied):
     other = experiment(copied, settings={"gradient_ascent": {"eta": 0.123}})
     for name in ("original", "retrained", "meta_unlearn"):
@@ -154,13 +201,13 @@ def test_a_reference_model_starts_from_the_retrained_one_and_knows_its_data_only
 
 
 def test_retrained_again_is_the_same_data_with_other_chances(copied, monkeypatch):
-    seen, fit = [], shui_lib.runs.experiment.fit
+    seen, fit = [], shui_lib.runs.chain.fit
 
     def watched(model, train, *rest, **options):
         seen.append(train.rows)
         return fit(model, train, *rest, **options)
 
-    monkeypatch.setattr(shui_lib.runs.experiment, "fit", watched)
+    monkeypatch.setattr(shui_lib.runs.chain, "fit", watched)
     one = experiment(copied)
     again = one.model("retrained_again")
     assert len(seen) == 1 and np.array_equal(seen[0], one.rows_of["retain"])
@@ -170,7 +217,7 @@ def test_retrained_again_is_the_same_data_with_other_chances(copied, monkeypatch
 def test_a_fold_model_misses_its_fold_and_nobody_else(copied, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        shui_lib.runs.experiment,
+        shui_lib.runs.chain,
         "fit",
         lambda model, train, *rest, **options: (seen.append(train) or model.eval(), pd.DataFrame({"epoch": [0]})),
     )
@@ -349,7 +396,9 @@ def test_deleting_the_damaged_folder_mends_it(copied):
 
 
 def test_an_unknown_preset_is_named(finished):
-    with pytest.raises(ValueError, match="preset 'huge' is unknown: choose one of smoke, cpu, face-resnet, vit-s14, paper"):
+    with pytest.raises(
+        ValueError, match="preset 'huge' is unknown: choose one of smoke, cpu, face-resnet, vit-s14, paper"
+    ):
         experiment(finished, preset="huge")
 
 
@@ -402,7 +451,9 @@ def test_scores_are_those_of_the_images_of_each_split(finished):
         with torch.no_grad():
             logits = one.model("original")(faces.pixels(size=16)).logits
         torch.testing.assert_close(one.logits("original", part), logits, atol=1e-4, rtol=1e-4)
-        assert one.score("original", part) == pytest.approx(shui_lib.runs.experiment.score(logits, faces.targets), abs=1e-4)
+        assert one.score("original", part) == pytest.approx(
+            shui_lib.runs.experiment.score(logits, faces.targets), abs=1e-4
+        )
 
 
 def test_with_another_number_of_people_all_else_stays(copied):

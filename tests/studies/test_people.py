@@ -10,7 +10,7 @@ from scipy.stats import rankdata, spearmanr
 from shui_lib.benchmark.metrics import accuracy, average_precision
 from shui_lib.benchmark.predict import task_loss
 from shui_workbook import figures
-from shui_workbook.studies import people as analyses
+from shui_workbook.studies import people
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def closed():
 def test_scores_of_an_identity_are_those_of_its_images(images):
     logits, targets, identity = images
     pool = torch.randn(30, 5), (torch.rand(30, 5) < 0.5).float()
-    found = analyses.by_identity(logits, targets, identity, pool=pool)
+    found = people.by_identity(logits, targets, identity, pool=pool)
     assert found.index.tolist() == [0, 1, 2, 3, 4, 5]
     for one, row in found.iterrows():
         mine = identity == one
@@ -63,7 +63,7 @@ def test_scores_of_an_identity_are_those_of_its_images(images):
 
 def test_a_constant_attribute_hides_what_a_model_says():
     targets = torch.ones(4, 1)
-    good, bad = (analyses.by_identity(x * torch.ones(4, 1), targets, np.zeros(4), pool=POOL) for x in (3.0, -3.0))
+    good, bad = (people.by_identity(x * torch.ones(4, 1), targets, np.zeros(4), pool=POOL) for x in (3.0, -3.0))
     assert good.loc[0, "score"] == bad.loc[0, "score"] == 100 and good.loc[0, "constant"] == 100
     assert good.loc[0, "pooled"] == 100 and bad.loc[0, "pooled"] < 50
     assert good.loc[0, "loss"] < bad.loc[0, "loss"]
@@ -73,13 +73,13 @@ POOL = torch.zeros(6, 1), torch.zeros(6, 1)
 
 
 def test_an_identity_without_a_positive_has_a_loss_but_no_score():
-    found = analyses.by_identity(torch.randn(3, 2), torch.zeros(3, 2), np.array([7, 7, 7])).loc[7]
+    found = people.by_identity(torch.randn(3, 2), torch.zeros(3, 2), np.array([7, 7, 7])).loc[7]
     assert found[["score", "constant", "pooled"]].isna().all() and found["loss"] > 0
 
 
 def test_classes_have_accuracy_in_place_of_precision():
     logits, targets = torch.randn(12, 4), torch.arange(12) % 4
-    found = analyses.by_identity(logits, targets, np.zeros(12), pool=(logits, targets)).loc[0]
+    found = people.by_identity(logits, targets, np.zeros(12), pool=(logits, targets)).loc[0]
     assert found["score"] == pytest.approx(100 * accuracy(logits, targets))
     assert np.isnan(found["pooled"]) and np.isnan(found["constant"])
 
@@ -91,9 +91,9 @@ def test_compared_is_above_zero_where_a_model_knows_more():
         "original": pd.DataFrame([{**line, "score": 75.0, "pooled": 52.0, "loss": 0.4}]),
     }
     models = {name: frame.rename_axis("identity") for name, frame in models.items()}
-    found = analyses.compared(models, "retrained").set_index("form")
-    assert found.loc["original", [*analyses.MEASURES]].tolist() == pytest.approx([15, 2, 0.3])
-    assert found.loc["retrained", [*analyses.MEASURES]].tolist() == [0, 0, 0]
+    found = people.compared(models, "retrained").set_index("form")
+    assert found.loc["original", [*people.MEASURES]].tolist() == pytest.approx([15, 2, 0.3])
+    assert found.loc["retrained", [*people.MEASURES]].tolist() == [0, 0, 0]
     assert set(found.columns) >= {"identity", "images", "constant"}
 
 
@@ -103,7 +103,7 @@ def test_compared_is_above_zero_where_a_model_knows_more():
 def test_support_distance_by_hand():
     features = torch.tensor([[1.0, 0], [3, 0], [0, 2], [0, 2]])
     support = torch.tensor([[0.0, 5], [2, 4]])  # of persons 8 and 3, in that order
-    found = analyses.support_distance(support, np.array([8, 3]), features, np.array([3, 3, 8, 8]))
+    found = people.support_distance(support, np.array([8, 3]), features, np.array([3, 3, 8, 8]))
     assert found.index.tolist() == [8, 3]
     assert found["euclid"].tolist() == pytest.approx([3, 4])
     assert found["cosine"].tolist() == pytest.approx([0, 1 - 1 / 5**0.5])
@@ -111,14 +111,14 @@ def test_support_distance_by_hand():
 
 def test_a_support_without_images_is_named():
     with pytest.raises(ValueError, match=r"identities \[4\] have a support but no image"):
-        analyses.support_distance(torch.ones(1, 2), np.array([4]), torch.ones(2, 2), np.array([3, 3]))
+        people.support_distance(torch.ones(1, 2), np.array([4]), torch.ones(2, 2), np.array([3, 3]))
 
 
 def test_nearest_distance_against_loops():
     chance = torch.Generator().manual_seed(1)
     features, forget = torch.randn(20, 3, generator=chance), torch.randn(9, 3, generator=chance)
     identity, asking = np.arange(20) % 5, np.array([10, 11, 12] * 3)
-    found = analyses.nearest_distance(features, identity, forget, asking)
+    found = people.nearest_distance(features, identity, forget, asking)
     for one in range(5):
         centre = features[identity == one].mean(0)
         centres = {a: forget[asking == a].mean(0) for a in (10, 11, 12)}
@@ -135,7 +135,7 @@ def test_nearest_distance_against_loops():
 
 def test_with_one_seed_it_is_spearmans_rho():
     x, y = chance(1).integers(0, 9, 25), chance(2).normal(size=25)  # x has ties
-    found = analyses.trend(x, y, identity=np.arange(25), within=np.zeros(25), generator=chance())
+    found = people.trend(x, y, identity=np.arange(25), within=np.zeros(25), generator=chance())
     assert found.rho == pytest.approx(spearmanr(x, y).statistic)
     assert found.low < found.rho < found.high and found.people == 25
 
@@ -144,17 +144,17 @@ def test_what_differs_between_seeds_is_no_trend():
     seed = np.repeat([0, 1], 20)
     x, y = chance(3).normal(size=40) + 50 * seed, chance(4).normal(size=40) + 50 * seed
     options = {"identity": np.arange(40), "generator": chance()}
-    assert abs(analyses.trend(x, y, within=seed, **options).rho) < 0.4
-    assert analyses.trend(x, y, within=0 * seed, **options).rho > 0.7
+    assert abs(people.trend(x, y, within=seed, **options).rho) < 0.4
+    assert people.trend(x, y, within=0 * seed, **options).rho > 0.7
 
 
 def test_the_interval_is_that_of_drawn_lines():
     x, y = chance(5).normal(size=30), chance(6).normal(size=30)
     y += x
     identity = np.arange(30) // 2  # each person in two seeds
-    found = analyses.trend(x, y, identity=identity, within=np.zeros(30), generator=chance(7))
+    found = people.trend(x, y, identity=identity, within=np.zeros(30), generator=chance(7))
     rank, drawn = [rankdata(v) for v in (x, y)], []
-    for counts in chance(7).multinomial(15, np.full(15, 1 / 15), size=analyses.RESAMPLES):
+    for counts in chance(7).multinomial(15, np.full(15, 1 / 15), size=people.RESAMPLES):
         lines = np.repeat(np.arange(30), np.repeat(counts, 2))
         drawn.append(np.corrcoef(rank[0][lines], rank[1][lines])[0, 1])
     assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
@@ -165,7 +165,7 @@ def test_lines_of_one_person_are_not_independent():
     y = np.repeat(chance(9).normal(size=12), 6) + 0.01 * chance(10).normal(size=72)
     widths = []
     for identity in (np.repeat(np.arange(12), 6), np.arange(72)):
-        found = analyses.trend(x, y, identity=identity, within=np.tile(np.arange(6), 12), generator=chance())
+        found = people.trend(x, y, identity=identity, within=np.tile(np.arange(6), 12), generator=chance())
         widths.append(found.high - found.low)
     assert widths[0] > 1.5 * widths[1]
 
@@ -176,23 +176,23 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(planted):
     for seed in range(100):
         x, noise = chance(seed).normal(size=(2, 40))
         y = planted * x + (1 - planted**2) ** 0.5 * noise
-        found = analyses.trend(x, y, identity=np.arange(40), within=np.zeros(40), generator=chance())
+        found = people.trend(x, y, identity=np.arange(40), within=np.zeros(40), generator=chance())
         inside.append(found.low <= 6 / np.pi * np.arcsin(planted / 2) <= found.high)
     assert 0.85 <= np.mean(inside) <= 1
 
 
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [5, 5, 5]), ([1, 2, 3], [1, 2, np.nan])])
 def test_no_trend_where_there_is_nothing_to_rank(x, y):
-    found = analyses.trend(x, y, identity=np.arange(len(x)), within=np.zeros(len(x)), generator=chance())
+    found = people.trend(x, y, identity=np.arange(len(x)), within=np.zeros(len(x)), generator=chance())
     assert np.isnan(found[:3]).all()
 
 
 def test_trends_are_those_of_every_form_and_pair():
-    people = pd.DataFrame(
+    everybody = pd.DataFrame(
         {"form": ["a"] * 5 + ["b"] * 5, "identity": [*range(5)] * 2, "seed": 0, "near": [*range(5)] * 2}
     )
-    people = people.assign(far=-people["near"], gap=[0.0, 1, 2, 3, 4, 4, 3, 2, 1, 0])
-    found = analyses.trends(people, ("near", "far"), ("gap",), chance()).set_index(["form", "distance", "measure"])
+    everybody = everybody.assign(far=-everybody["near"], gap=[0.0, 1, 2, 3, 4, 4, 3, 2, 1, 0])
+    found = people.trends(everybody, ("near", "far"), ("gap",), chance()).set_index(["form", "distance", "measure"])
     assert found["rho"].to_dict() == pytest.approx(
         {("a", "near", "gap"): 1, ("b", "near", "gap"): -1, ("a", "far", "gap"): -1, ("b", "far", "gap"): 1}
     )
@@ -204,15 +204,15 @@ def test_people_of_further_seeds_join_those_measured_now(tmp_path):
     def measured(seed, gap):
         return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
 
-    alone = analyses.with_recorded(measured(0, 0.123456), *to, record=True, **setting)
+    alone = people.with_recorded(measured(0, 0.123456), *to, record=True, **setting)
     assert alone["gap"].tolist() == [0.123456], "nothing is recorded yet"
-    analyses.with_recorded(measured(1, 0.5), *to, record=True, **setting)
-    both = analyses.with_recorded(measured(1, 0.7), *to, **setting)
+    people.with_recorded(measured(1, 0.5), *to, record=True, **setting)
+    both = people.with_recorded(measured(1, 0.7), *to, **setting)
     assert both[["seed", "gap"]].to_numpy().tolist() == [[1, 0.7], [0, 0.1235]], "measured now goes before recorded"
     assert list(both) == ["seed", "identity", "dose", "gap"]
-    other = analyses.with_recorded(measured(2, 0.1), *to, dataset="ages", n_ids=10)
+    other = people.with_recorded(measured(2, 0.1), *to, dataset="ages", n_ids=10)
     assert other["seed"].tolist() == [2], "another request size is another setting"
-    analyses.with_recorded(measured(1, 0.9), *to, record=True, **setting)
+    people.with_recorded(measured(1, 0.9), *to, record=True, **setting)
     assert pd.read_csv(tmp_path / "people_asking_ages_5.csv")["gap"].tolist() == [0.1235, 0.9], (
         "recorded again is recorded once"
     )
@@ -226,14 +226,14 @@ def test_the_best_forms_by_hand():
         for seed in (0, 1)
         for who in (3, 4)
     ]
-    top, mean = analyses.mean_of_best(pd.DataFrame(lines), ["a", "b", "c"], best=2)
+    top, mean = people.mean_of_best(pd.DataFrame(lines), ["a", "b", "c"], best=2)
     assert top == ["a", "b"], "85.0, 82.5, and 60"
     assert mean[["seed", "identity", "gap"]].to_numpy().tolist() == [[0, 3, 8], [0, 4, 9], [1, 3, 8], [1, 4, 9]]
 
 
 def test_bins_hold_everyone_once_in_order():
     frame = pd.DataFrame({"x": chance(1).permutation(23), "identity": np.arange(23)}).assign(y=lambda f: 2.0 * f["x"])
-    found = analyses.binned(frame, "x", "y", bins=4, generator=chance())
+    found = people.binned(frame, "x", "y", bins=4, generator=chance())
     assert found["lines"].tolist() == [6, 6, 6, 5]
     assert found["left"].tolist() == [0, 6, 12, 18] and found["right"].tolist() == [5, 11, 17, 22]
     assert found["mean"].tolist() == [5, 17, 29, 40]
@@ -242,21 +242,21 @@ def test_bins_hold_everyone_once_in_order():
 
 def test_fewer_people_than_bins_leave_out_no_one():
     frame = pd.DataFrame({"x": [3.0, 1.0], "y": [1.0, np.nan], "identity": [0, 1]})
-    assert analyses.binned(frame, "x", "y", bins=5, generator=chance())["lines"].tolist() == [1]
+    assert people.binned(frame, "x", "y", bins=5, generator=chance())["lines"].tolist() == [1]
 
 
 def test_the_interval_of_a_mean_is_that_of_identities():
     y, identity = np.repeat([0.0, 1, 5, 6], 5), np.repeat(np.arange(4), 5)
-    mean, low, high = analyses.mean_interval(y, identity, chance())
+    mean, low, high = people.mean_interval(y, identity, chance())
     assert mean == 3 and low < 1 and high > 5
-    narrow = analyses.mean_interval(y, np.arange(20), chance())
+    narrow = people.mean_interval(y, np.arange(20), chance())
     assert narrow[2] - narrow[1] < 0.7 * (high - low)
 
 
 def test_effects_are_changes_against_the_first_dose():
     rows = [("f", "pose", dose, 0, one, 10 * one + dose * one) for dose in (0, 1, 2) for one in (1, 2, 3)]
     tried = pd.DataFrame(rows, columns=["form", "factor", "dose", "seed", "identity", "gap"])
-    found = analyses.dose_effects(tried, ("gap",), chance())
+    found = people.dose_effects(tried, ("gap",), chance())
     assert found["dose"].tolist() == [0, 1, 2] and set(found["what"]) == {"gap"}
     assert found["mean"].tolist() == [0, 2, 4], "everybody against their own first dose"
     assert found["low"].iloc[0] == found["high"].iloc[0] == 0
@@ -268,20 +268,20 @@ def test_effects_are_changes_against_the_first_dose():
 
 def test_verdicts():
     chance_alone = np.linspace(-1, 1, 41)  # its 2.5 % quantile is -0.95
-    found = analyses.verdicts([-2.0, -0.5, 0.5, 1.5, -0.96], [1.0, 1.0, 1.0, 1.0, -3.0], chance_alone)
+    found = people.verdicts([-2.0, -0.5, 0.5, 1.5, -0.96], [1.0, 1.0, 1.0, 1.0, -3.0], chance_alone)
     assert found.tolist() == ["streisand", "", "", "better", "streisand"]
 
 
 # Figures
 
 
-def people():
+def line_of_people():
     frame = pd.DataFrame({"x": chance(1).normal(size=20), "y": chance(2).normal(size=20), "identity": np.arange(20)})
-    return frame, analyses.binned(frame, "x", "y", bins=4, generator=chance())
+    return frame, people.binned(frame, "x", "y", bins=4, generator=chance())
 
 
 def test_bars_and_dots_are_drawn():
-    frame, bars = people()
+    frame, bars = line_of_people()
     ax = figures.plot_by_distance(frame, bars, "x", "y", labels=("far", "gap"), marked=frame["y"] < -1, mark="hard")
     assert [bar.get_height() for bar in ax.patches] == pytest.approx(bars["mean"].tolist())
     dots, rings = (c.get_offsets() for c in ax.collections if len(c.get_offsets()) and hasattr(c, "get_sizes"))

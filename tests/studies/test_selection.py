@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import prepare_tiny
+from tiny import prepare_tiny, small_vit, tiny_faces
 
 import shui_lib
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
+from shui_lib.benchmark.predict import predict
 from shui_lib.core.names import parse
-from shui_lib.methods import REGISTRY, make_method
+from shui_lib.methods import REGISTRY, Given, make_method
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.settings import PUBLISHED, every_form, forms_named, published_for, selected_key, settings_for
 from shui_workbook.studies.selection import (
+    NOTHING,
     REQUESTS,
     REQUESTS_WITH_DATA,
     SEEDS,
@@ -28,6 +30,7 @@ from shui_workbook.studies.selection import (
     pool_experiment,
     pool_requests,
     record,
+    remarks,
     search,
     select,
     trials_of,
@@ -76,6 +79,10 @@ def test_nobody_of_the_pool_is_in_a_reported_request(where, seed):
 # How much effort
 
 
+def variant_of(form: str) -> dict[str, str]:
+    return {"variant": parse(form).variant} if parse(form).variant else {}
+
+
 def test_every_form_gets_the_same_number_of_trials():
     forms = {f"{name}:{variant}".strip(":") for name, method in REGISTRY.items() for variant in method.variants or [""]}
     assert set(TRIALS) == forms
@@ -85,7 +92,7 @@ def test_every_form_gets_the_same_number_of_trials():
 @pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
 @pytest.mark.parametrize("form", TRIALS)
 def test_trials_are_valid_and_differ(form, multilabel):
-    variant = {"variant": parse(form).variant} if parse(form).variant else {}
+    variant = variant_of(form)
     trials = trials_of(form, multilabel=multilabel)
     assert len({repr(make_method(parse(form).method, settings | variant)) for settings in trials}) == len(trials)
 
@@ -164,6 +171,25 @@ def test_forms_are_named_one_by_one_or_by_a_word():
     assert forms_named("support") == support, "in their original form, PGU, SSD and JiT saw what is to be forgotten"
 
 
+def test_a_form_for_which_no_settings_were_selected_runs_by_name_only(monkeypatch):
+    untuned = {"curvature:forget-images", "curvature:one-trained"}
+    for word in ("tuned", "all", "support"):
+        assert "curvature" in forms_named(word) and not untuned & set(forms_named(word))
+    assert set(forms_named(" ".join(untuned))) == untuned
+    chosen = {"cpu/faces/5": {"curvature": {}, "curvature:one-trained": {}}}
+    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: chosen)
+    named = forms_named("tuned")
+    assert {"curvature", "curvature:one-trained", "ssd:original"} <= set(named), "nobody tuned SSD: all its forms run"
+    assert "curvature:forget-images" not in named
+    assert "curvature:one-trained" not in forms_named("support"), "it sees what is to be forgotten"
+
+
+def test_trials_of_every_form_of_curvature_count_attributes():
+    forms = ("curvature", "curvature:forget-images", "curvature:one-trained")
+    one, *others = (trials_of(form, multilabel=True, outputs=14) for form in forms)
+    assert others == [one, one] and one[0]["eta"] == 1.68e-4
+
+
 def test_published_constants_of_the_nearest_setting():
     assert published_for("ssd", "one-shui", dataset="faces", n_ids=10)["alpha"] == 50
     assert published_for("ssd", "one-shui", dataset="celebahq", n_ids=50)["alpha"] == 10
@@ -212,6 +238,70 @@ def test_the_trial_closest_to_what_is_wanted_is_chosen():
     assert choose(found) == {"gradient_ascent": {"eta": 1}, "meta_unlearn": {"eta": 0}}
 
 
+@pytest.mark.parametrize("form", TRIALS)
+def test_doing_nothing_is_a_setting_of_every_method(form):
+    faces, model = tiny_faces(), small_vit()
+    method = make_method(parse(form).method, NOTHING[parse(form).method] | variant_of(form))
+    parts = {"forget": faces.of([0, 1]), "retain": faces.of(range(2, 8)), "val": faces.of(range(8, 12))}
+    parts |= {"support": faces[[0, 5]], "train": faces.of(range(8))}
+    chance = torch.Generator().manual_seed(0)
+    artefacts = method.prepare(model, {part: parts[part] for part in method.prepares_on}, generator=chance)
+    after = method.unlearn(model, Given(parts).only(method.needs), artefacts, generator=chance)
+    assert torch.equal(predict(after, faces).logits, predict(model, faces).logits)
+
+
+def test_doing_nothing_is_chosen_where_every_trial_harms():
+    found = some_trials(gradient_ascent=[80, 70], meta_unlearn=[90, 99]).assign(tow_before=85.0)
+    assert choose(found, or_nothing=True) == {"gradient_ascent": {"eta": 0.0}, "meta_unlearn": {"eta": 1}}
+    assert choose(found)["gradient_ascent"] == {"eta": 0}
+    assert remarks(found[found["form"] == "gradient_ascent"]) == [
+        "gradient_ascent: the best trial reaches 80.0, doing nothing 85.0"
+    ]
+
+
+def test_an_edge_of_the_grid_is_said():
+    found = some_trials(gradient_ascent=[80, 85, 90]).assign(tow_before=70.0)
+    assert remarks(found) == ["gradient_ascent: eta=2 is an edge of its grid, the best may lie beyond"]
+    assert not remarks(some_trials(gradient_ascent=[80, 95, 90]).assign(tow_before=70.0))
+
+
+def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
+    requests = pool_requests(n_ids=2, **where)[:1]
+    monkeypatch.setitem(TRIALS, "gradient_ascent", [{"eta": 1e38}, {"eta": 0.01}])
+    found = search("gradient_ascent", requests)
+    assert np.isnan(found["tow"][0]) and "not finite numbers: the model has diverged" in found["note"][0]
+    assert found["note"][1] == "" and choose(found) == {"gradient_ascent": {"eta": 0.01}}
+    assert 'gradient_ascent {"eta": 1e+38} is left out' in capsys.readouterr().err
+
+
+def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypatch, capsys):
+    monkeypatch.setitem(TRIALS, "gradient_ascent", [{"eta": 0.0}])
+    before, roots = CHOSEN.read_text(), [f"--{n}-root={where[f'{n}_root']}" for n in ("data", "runs")]
+    main(["--dataset", "tiny", "--n-ids", "2", "--preset", "smoke", "--forms", "gradient_ascent", *roots])
+    assert CHOSEN.read_text() == before
+    assert (where["runs_root"] / "selection.csv").is_file()
+    assert f"choices in {where['runs_root'] / 'selected.json'}" in capsys.readouterr().out
+    one = Experiment(n_ids=2, **where)
+    assert one.method("gradient_ascent").eta == 0.0
+    assert one.whose_settings("gradient_ascent").tolist() == ["chosen for this very setting on its tuning pool"]
+
+
+def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, monkeypatch):
+    eta = {"cpu/faces/10": 1.0, "cpu/ages/10": 2.0, "cpu/celebahq/20": 3.0}
+    found = {key: {"gradient_ascent": {"eta": value}} for key, value in eta.items()}
+    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: found)
+
+    def donor(dataset: str, multilabel: bool) -> str:
+        return selected_key("gradient_ascent", preset="cpu", dataset=dataset, n_ids=5, multilabel=multilabel)
+
+    assert donor("digits", False) == donor("mufac", False) == "cpu/ages/10"
+    assert donor("birds", True) == "cpu/faces/10"
+    assert donor("celebahq", True) == "cpu/celebahq/20"
+    logits = Experiment(n_ids=2, **where).whose_settings("gradient_ascent", "ssd:original:published")
+    assert logits["gradient_ascent"] == "settings selected for cpu/faces/10"
+    assert logits["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
+
+
 def test_doing_nothing_drops_nothing(where):
     nothing = where | {"settings": {"gradient_ascent": {"eta": 0.0}}}
     experiment, (group, *_) = pool_experiment(n_ids=2, **nothing)
@@ -231,11 +321,20 @@ def test_folds_judge_people_they_have_never_seen(where):
     folds = np.concatenate(experiment.folds)
     assert sorted(folds) == sorted(experiment.split.train)
     forget = experiment.part("forget").of(group)
-    said = []
+    logits = []
     for row, identity in zip(forget.rows, forget.identity, strict=True):
         (k,) = [k for k, fold in enumerate(experiment.folds) if identity in fold]
-        said.append(experiment.predictions(f"fold_{k}").logits[row])
-    assert fold_scores(experiment, group).forget == pytest.approx(score(torch.stack(said), forget.targets))
+        logits.append(experiment.predictions(f"fold_{k}").logits[row])
+    assert fold_scores(experiment, group).forget == pytest.approx(score(torch.stack(logits), forget.targets))
+
+
+def test_validation_stands_for_the_test_set_and_the_original_model_for_those_who_stay(where):
+    experiment, (group, *_) = pool_experiment(n_ids=2, **where)
+    found, train = fold_scores(experiment, group), experiment.part("train")
+    stay = ~np.isin(train.identity, group)
+    logits = experiment.logits("original", "train")[torch.from_numpy(stay)]
+    assert found.test == experiment.score("original", "val") != experiment.score("original", "test")
+    assert found.retain == pytest.approx(score(logits, train[stay].targets))
 
 
 def test_a_new_search_replaces_the_old_one_of_its_setting_and_no_other(tmp_path):
@@ -287,5 +386,6 @@ def test_what_the_package_uses_is_what_the_recorded_trials_choose():
 def test_the_recorded_trials_are_those_that_the_code_would_run():
     for (_, dataset, _, form), found in pd.read_csv(FOUND).groupby(["preset", "dataset", "n_ids", "form"]):
         recorded = [{k: v for k, v in json.loads(s).items() if k != "simulated_n_ids"} for s in found["settings"]]
-        wanted = json.loads(json.dumps(trials_of(form, multilabel=dataset != "ages")))
+        outputs = {"faces": 14, "celebahq": 40}.get(dataset, 1)
+        wanted = json.loads(json.dumps(trials_of(form, multilabel=dataset != "ages", outputs=outputs)))
         assert all(trial in wanted for trial in recorded) and len(recorded) == len(wanted), (dataset, form)

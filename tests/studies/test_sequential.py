@@ -126,3 +126,9 @@ def test_the_retrained_model_of_every_step_is_its_own_goal(one):
     untouched = sequential.rows(one, "original", "", size=2, every=2)
     tow = untouched[untouched["metric"] == "tow"].set_index("step")["value"]
     assert tow[2] == pytest.approx(two.tug_of_war("original"))
+
+
+def test_fewer_requests_than_the_interval_are_compared_at_their_end(one):
+    assert set(sequential.retrained_rows(one, every=10)["step"]) == {4}
+    untouched = sequential.rows(one, "original", "", size=2, every=10)
+    assert untouched.loc[untouched["metric"] == "tow", "step"].tolist() == [4]

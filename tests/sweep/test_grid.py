@@ -89,6 +89,19 @@ def test_a_grid_is_every_combination_that_a_notebook_takes(notebook, tmp_path):
         grid_of([notebook, other], axes, colour="red")
 
 
+def test_an_axis_that_nobody_asked_for_is_dropped(tmp_path, places, capsys):
+    """Chapters 07 to 09 have no parameter `forms`, 07 and 08 no `seed`."""
+    path = write_notebook(tmp_path / "07_one.ipynb", 'dataset: str = "tiny"\nn_ids: int = 1\n', "pass")
+    roots = [f"--{name}-root={getattr(places, f'{name}_root')}" for name in ("data", "runs")]
+    grid = ["grid", "--notebooks", str(path), "--datasets", "tiny", "--dry-run", f"--out={places.out}", *roots]
+    main(grid)
+    assert "1 runs, 0 done, 1 to do" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no notebook of the sweep has a parameter forms"):
+        main([*grid, "--forms", "jit"])
+    with pytest.raises(SystemExit, match="N_IDS=ten is no int"):
+        main([*grid, "--parameters", "N_IDS=ten"])
+
+
 def test_runs_that_share_an_original_start_apart(notebook):
     axes = {"dataset": ["tiny", "small"], "n_ids": [1, 2], "seed": [0, 1]}
     runs = apart(grid_of([notebook], axes))

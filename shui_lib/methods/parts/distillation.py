@@ -8,7 +8,6 @@ mode. A pass over the few images to forget would otherwise drag their statistics
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
@@ -90,8 +89,8 @@ def answers(
     """Logits (B, K) of student and teacher on the same view of the images; only the student's carry a gradient."""
     x = pixels_for(student, faces, crop=crop, generator=generator)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        said, taught = student(x).logits, teacher(x).logits
-    return said.to(x.dtype), taught.to(x.dtype)
+        logits, taught = student(x).logits, teacher(x).logits
+    return logits.to(x.dtype), taught.to(x.dtype)
 
 
 class Course(Protocol):
@@ -114,11 +113,6 @@ def taught(course: Course, *, epochs: int, generator: torch.Generator) -> FaceMo
     course.bar.close()
     course.optimizer.zero_grad()
     return course.student.eval()
-
-
-def cosine(lr: float, epoch: int, epochs: int) -> float:
-    """Learning rate of an epoch, from `lr` to nearly zero; stepped per epoch, as the authors of one-shui do."""
-    return lr * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer, *, lr: float, clip: float = 0.0) -> None:

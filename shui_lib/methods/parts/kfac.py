@@ -9,7 +9,9 @@ Were rows independent, and a of δ, the Fisher information of W would be a Krone
 with the mean over images of the sum over an image's rows: tokens of a linear layer, patches of a convolution
 ("expand" of Eschenhagen et al., 2023). The groups of a grouped convolution share A, and G is zero between them: their
 weights meet different rows, which one A cannot tell apart. Targets are drawn from the model's own answers, so that it
-is the Fisher information and not the empirical one, which vanishes where the model is sure of what is noted.
+is the Fisher information and not the empirical one, which vanishes where the model is sure of what is noted. It is the
+curvature of the task loss itself: that is a mean over K attributes, whose likelihoods multiply, so the squared gradient
+of the mean counts K times (`averaged_over`).
 
 Written here and not taken from a library (curvlinops has it): it needs no more than the rows that gradient subspaces
 look at already, reads a `FaceModel`'s answers as they are, and keeps memory at the factors plus one batch.
@@ -38,7 +40,7 @@ class Factors(NamedTuple):
     """Both Kronecker factors of a layer's Fisher information, per image."""
 
     inputs: Tensor  # (d, d) mean of a aᵀ over rows; the last of d is the constant 1 of a bias that is trained
-    outputs: Tensor  # (out, out) mean over images of Σ δ δᵀ over rows
+    outputs: Tensor  # (out, out) K times the mean over images of Σ δ δᵀ over rows
 
 
 def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: int = 64) -> dict[str, Factors]:
@@ -82,8 +84,19 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
     for name, layer in layers.items():
         if (name, "outputs") in sums and getattr(layer, "groups", 1) > 1:
             sums[name, "outputs"] *= _same_group(layer).to(sums[name, "outputs"])
-    used = {name: n for name, n in n_rows.items() if (name, "outputs") in sums}
-    return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * (1 / len(faces))) for k, n in used.items()}
+    used, share = (
+        {name: n for name, n in n_rows.items() if (name, "outputs") in sums},
+        averaged_over(faces) / len(faces),
+    )
+    return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * share) for k, n in used.items()}
+
+
+def averaged_over(faces: Faces) -> int:
+    """K, of how many log-likelihoods the task loss of an image is the mean: one for each attribute, or the class's own.
+
+    With ℓ = −log p = K·L the curvature of L is E[∇ℓ ∇ℓᵀ] / K = K·E[∇L ∇Lᵀ].
+    """
+    return len(faces.classes) if faces.multilabel else 1
 
 
 def _same_group(layer: nn.Conv2d) -> Tensor:
@@ -114,7 +127,7 @@ def sampled_targets(logits: Tensor, *, multilabel: bool, generator: torch.Genera
     return torch.multinomial(logits.softmax(1).cpu(), 1, generator=generator).flatten().to(logits.device)
 
 
-def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Tensor:
+def divide_by_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Tensor:
     """F⁻¹ ∇ for a layer's gradient (out, d), with either factor damped: (G + √δ ḡ)⁻¹ ∇ (A + √δ ā)⁻¹.
 
     Args:
@@ -124,7 +137,7 @@ def undo_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Ten
     Raises:
         ValueError: the damping is too little to solve with factors that are singular.
     """
-    return _undone(gradient, _roots("the layer", factors, damping))
+    return _solve(gradient, _roots("the layer", factors, damping))
 
 
 def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
@@ -141,7 +154,7 @@ def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
         ) from error
 
 
-def _undone(gradient: Tensor, roots: Factors | None) -> Tensor:
+def _solve(gradient: Tensor, roots: Factors | None) -> Tensor:
     if roots is None:
         return torch.zeros_like(gradient)
     return torch.cholesky_solve(torch.cholesky_solve(gradient, roots.outputs).mT, roots.inputs).mT
@@ -164,19 +177,21 @@ class Preconditioner:
         """P ∇ by parameter, for all parameters that ∇ has."""
         held = {name: torch.zeros_like(value) for name, value in gradient.items()}
         for layer, roots in self.roots.items():
-            held |= _held_back(layer, gradient, roots)
+            held |= _precondition_layer(layer, gradient, roots)
         return held
 
 
-def held_back(layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float) -> dict[str, Tensor]:
+def precondition_layer(
+    layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float
+) -> dict[str, Tensor]:
     """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
-    return _held_back(layer, gradient, _roots(layer, known, damping))
+    return _precondition_layer(layer, gradient, _roots(layer, known, damping))
 
 
-def _held_back(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:
+def _precondition_layer(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:
     weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
     matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)  # (out, d)
-    step = _undone(matrix, roots)
+    step = _solve(matrix, roots)
     held = {f"{layer}.weight": step[:, : weight[0].numel()].reshape(weight.shape)}
     return held if bias is None else held | {f"{layer}.bias": step[:, -1]}
 

@@ -79,18 +79,18 @@ def unlearning_step(
     """
     device = next(iter(theta.values())).device
     leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
-    said = []
+    outputs = []
     for part in support.batches(micro_batch):
-        with torch.set_grad_enabled(not said):  # the first graph is kept: one forward pass less
-            said.append(_forward(model, leaves, part))
-    z = Output(*(torch.cat(column).detach().requires_grad_() for column in zip(*said, strict=True)))
+        with torch.set_grad_enabled(not outputs):  # the first graph is kept: one forward pass less
+            outputs.append(_forward(model, leaves, part))
+    z = Output(*(torch.cat(column).detach().requires_grad_() for column in zip(*outputs, strict=True)))
     value = loss(*z, ids.to(device), support.targets.to(device))
     cotangent = torch.autograd.grad(value, z, create_graph=differentiable, allow_unused=True)
     cotangent = Output(*(torch.zeros_like(t) if g is None else g for t, g in zip(z, cotangent, strict=True)))
 
     gradient = {name: torch.zeros_like(value) for name, value in theta.items()}
     for start, part in zip(range(0, len(support), micro_batch), support.batches(micro_batch), strict=True):
-        output = said[0] if start == 0 else _forward(model, leaves, part)
+        output = outputs[0] if start == 0 else _forward(model, leaves, part)
         rows = slice(start, start + micro_batch)
         inner = sum((t * g[rows].detach()).sum() for t, g in zip(output, cotangent, strict=True))
         _add_gradient(gradient, inner, leaves)
@@ -104,8 +104,8 @@ def loss_gradient(
 ) -> tuple[Tensor, Tensor, Theta]:
     """The mean task loss over all images, their logits, and the loss's gradient in θ; as `streamed_gradient`."""
 
-    def summed(said: Tensor, rows: slice) -> Tensor:
-        return task_loss(said, faces.targets[rows].to(said.device), reduction="sum")
+    def summed(logits: Tensor, rows: slice) -> Tensor:
+        return task_loss(logits, faces.targets[rows].to(logits.device), reduction="sum")
 
     return streamed_gradient(model, theta, faces, summed, micro_batch=micro_batch, bf16=bf16, wanted=wanted)
 
@@ -134,12 +134,12 @@ def streamed_gradient(
     logits, total = [], 0
     for start, part in zip(range(0, len(faces), micro_batch), faces.batches(micro_batch), strict=True):
         with torch.set_grad_enabled(wanted), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            said = _forward(model, leaves, part).logits
-        share = summed(said.float() if bf16 else said, slice(start, start + micro_batch)) / len(faces)
+            outputs = _forward(model, leaves, part).logits
+        share = summed(outputs.float() if bf16 else outputs, slice(start, start + micro_batch)) / len(faces)
         if wanted:
             _add_gradient(gradient, share, leaves)
         total = total + share.detach()
-        logits.append(said.detach())
+        logits.append(outputs.detach())
     return total, torch.cat(logits), gradient
 
 

@@ -1,16 +1,17 @@
 """What meta-training asks of a model that has forgotten: the alignment of eq. 5 and 6, its ablations, other losses.
 
 Each judges θ_u on the images to forget and on others, and comes with its gradient at θ_u, which is all that the exact
-meta-gradient needs of it. Images pass in micro-batches, so memory grows with none of the parts (`judge_by_rank` keeps
+meta-gradient needs of it. Images pass in micro-batches, so memory grows with none of the parts (`rank_objective` keeps
 a few numbers for every pair of images to forget); the paper ran out of it with SCRUB's loss (Table 5).
 
 Two are not in the paper, which looks at losses. A loss can be moved without forgetting: by making the model less sure
-of everything. Average precision cannot, so `judge_by_rank` aligns a smooth form of it. `judge_held_out` asks for what
+of everything. Average precision cannot, so `rank_objective` takes a smooth form. `held_out_objective` asks for what
 is wanted itself: on the images to forget the answers of models that never saw the person, on others the original's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from shui_lib.benchmark.data import Faces
-from shui_lib.benchmark.metrics import score
+from shui_lib.benchmark.metrics import score_or_nan
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.methods.parts.distillation import divergence_for
@@ -42,7 +43,7 @@ class Alignment(NamedTuple):
     score_v0: float
 
 
-class Verdict(NamedTuple):
+class ObjectiveResult(NamedTuple):
     """An objective at θ_u."""
 
     value: Tensor  # A, a scalar
@@ -50,16 +51,16 @@ class Verdict(NamedTuple):
     alignment: Alignment  # what eq. 6 looks at, whatever the objective
 
 
-class Knowledge(NamedTuple):
+class MetaBatch(NamedTuple):
     """The images of one simulated request, and what other models say of those that they are asked about."""
 
     forget: Faces
     val: Faces
-    val_said: Tensor  # (|D_v|, K) logits under θ
+    val_logits: Tensor  # (|D_v|, K) logits under θ
     # For SCRUB's loss and the held-out answers only:
-    forget_said: Tensor | None = None  # (|D_f|, K) logits under θ, or of models that never saw the person
+    forget_logits: Tensor | None = None  # (|D_f|, K) logits under θ, or of models that never saw the person
     retain: Faces | None = None
-    retain_said: Tensor | None = None  # logits under θ
+    retain_logits: Tensor | None = None  # logits under θ
 
 
 def alignment_objective(
@@ -72,7 +73,8 @@ def alignment_objective(
 ) -> Tensor:
     """A of eq. 6, or of eq. 5 without the accuracy factor: people to forget should look like people never seen.
 
-    Losses in nats, scores as fractions; differentiable in `loss_f`, and in `loss_v` if not `detached`.
+    Losses in nats, scores as fractions; a loss whose score is nan, because none of its images has an attribute, has no
+    accuracy factor. Differentiable in `loss_f`, and in `loss_v` if not `detached`.
 
     Raises:
         ValueError: unknown terms.
@@ -80,81 +82,90 @@ def alignment_objective(
     if terms not in TERMS:
         raise ValueError(f"terms {terms!r} are unknown: choose one of {', '.join(TERMS)}")
     d = DISTANCES[distance]
-    weights = [1 - m if accuracy_factor else 1.0 for m in (a.score_f, a.score_v, a.score_v0)]
+    scores = (a.score_f, a.score_v, a.score_v0)
+    weights = [1 - m if accuracy_factor and not math.isnan(m) else 1.0 for m in scores]
     forget, val, val0 = (w * loss for w, loss in zip(weights, (a.loss_f, a.loss_v, a.loss_v0), strict=True))
     # Departs from the paper's equations: validation terms are constants, as in the authors' code.
     first, second = d(forget, val.detach() if detached else val), d(forget, val0.detach())
     return {"first": first, "second": second, "both": first + second}[terms]
 
 
-def judge_alignment(
+def alignment_with_gradient(
     model: FaceModel,
     theta: Theta,
-    known: Knowledge,
+    known: MetaBatch,
     *,
     micro_batch: int,
     bf16: bool,
     detached: bool,
     **objective: object,
-) -> Verdict:
+) -> ObjectiveResult:
     """The alignment and its gradient, the slope of A in each loss times that loss's gradient."""
     size = {"micro_batch": micro_batch, "bf16": bf16}
-    loss_f, said_f, gradient_f = loss_gradient(model, theta, known.forget, **size)
-    loss_v, said_v, gradient_v = loss_gradient(model, theta, known.val, **size, wanted=not detached)
-    alignment = _alignment(known, loss_f, said_f, loss_v, said_v)
+    loss_f, logits_f, gradient_f = loss_gradient(model, theta, known.forget, **size)
+    loss_v, logits_v, gradient_v = loss_gradient(model, theta, known.val, **size, wanted=not detached)
+    alignment = _alignment(known, loss_f, logits_f, loss_v, logits_v)
     value = alignment_objective(alignment, detached=detached, **objective)
     slopes = torch.autograd.grad(value, alignment[:2], allow_unused=True)
     gradient = {name: torch.zeros_like(weight) for name, weight in theta.items()}
     for slope, part in zip(slopes, (gradient_f, gradient_v), strict=True):
         for name in gradient if slope is not None and part else ():
             gradient[name] += slope * part[name]
-    return Verdict(value.detach(), gradient, alignment)
+    return ObjectiveResult(value.detach(), gradient, alignment)
 
 
-def judge_as_scrub(model: FaceModel, theta: Theta, known: Knowledge, *, micro_batch: int, bf16: bool) -> Verdict:
+def scrub_objective(
+    model: FaceModel, theta: Theta, known: MetaBatch, *, micro_batch: int, bf16: bool
+) -> ObjectiveResult:
     """SCRUB's loss: disagree with θ about D_f, agree with it about D_r and stay right there (its two kinds of step)."""
     kl = divergence_for(known.forget, kl="softmax", temperature=SCRUB_TEMPERATURE)
     square = SCRUB_TEMPERATURE**2
 
-    def disagree(said: Tensor, taught: Tensor, _: Tensor) -> Tensor:
-        return -square * kl(said, taught) * len(said)
+    def disagree(logits: Tensor, taught: Tensor, _: Tensor) -> Tensor:
+        return -square * kl(logits, taught) * len(logits)
 
-    def agree(said: Tensor, taught: Tensor, targets: Tensor) -> Tensor:
-        likeness = square * kl(said, taught) * len(said)
-        return SCRUB_ALPHA * likeness + SCRUB_GAMMA * task_loss(said, targets, reduction="sum")
+    def agree(logits: Tensor, taught: Tensor, targets: Tensor) -> Tensor:
+        likeness = square * kl(logits, taught) * len(logits)
+        return SCRUB_ALPHA * likeness + SCRUB_GAMMA * task_loss(logits, targets, reduction="sum")
 
-    return _judge_both(model, theta, known, disagree, agree, micro_batch=micro_batch, bf16=bf16)
+    return _two_sided_objective(model, theta, known, disagree, agree, micro_batch=micro_batch, bf16=bf16)
 
 
-def judge_held_out(model: FaceModel, theta: Theta, known: Knowledge, *, micro_batch: int, bf16: bool) -> Verdict:
+def held_out_objective(
+    model: FaceModel, theta: Theta, known: MetaBatch, *, micro_batch: int, bf16: bool
+) -> ObjectiveResult:
     """Divergence from the held-out answers on D_f plus divergence from the original's on others; not in the paper."""
     kl = divergence_for(known.forget, kl="bernoulli" if known.forget.multilabel else "softmax", temperature=1.0)
 
-    def apart(said: Tensor, taught: Tensor, _: Tensor) -> Tensor:
-        return kl(said, taught) * len(said)
+    def apart(logits: Tensor, taught: Tensor, _: Tensor) -> Tensor:
+        return kl(logits, taught) * len(logits)
 
-    return _judge_both(model, theta, known, apart, apart, micro_batch=micro_batch, bf16=bf16)
+    return _two_sided_objective(model, theta, known, apart, apart, micro_batch=micro_batch, bf16=bf16)
 
 
-def judge_by_rank(model: FaceModel, theta: Theta, known: Knowledge, *, micro_batch: int, bf16: bool) -> Verdict:
+def rank_objective(
+    model: FaceModel, theta: Theta, known: MetaBatch, *, micro_batch: int, bf16: bool
+) -> ObjectiveResult:
     """Eq. 5 with 1 − AP in the place of the losses, AP smoothed (`soft_average_precision`); not in the paper."""
     size = {"micro_batch": micro_batch, "bf16": bf16}
-    loss_f, said_f, _ = loss_gradient(model, theta, known.forget, **size, wanted=False)
-    loss_v, said_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
-    ap_f, slopes = soft_average_precision(said_f.to(loss_f), known.forget.noted)
-    ap_v, ap_v0 = (soft_average_precision(said.to(loss_f), known.val.noted)[0] for said in (said_v, known.val_said))
+    loss_f, logits_f, _ = loss_gradient(model, theta, known.forget, **size, wanted=False)
+    loss_v, logits_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
+    ap_f, slopes = soft_average_precision(logits_f.to(loss_f), known.forget.target_matrix)
+    ap_v, ap_v0 = (
+        soft_average_precision(logits.to(loss_f), known.val.target_matrix)[0] for logits in (logits_v, known.val_logits)
+    )
     missed = (1 - ap_f).requires_grad_()
     value = alignment_objective(Alignment(missed, 1 - ap_v, 1 - ap_v0, 0, 0, 0), accuracy_factor=False)
     (slope,) = torch.autograd.grad(value, missed)
 
-    def along(said: Tensor, rows: slice) -> Tensor:  # its gradient in the logits is that of the value
-        return -slope * (said * slopes[rows]).sum() * len(known.forget)
+    def along(logits: Tensor, rows: slice) -> Tensor:  # its gradient in the logits is that of the value
+        return -slope * (logits * slopes[rows]).sum() * len(known.forget)
 
     gradient = streamed_gradient(model, theta, known.forget, along, **size)[2]
-    return Verdict(value.detach(), gradient, _alignment(known, loss_f, said_f, loss_v, said_v))
+    return ObjectiveResult(value.detach(), gradient, _alignment(known, loss_f, logits_f, loss_v, logits_v))
 
 
-def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tensor]:
+def soft_average_precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Average precision over images (N), mean over classes (K), with logistic steps in place of ranks.
 
     A positive's rank is 1 + Σ σ((z_j − z_i)/τ) over the other images j (as in Smooth-AP, Brown et al., 2020), with τ in
@@ -167,12 +178,12 @@ def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tenso
     Returns:
         AP, a scalar, and its gradient in the logits (N, K).
     """
-    noted = noted.to(logits)
-    mixed = torch.nonzero((noted.mean(0) > 0) & (noted.mean(0) < 1)).flatten().tolist()
+    targets = targets.to(logits)
+    mixed = torch.nonzero((targets.mean(0) > 0) & (targets.mean(0) < 1)).flatten().tolist()
     total, gradient = logits.new_zeros(()), torch.zeros_like(logits)
     for k in mixed:
         z = logits[:, k].detach().requires_grad_()
-        has = noted[:, k] > 0
+        has = targets[:, k] > 0
         apart = z.max() > z.min() and z.std() > 0  # of equal logits it may be 1e-9 instead, by rounding
         above = ((z - z[has, None]) / (STEP * z.std() if apart else STEP)).sigmoid()  # (N₊, N)
         above = above - 0.5 * torch.eye(len(z)).to(z)[has]  # nobody stands above oneself
@@ -182,38 +193,38 @@ def soft_average_precision(logits: Tensor, noted: Tensor) -> tuple[Tensor, Tenso
     return total, gradient
 
 
-def _judge_both(
+def _two_sided_objective(
     model: FaceModel,
     theta: Theta,
-    known: Knowledge,
+    known: MetaBatch,
     on_forget: Callable[[Tensor, Tensor, Tensor], Tensor],
     on_retain: Callable[[Tensor, Tensor, Tensor], Tensor],
     **size: object,
-) -> Verdict:
+) -> ObjectiveResult:
     """A mean over D_f plus a mean over D_r of losses that compare logits (B, K) with another model's and with targets,
     summed over the batch."""
 
     def compared(loss: Callable, faces: Faces, taught: Tensor) -> tuple[Tensor, Tensor, Theta]:
-        def summed(said: Tensor, rows: slice) -> Tensor:
-            return loss(said, taught[rows].to(said), faces.targets[rows].to(said.device))
+        def summed(logits: Tensor, rows: slice) -> Tensor:
+            return loss(logits, taught[rows].to(logits), faces.targets[rows].to(logits.device))
 
         return streamed_gradient(model, theta, faces, summed, **size)
 
-    forgotten, said_f, gradient = compared(on_forget, known.forget, known.forget_said)
-    kept, _, more = compared(on_retain, known.retain, known.retain_said)
-    loss_v, said_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
-    loss_f = task_loss(said_f, known.forget.targets.to(said_f.device))
-    alignment = _alignment(known, loss_f, said_f, loss_v, said_v)
-    return Verdict(forgotten + kept, {name: g + more[name] for name, g in gradient.items()}, alignment)
+    forgotten, logits_f, gradient = compared(on_forget, known.forget, known.forget_logits)
+    kept, _, more = compared(on_retain, known.retain, known.retain_logits)
+    loss_v, logits_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
+    loss_f = task_loss(logits_f, known.forget.targets.to(logits_f.device))
+    alignment = _alignment(known, loss_f, logits_f, loss_v, logits_v)
+    return ObjectiveResult(forgotten + kept, {name: g + more[name] for name, g in gradient.items()}, alignment)
 
 
-def _alignment(known: Knowledge, loss_f: Tensor, said_f: Tensor, loss_v: Tensor, said_v: Tensor) -> Alignment:
-    asked = ((said_f, known.forget), (said_v, known.val), (known.val_said, known.val))
-    scores = (score(said.float().cpu(), faces.targets) for said, faces in asked)
-    loss_v0 = task_loss(known.val_said, known.val.targets).to(loss_f)
+def _alignment(known: MetaBatch, loss_f: Tensor, logits_f: Tensor, loss_v: Tensor, logits_v: Tensor) -> Alignment:
+    asked = ((logits_f, known.forget), (logits_v, known.val), (known.val_logits, known.val))
+    scores = (score_or_nan(logits.float().cpu(), faces.targets) for logits, faces in asked)
+    loss_v0 = task_loss(known.val_logits, known.val.targets).to(loss_f)
     return Alignment(loss_f.requires_grad_(), loss_v.requires_grad_(), loss_v0, *scores)
 
 
-JUDGES = {"scrub": judge_as_scrub, "held_out": judge_held_out, "rank": judge_by_rank}
-OBJECTIVES = (*TERMS, *JUDGES)
+OTHER_OBJECTIVES = {"scrub": scrub_objective, "held_out": held_out_objective, "rank": rank_objective}
+OBJECTIVES = (*TERMS, *OTHER_OBJECTIVES)
 COMPARE = ("scrub", "held_out")  # those that compare with what others say of D_f, and of images of others

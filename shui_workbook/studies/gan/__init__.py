@@ -1,0 +1,1 @@
+"""GAN unlearning, from data to rows: the GANs, their cascades, and what is measured of them."""

@@ -1,0 +1,159 @@
+"""What is measured of a GAN for a request: attack values, distances between floor and ceiling, accuracy, audits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torchvision.utils import save_image
+
+from shui_lib.benchmark.data import Faces
+from shui_lib.gan.audit import nearest_generated, path_length, reinversion
+from shui_lib.gan.inversion import Inversion, all_labels, invert
+from shui_lib.gan.metrics import accuracy, auc, frechet, judge, kernel_distance, pictures_of, sample
+from shui_lib.gan.requests import Request
+from shui_lib.gan.stylegan2 import GAN, GANConfig, Generator
+from shui_lib.gan.train import labels_of
+from shui_workbook.studies.gan.verdicts import interval
+
+if TYPE_CHECKING:
+    from shui_workbook.studies.gan.study import Study
+
+SHOWN = 1000  # pictures on each side of a distance
+AUDITED = 32  # pictures inverted again
+
+
+def staying(config: GANConfig, request: Request | None, count: int) -> Tensor:
+    """`count` labels in turn, without the class that was to be forgotten."""
+    labels = torch.arange(config.classes)
+    if request is not None and request.label is not None:
+        labels = labels[labels != request.label]
+    return labels.repeat(-(-count // len(labels)))[:count]
+
+
+def sheet(generator: Generator, path: Path | None = None, *, per_class: int = 10, seed: int = 0) -> Tensor:
+    """Generated pictures, a row a class, (K·n, 3, S, S) in [0, 1]; written as PNG if a path is given."""
+    labels = all_labels(generator).cpu().repeat_interleave(per_class)
+    drawn = sample(generator, labels, seed=seed)[0] / 2 + 0.5
+    if path:
+        save_image(drawn, path, nrow=per_class, padding=1)
+    return drawn
+
+
+def watch(study: Study, request: Request) -> Callable[[GAN], dict[str, float]]:
+    """What a race shows at every look: AUC_lu on fresh pictures, distance and accuracy of 500 generated ones."""
+    features, second = study.classifier(0), study.classifier(1)
+    forget, fresh = pictures_of(request.forget), pictures_of(request.fresh[:500])
+    ceiling = bounds(study, request)["fd_u_ceiling"] if request.label is not None else None
+
+    def look(gan: GAN) -> dict[str, float]:
+        logits = judge(gan.discriminator, {"forget": forget, "fresh": fresh})
+        drawn, labels = sample(gan.generator, staying(study.config, request, len(fresh[0])), seed=study.seed)
+        told = {"auc_lu": auc(logits["fresh"], logits["forget"]), "fd_l": frechet(features, fresh[0], drawn)}
+        told["acc"] = accuracy(second, drawn, labels)
+        if request.label is not None:
+            same = sample(gan.generator, torch.full((len(forget[0]),), request.label), seed=study.seed)[0]
+            told |= {"fd_u": frechet(features, forget[0], same), "fd_ceiling": ceiling}
+        return told
+
+    return look
+
+
+def bounds(study: Study, request: Request) -> dict[str, float]:
+    """Distances between real pictures: halves of what stays (floor); the most similar other class (ceiling)."""
+    features, pictures = study.classifier(0), pictures_of(request.fresh[: 2 * SHOWN])
+    half = len(pictures[0]) // 2
+    found = {"fd_l_floor": frechet(features, pictures[0][:half], pictures[0][half : 2 * half])}
+    if request.label is not None:
+        x, (others, labels) = request.forget.pixels(), pictures_of(request.fresh)
+        to = [frechet(features, x, others[labels == other]) for other in labels.unique()]
+        found |= {"fd_u_floor": frechet(features, x[::2], x[1::2]), "fd_u_ceiling": min(to)}
+    return found
+
+
+def measure(study: Study, gan: GAN, request: Request, *, audit: bool = True) -> dict[str, float]:
+    """All metrics of one GAN for one request; AUC and shares in [0, 1], PSNR in dB."""
+    features, second, test = study.classifier(0), study.classifier(1), study.faces[1]
+    same = test if request.label is None else test[(labels_of(test) == request.label).nonzero()[:, 0]]
+    drawn, labels = sample(gan.generator, staying(study.config, request, SHOWN), seed=study.seed)
+    parts = {"forget": request.forget, "fresh": request.fresh[:SHOWN], "learn": request.learn, "test": same}
+    pictures = {part: pictures_of(faces) for part, faces in parts.items()}
+    logits = judge(gan.discriminator, {**pictures, "generated": (drawn, labels)})
+    real = pictures["fresh"][0]
+    found = {
+        "auc_lu": auc(logits["fresh"], logits["forget"]),
+        "auc_lu_used": auc(logits["learn"], logits["forget"]),
+        "logan": auc(logits["forget"], logits["test"]),
+        "auc_fresh_generated": auc(logits["fresh"], logits["generated"]),
+        "fd_l": frechet(features, real, drawn[: len(real)]),
+        "kd_l": kernel_distance(features, real, drawn[: len(real)]),
+        "fd_l_random": frechet(study.classifier(2, epochs=0), real, drawn[: len(real)]),
+        "acc": accuracy(second, drawn, labels),
+    }
+    found["logan_away"] = abs(found["logan"] - 0.5)
+    if request.label is not None:
+        shown = sample(gan.generator, torch.full((len(pictures["forget"][0]),), request.label), seed=study.seed)
+        found["fd_u"] = frechet(features, pictures["forget"][0], shown[0])
+        found["acc_u"] = accuracy(second, *shown)
+    return found | (audit_of(study, gan, pictures) if audit else {})
+
+
+def audit_of(study: Study, gan: GAN, pictures: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """What the generator still holds of D_u, and how smooth it is around the latents of D_u."""
+    forget, test = (pictures[part][0][:AUDITED] for part in ("forget", "test"))
+    found = reinversion(gan.generator, forget, test, Inversion(steps=100))
+    found["psnr_gap"] = found["psnr_forget"] - found["psnr_test"]
+    found["psnr_nearest"] = nearest_generated(gan.generator, forget, seed=study.seed)
+    w = inverted(study, forget)
+    z = torch.randn(len(w), study.config.latent, generator=torch.Generator().manual_seed(study.seed))
+    random = gan.generator.latent(z, staying(study.config, None, len(w))).detach()
+    for name, place in (("path_forget", w), ("path_random", random)):
+        found[name] = path_length(gan.generator, study.classifier(0), place, seed=study.seed)
+    return found
+
+
+def inverted(study: Study, pictures: Tensor) -> Tensor:
+    """Latents of pictures in the original generator."""
+    return invert(study.original().generator, pictures, Inversion(steps=100)).w
+
+
+def photo_measures(study: Study, gan: GAN, support: Faces, label: int) -> dict[str, float]:
+    """Of one person: how D ranks the support, the person's training pictures and others; what G draws."""
+    train, _ = study.faces
+    own = labels_of(train) == label
+    parts = {"support": support, "person": train[own.nonzero()[:, 0]]}
+    parts["others"] = train[(~own).nonzero()[:, 0][:: max(1, len(train) // SHOWN)]]
+    pictures = {part: pictures_of(faces) for part, faces in parts.items()}
+    logits = judge(gan.discriminator, pictures)
+    drawn = sample(gan.generator, torch.full((300,), label), seed=study.seed)
+    rest = sample(gan.generator, staying(study.config, Request(support, train, train, label), 300), seed=study.seed)
+    features, second = study.classifier(0), study.classifier(1)
+    return {
+        "auc_support": auc(logits["others"], logits["support"]),
+        "auc_person": auc(logits["others"], logits["person"]),
+        "fd_person": frechet(features, pictures["person"][0][:300], drawn[0]),
+        "fd_others": frechet(features, pictures["others"][0][::3][:300], rest[0]),
+        "acc_person": accuracy(second, *drawn),
+        "acc_others": accuracy(second, *rest),
+    }
+
+
+def photo_pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """What one photo changes, after − before, a line a measure: mean over people and seeds, with a 95 % interval.
+
+    The interval is Student's t over people, each the mean of its seeds.
+    """
+    asked = rows[rows["request"].str.startswith("photo-")]
+    wide = asked.pivot_table(index=["metric", "request", "seed"], columns="method", values="value")
+    if not {"original", "cascade"} <= set(wide):
+        return pd.DataFrame(columns=["mean", "low", "high", "people", "seeds"])
+    change = (wide["cascade"] - wide["original"]).dropna()
+    seeds = change.groupby("metric").apply(lambda one: one.index.get_level_values("seed").nunique())
+    person = change.groupby(["metric", "request"]).mean()
+    lines = {metric: interval(one) for metric, one in person.groupby("metric")}
+    found = pd.DataFrame(lines, index=["mean", "low", "high"]).T
+    return found.assign(people=person.groupby("metric").size(), seeds=seeds)

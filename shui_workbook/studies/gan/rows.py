@@ -1,0 +1,61 @@
+"""Rows of results/gan_rows.csv: one a seed, request, form of the cascade, and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from shui_lib.core.machine import git_commit
+from shui_lib.core.store import locked, save_frame
+from shui_lib.gan.cascade import Cascade
+from shui_workbook.studies.gan.study import Study
+
+FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop"]
+KEY = ["dataset", "kimg", "seed", *FORM, "metric"]
+COLUMNS = [*KEY, "value", "git", "note"]
+
+
+def rows_of(
+    study: Study, kind: str, method: str, found: Mapping[str, object], cascade: Cascade | None = None
+) -> pd.DataFrame:
+    """Tidy rows of one model."""
+    about = {"dataset": study.dataset, "kimg": study.training.kimg, "seed": study.seed, "request": kind}
+    about |= {"method": method, "shot": "", "mechanism": "", "fake_label": "", "perceptual": 0.0, "stop": ""}
+    if cascade:
+        label = f"{cascade.quantile:g} quantile" if cascade.constant is None else f"{cascade.constant:g}"
+        about |= {"shot": cascade.shot, "mechanism": cascade.mechanism, "fake_label": label}
+        about |= {"perceptual": cascade.perceptual, "stop": cascade.stop}
+    lines = [
+        {**about, "metric": metric, "value": value, "git": git_commit(), "note": ""} for metric, value in found.items()
+    ]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def record(path: Path, rows: pd.DataFrame) -> None:
+    """Add rows to a file; a row whose key is there already is replaced."""
+    with locked(path):
+        if path.is_file():
+            rows = pd.concat([read(path), rows]).drop_duplicates(KEY, keep="last")
+        save_frame(path, rows.sort_values(KEY, ignore_index=True).round(5))
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Rows as `record` wrote them.
+
+    Raises:
+        FileNotFoundError: nobody has.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is missing: `python -m shui_workbook.studies.gan table` writes it")
+    words = dict.fromkeys(["shot", "mechanism", "fake_label", "stop", "git", "note"], str)
+    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"value": [""]})
+
+
+def there(study: Study, path: Path, one: pd.DataFrame) -> bool:
+    """Is this row in the file?"""
+    if not path.is_file():
+        return False
+    known = read(path)[KEY].astype(str).agg("|".join, axis=1)
+    return one[KEY].astype(str).agg("|".join, axis=1).iloc[0] in set(known)

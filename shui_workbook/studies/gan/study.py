@@ -1,0 +1,169 @@
+"""One GAN of one seed, what is asked of it, and every model made from it: loaded if it is there, else computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from data_prep import faces as rendered
+from shui_lib.benchmark.data import Faces, fingerprint, load_faces
+from shui_lib.core.arguments import ROOT
+from shui_lib.core.machine import git_commit
+from shui_lib.core.stages import Stage, load_or_compute
+from shui_lib.core.store import load_note, load_tensors, save_frame, save_tensors
+from shui_lib.gan.cascade import Cascade
+from shui_lib.gan.inversion import Inversion
+from shui_lib.gan.metrics import Classifier, accuracy, pictures_of, train_classifier
+from shui_lib.gan.requests import Request, held_out, request_of
+from shui_lib.gan.stylegan2 import GAN, GANConfig, load_gan, save_gan
+from shui_lib.gan.train import GANTraining, fit_gan, labels_of
+from shui_lib.methods import Given
+from shui_workbook.studies.gan.measures import sheet, watch
+
+FOLDERS = {"faces": "people32"}  # ten rendered people, 360 pictures each; other data sets lie under their own name
+COMMITTED = ROOT / "results" / "gan_faces.safetensors"  # the original of seed 0
+# "cpu" is the committed GAN, as far as it was trained: 80 thousand pictures, the default, draw better people.
+PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": GANTraining(kimg=32.0)}
+CHAPTER = {"smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)), "cpu": Cascade(steps=60)}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One GAN of one seed, what is asked of it, and every model made from it."""
+
+    dataset: str = "faces"
+    seed: int = 0
+    data_root: Path = ROOT / "data"
+    runs_root: Path = ROOT / "runs"
+    training: GANTraining = field(default_factory=GANTraining)
+    channels: tuple[int, ...] = GANConfig.channels
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the data lies; the rendered people are drawn if they are not there."""
+        folder = Path(self.data_root) / FOLDERS.get(self.dataset, self.dataset)
+        if self.dataset == "faces" and not folder.is_dir():
+            rendered.prepare(folder, identities=10, size=32, fewest=360, most=360)
+        return folder
+
+    @cached_property
+    def faces(self) -> tuple[Faces, Faces]:
+        """Training and test pictures."""
+        return held_out(load_faces(self.folder))
+
+    @cached_property
+    def config(self) -> GANConfig:
+        """The architecture that fits the data."""
+        return GANConfig(classes=int(labels_of(self.faces[0]).max()) + 1, channels=self.channels)
+
+    @cached_property
+    def facts(self) -> dict[str, object]:
+        """What a GAN depends on."""
+        return {
+            "data": fingerprint(self.folder),
+            "config": asdict(self.config),
+            "training": asdict(self.training),
+            "seed": self.seed,
+        }
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the stages."""
+        return Path(self.runs_root) / self.folder.name
+
+    def request(self, kind: str) -> Request:
+        """The request of this seed."""
+        return request_of(self.faces[0], kind, seed=self.seed)
+
+    # Models ---------------------------------------------------------------------------------------------------
+
+    def original(self) -> GAN:
+        """The GAN trained on everything: the committed one if it is the one that is asked for, else trained here."""
+        if COMMITTED.is_file() and load_note(COMMITTED)["facts"] == _json(self.facts):
+            return load_gan(COMMITTED)
+        return load_gan(self.trained("").file("gan.safetensors"))
+
+    def retrained(self, kind: str) -> GAN:
+        """The GAN trained without the pictures of a request."""
+        return load_gan(self.trained(kind).file("gan.safetensors"))
+
+    def history(self) -> pd.DataFrame:
+        """How the original was trained, one row a tick."""
+        if COMMITTED.is_file() and load_note(COMMITTED)["facts"] == _json(self.facts):
+            return pd.DataFrame(load_note(COMMITTED)["history"])
+        return pd.DataFrame(load_note(self.trained("").file("gan.safetensors"))["history"])
+
+    def trained(self, without: str) -> Stage:
+        """The stage of the GAN trained without the pictures of a request; with all of them for ""."""
+
+        def compute(folder: Path) -> Mapping[str, object]:
+            faces = self.faces[0]
+            if without:
+                asked = self.request(without)
+                kept = ~torch.isin(torch.from_numpy(faces.rows), torch.from_numpy(asked.forget.rows))
+                faces = faces[kept.nonzero()[:, 0]]
+            checkpoint = folder / "gan.checkpoint"
+            gan, history = fit_gan(
+                faces,
+                self.config,
+                self.training,
+                seed=self.seed,
+                checkpoint=checkpoint,
+                sheet=lambda generator, kimg: sheet(generator, folder / f"sheet_{kimg:04.0f}.png"),
+            )
+            note = {"facts": self.facts, "without": without, "git": git_commit(), "history": history.to_dict("records")}
+            save_gan(folder / "gan.safetensors", gan, note)
+            return {}
+
+        return load_or_compute(self.runs, "gan", {**self.facts, "without": without}, compute)
+
+    def classifier(self, seed: int, *, epochs: int = 4) -> Classifier:
+        """A classifier of the real training pictures: 0 for distances, 1 for accuracy."""
+        facts = {"data": self.facts["data"], "seed": seed, "epochs": epochs, "flip": self.training.flip}
+
+        def compute(folder: Path) -> Mapping[str, object]:
+            found = train_classifier(
+                self.faces[0], self.config.classes, seed=seed, epochs=epochs, flip=self.training.flip
+            )
+            save_tensors(folder / "classifier.safetensors", found.state_dict())
+            x, y = pictures_of(self.faces[1])
+            return {"accuracy": accuracy(found, x, y)}
+
+        stage = load_or_compute(self.runs, "gan_classifier", facts, compute)
+        found = Classifier(self.config.classes)
+        found.load_state_dict(load_tensors(stage.file("classifier.safetensors")))
+        return found.eval().requires_grad_(False)
+
+    def forgotten(self, kind: str, cascade: Cascade, given: Given | None = None) -> tuple[GAN, pd.DataFrame]:
+        """The GAN after a cascade, with its course; `kind` is a request, or "photo-LABEL" with what is given."""
+        label = int(kind.partition("-")[2]) if kind.startswith("class") else None
+        asked = None if given else self.request(kind)
+        given = given or Given({"forget": asked.forget.in_memory(), "learn": asked.learn.in_memory()})
+        facts = {**self.facts, "request": kind, "cascade": asdict(cascade)}
+
+        def compute(folder: Path) -> Mapping[str, object]:
+            gan, history = cascade.unlearn(
+                self.original(),
+                given,
+                label=label,
+                seed=self.seed,
+                classifier=self.classifier(0) if cascade.perceptual else None,
+                watch=watch(self, asked) if asked else None,
+                checkpoint=folder / "cascade.checkpoint",
+            )
+            save_gan(folder / "gan.safetensors", gan, {"facts": facts, "git": git_commit()})
+            save_frame(folder / "history.csv", history)
+            return {}
+
+        stage = load_or_compute(self.runs, "gan_forgotten", facts, compute)
+        return load_gan(stage.file("gan.safetensors")), pd.read_csv(stage.file("history.csv"))
+
+
+def _json(facts: Mapping[str, object]) -> dict[str, object]:
+    return json.loads(json.dumps(facts))

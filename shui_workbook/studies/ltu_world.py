@@ -1,0 +1,119 @@
+"""What chapter 20 is about: pictures with classes, a random-sample request, and the models that are trained on them.
+
+The default is rendered people as classes, "who is it?". 15 % of the labels of every part are wrong. Without them the
+network would answer a photo of somebody it knows as well whether or not it was trained on that photo, and there would
+be nothing to forget; what it answers for a wrong label it can only have learned by heart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_prep import faces as rendered
+from shui_lib.benchmark.data import Faces, fingerprint, load_faces
+from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.random_requests import RandomRequest, as_people, draw_random_request, with_wrong_labels
+from shui_lib.core.arguments import ROOT
+from shui_lib.core.stages import Stage, load_or_compute
+from shui_lib.core.store import load_tensors, locked, save_tensors
+from shui_lib.ltu.networks import SIZES, Size, build, train
+
+PEOPLE, PHOTOS, PIXELS = 20, 75, 16  # of the rendered data set: 50 photos of each to train on, 10 and 15 held out
+WRONG = 0.15  # share of wrong labels
+MOST = 1500  # images of a larger data set that are drawn
+SHARES, OF_CIFAR = (2 / 3, 2 / 15, 1 / 5), (3 / 4, 1 / 12, 1 / 6)  # train, val, test
+OTHER_SEED = {"original": 0, "retrained": 1, "retrained_again": 2}  # models of one world differ in initial weights, too
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """One seed of one data set: it draws wrong labels, split, request and weights."""
+
+    dataset: str = "faces"  # faces (rendered for this chapter) | any prepared data set: its classes, or its people
+    seed: int = 0
+    share: float = 0.1  # of the training images, to be forgotten
+    kept: float = 0.3  # of the retain images, at hand when the request comes
+    size: str = "cpu"
+    data_root: Path = ROOT / "data"
+    runs_root: Path = ROOT / "runs"
+
+    @cached_property
+    def faces(self) -> Faces:
+        """Every image, with its noted class."""
+        generator = torch.Generator().manual_seed(self.seed)
+        folder = prepared(self.data_root) if self.dataset == "faces" else self.data_root / self.dataset
+        faces = load_faces(folder)
+        if faces.multilabel:
+            people, photos = np.unique(faces.identity, return_counts=True)
+            faces = as_people(faces.of(people[(-photos).argsort(kind="stable")[:PEOPLE]]))
+        some = torch.randperm(len(faces), generator=generator)[: self.most or len(faces)].sort().values
+        return with_wrong_labels(faces[some].in_memory(), self.wrong, generator=generator)
+
+    @cached_property
+    def request(self) -> RandomRequest:
+        """D_f, D_r, D_r′, val and test."""
+        generator = torch.Generator().manual_seed(1000 + self.seed)
+        sizes = {"share": self.share, "kept": self.kept, "shares": OF_CIFAR if self.size == "paper" else SHARES}
+        return draw_random_request(self.faces, **sizes, generator=generator)
+
+    @cached_property
+    def parts(self) -> dict[str, Faces]:
+        """The images of every part, by name."""
+        return self.request.parts(self.faces)
+
+    @property
+    def wrong(self) -> float:
+        """Share of wrong labels; the paper has none."""
+        return 0.0 if self.size == "paper" else WRONG
+
+    @property
+    def most(self) -> int:
+        """Images that are drawn; 0 for all."""
+        return 0 if self.size == "paper" else MOST
+
+    @property
+    def config(self) -> Size:
+        """Network and recipe."""
+        return SIZES[self.size]
+
+    def fresh(self, seed: int) -> FaceModel:
+        """The network, untrained."""
+        return build(self.config.network, classes=len(self.faces.classes), image_size=self.faces.size, seed=seed)
+
+    def model(self, name: str) -> FaceModel:
+        """`original`, `retrained`, or `retrained_again` from other initial weights; trained once, then loaded."""
+        stage, model = self._trained(name), self.fresh(0)
+        model.load_state_dict(load_tensors(stage.file("model.safetensors")))
+        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def seconds(self, name: str) -> float:
+        """How long that training took."""
+        return self._trained(name).lineage["measured"]["seconds"]
+
+    def _trained(self, name: str) -> Stage:
+        seed = 10 * self.seed + OTHER_SEED[name]
+        folder = prepared(self.data_root) if self.dataset == "faces" else self.data_root / self.dataset
+        facts = {"data": fingerprint(folder), "world": self.seed, "seed": seed, "config": repr(self.config)}
+        facts |= {"wrong": self.wrong, "most": self.most, "without": 0 if name == "original" else self.share}
+
+        def compute(folder: Path) -> None:
+            model = self.fresh(seed).to("cuda" if torch.cuda.is_available() else "cpu")
+            images = self.parts["train" if name == "original" else "retain"]
+            train(model, images, self.config.recipe, generator=torch.Generator().manual_seed(seed))
+            save_tensors(folder / "model.safetensors", model.state_dict())
+
+        return load_or_compute(self.runs_root, f"ltu_{name}", facts, compute)
+
+
+def prepared(data_root: Path) -> Path:
+    """The folder of the rendered data set of this chapter, drawn when it is missing (a second)."""
+    folder = Path(data_root) / f"who_{PEOPLE}"
+    with locked(folder):
+        if not (folder / "dataset.json").is_file():
+            rendered.prepare(folder, identities=PEOPLE, size=PIXELS, fewest=PHOTOS, most=PHOTOS)
+    return folder

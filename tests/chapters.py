@@ -1,0 +1,56 @@
+"""Run a chapter's code cells in the test's own process, which spares a kernel a chapter."""
+
+import ast
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from IPython.core.interactiveshell import InteractiveShell
+
+from shui_workbook.course.notebooks import NOTEBOOKS
+
+
+def chapter(number: str) -> Path:
+    """The notebook of a chapter, "03" for instance."""
+    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    return path
+
+
+def code_cells(path: Path) -> list[dict[str, object]]:
+    """The code cells of a chapter, their source as one string."""
+    cells = json.loads(path.read_text())["cells"]
+    return [{**cell, "source": "".join(cell["source"])} for cell in cells if cell["cell_type"] == "code"]
+
+
+def run(shell: InteractiveShell, source: str) -> None:
+    """Run one cell; what it raises is raised, and its pictures are closed."""
+    done = shell.run_cell(source, silent=True)
+    plt.close("all")
+    done.raise_error()
+
+
+def execute(
+    path: Path, parameters: Mapping[str, object], *, until: str = "", skip: Collection[str] = ()
+) -> InteractiveShell:
+    """Run a chapter's cells in order, its parameters replaced; the shell holds its names.
+
+    Args:
+        until: the id of the cell before which to stop; none, to run all.
+        skip: ids of cells that are not run.
+    Raises:
+        RuntimeError: a cell raised; it names the cell.
+    """
+    shell = InteractiveShell()
+    for cell in code_cells(path):
+        source = cell["source"]
+        if cell["id"] == until:
+            break
+        if "parameters" in cell["metadata"].get("tags", []):
+            takes = {statement.target.id for statement in ast.parse(source).body}
+            source += "\n" + "\n".join(f"{name} = {value!r}" for name, value in parameters.items() if name in takes)
+        try:
+            None if cell["id"] in skip else run(shell, source)
+        except Exception as error:
+            raise RuntimeError(f"cell {cell['id']} of {path.stem}: {cell['source'][:300]}") from error
+    return shell

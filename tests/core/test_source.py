@@ -1,0 +1,57 @@
+"""The hash of code that stages are keyed by: it follows what the code does, and not its words."""
+
+import pytest
+
+from shui_lib.core import source
+from shui_lib.core.source import source_of, source_of_method
+from shui_lib.methods import REGISTRY
+
+CODE = """
+\"\"\"A module.\"\"\"
+
+from shui_lib.core.progress import progress
+from shui_lib.benchmark.two import two
+
+
+def one():
+    \"\"\"One.\"\"\"
+    return 1  # as it says
+"""
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """A package of two modules, and a function that writes them and says the hash of the first."""
+    package = tmp_path / "shui_lib"
+    monkeypatch.setattr(source, "PACKAGE", package)
+    (package / "benchmark").mkdir(parents=True)
+    (package / "core").mkdir()
+
+    def hashed(one: str = CODE, two: str = "two = 2", progress: str = "") -> str:
+        for name, text in {"benchmark/one": one, "benchmark/two": two, "core/progress": progress}.items():
+            (package / f"{name}.py").write_text(text)
+        for known in (source._tree, source_of):
+            known.cache_clear()
+        return source_of("shui_lib.benchmark.one")
+
+    yield hashed
+    for known in (source._tree, source_of):
+        known.cache_clear()
+
+
+def test_words_do_not_count_and_code_does(written):
+    assert written() == written(CODE.replace("as it says", "of course").replace("One.", "The first.") + "\n\n")
+    assert written() != written(CODE.replace("return 1", "return 2"))
+
+
+def test_what_is_imported_counts_but_for_what_moves_no_number(written):
+    assert written() != written(two="two = 3")
+    assert written() == written(progress="bar = 1")
+
+
+def test_a_method_that_is_replaced_has_another_hash(monkeypatch):
+    """GradientAscent.unlearn as a no-op must not report yesterday's score."""
+    method, other = REGISTRY["gradient_ascent"], source_of_method(REGISTRY["ssd"])
+    before = source_of_method(method)
+    monkeypatch.setattr(method, "unlearn", lambda self, model, given, artefacts, *, generator: model)
+    assert source_of_method(method) != before and source_of_method(REGISTRY["ssd"]) == other

@@ -1,0 +1,126 @@
+"""Running notebooks headlessly: parameters are looked at first, and a chapter that fails leaves the others alone."""
+
+import os
+
+import nbformat
+import numpy as np
+import papermill
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from tiny import prepare_tiny, tiny_faces
+
+from shui_workbook.course import notebooks
+from shui_workbook.course.notebooks import NOTEBOOKS, fitting, main, run_all, run_notebook, shared_out
+from shui_workbook.figures.photos import thumbnails
+
+PARAMETERS = 'n_ids: int = 10  # how many\nshow_faces: bool = False  # photos\ndata_root: str = ""  # where'
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+
+def write(path, *sources, parameters=PARAMETERS):
+    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), *map(new_code_cell, sources)]
+    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), path)
+    return path
+
+
+def said(path):
+    return "".join(o.get("text", "") for c in nbformat.read(path, 4).cells for o in c.get("outputs", []))
+
+
+# Parameters
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_chapter_declares_types_that_can_be_checked(path):
+    known = notebooks.declared(path)
+    assert {"dataset", "n_ids", "preset"} <= known.keys() and set(known.values()) <= {"bool", "int", "float", "str"}
+    assert fitting(path, {"n_ids": "3"}) == {"n_ids": 3}
+
+
+@pytest.mark.parametrize("no", ["false", "no", "0", "False"])
+def test_no_means_no_where_photos_are_asked_for(tmp_path, no):
+    path = write(tmp_path / "00_a.ipynb")
+    assert fitting(path, {"show_faces": no}) == {"show_faces": False}
+
+
+@pytest.mark.parametrize("word", ["N_IDS=ten", "N_IDS=2.0", "SHOW_FACES=nein", "COLOUR=red", "COLOUR"])
+def test_a_wrong_parameter_is_one_line_before_anything_runs(tmp_path, word):
+    path = write(tmp_path / "00_a.ipynb", "raise SystemError('never')")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--notebooks", str(path), "--out", str(tmp_path / "out"), "--parameters", word])
+    name = word.partition("=")[0]
+    assert name in str(ended.value).upper() and "\n" not in str(ended.value)
+    assert not (tmp_path / "out" / "00_a.ipynb").exists()
+
+
+def test_a_chapter_is_given_what_it_has_and_a_seed_stands_for_several(tmp_path):
+    one = write(tmp_path / "00_a.ipynb", parameters="seed: int = 0  # one")
+    many = write(tmp_path / "07_b.ipynb", parameters='seeds: str = "0"  # several\nn_ids: int = 1  # how many')
+    assert shared_out([one, many], {"seed": "3", "n_ids": "2"}) == {one: {"seed": 3}, many: {"seeds": "3", "n_ids": 2}}
+    assert shared_out([one, many], {"seed": "3", "seeds": "1 2"})[many] == {"seeds": "1 2"}
+    with pytest.raises(ValueError, match="no chapter has a parameter colour"):
+        shared_out([one, many], {"colour": "red"})
+
+
+@pytest.mark.parametrize("wrong", ["no", "false", 1, np.True_, None])
+def test_photos_of_real_people_are_drawn_for_true_alone(wrong):
+    photos = tiny_faces(3)
+    assert len(np.unique(thumbnails(photos, show_faces=wrong))) == 2, "blank"
+    assert len(np.unique(thumbnails(photos, show_faces=True))) > 2
+
+
+def test_plain_papermill_shows_no_photo_where_no_is_said(tmp_path):
+    """The runner does not see what papermill is given; where photos are drawn is where it counts."""
+    prepare_tiny(tmp_path / "data")
+    draw = (
+        "import numpy as np\nfrom shui_lib.benchmark.data import load_faces\n"
+        "from shui_workbook.figures.photos import thumbnails\n"
+        "print(len(np.unique(thumbnails(load_faces(data_root), show_faces=show_faces))), 'shades')"
+    )
+    path, out = write(tmp_path / "00_a.ipynb", draw), tmp_path / "out.ipynb"
+    given = {"show_faces": "no", "data_root": str(tmp_path / "data")}
+    papermill.execute_notebook(str(path), str(out), parameters=given, progress_bar=False)
+    assert "2 shades" in said(out)
+
+
+# Running
+
+
+def test_a_chapter_that_fails_leaves_the_others_alone(tmp_path, capsys):
+    write(tmp_path / "00_a.ipynb", "print(n_ids, 'ask')")
+    write(tmp_path / "01_b.ipynb", "raise KeyError('nobody')", "print('never')")
+    write(tmp_path / "02_c.ipynb", "import os\nos._exit(7)")
+    write(tmp_path / "03_d.ipynb", "print('last')")
+    paths, out = sorted(tmp_path.glob("*.ipynb")), tmp_path / "out"
+    command = ["run", "--out", str(out), "--workers", "2", "--parameters", "N_IDS=3", "--notebooks"]
+    assert main([*command, *map(str, paths)]) == 1
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in table[1:5]] == [path.stem for path in paths]
+    assert table[1].endswith("done") and table[4].endswith("done")
+    assert "failed: KeyError: 'nobody'" in table[2] and "failed: DeadKernelError" in table[3]
+    assert "3 ask" in said(out / "00_a.ipynb") and "last" in said(out / "03_d.ipynb")
+    assert main([*command, str(paths[0])]) == 0
+
+
+def test_chapters_run_side_by_side(tmp_path):
+    """Each waits for the file of the other."""
+    for mine, other in ("ab", "ba"):
+        wait = f"import time\nfrom pathlib import Path\nPath(data_root, '{mine}').touch()\nend = time.time() + 60\n"
+        wait += f"while not Path(data_root, '{other}').exists():\n    time.sleep(0.1)\n    assert time.time() < end"
+        write(tmp_path / f"0_{mine}.ipynb", wait)
+    found = run_all(tmp_path / "out", {"data_root": str(tmp_path)}, sorted(tmp_path.glob("*.ipynb")), workers=2)
+    assert [one.error for one in found] == ["", ""] and all(one.seconds > 0 and one.cpu_seconds > 0 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("preset", "before", "threads"), [("cpu", None, "1"), ("cpu", "3", "3"), ("paper", None, None)]
+)
+def test_small_presets_compute_with_one_thread(tmp_path, monkeypatch, preset, before, threads):
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")  # so that what is set within is undone
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if before:
+        monkeypatch.setenv("OMP_NUM_THREADS", before)
+    path = write(tmp_path / "00_a.ipynb", parameters='preset: str = "cpu"  # which')
+    run_notebook(path, tmp_path / "out.ipynb", {"preset": preset})
+    assert os.environ.get("OMP_NUM_THREADS") == threads

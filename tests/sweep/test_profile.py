@@ -1,0 +1,44 @@
+"""The profile charges every stage to the chapter that made it."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from shui_workbook.course.notebooks import Outcome
+from shui_workbook.sweep.profile import main, profile
+
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+LIGHT = """\
+from pathlib import Path
+
+from shui_lib.core.stages import load_or_compute
+
+load_or_compute(Path(runs_root) / "tiny", "light", {}, lambda folder: (folder / "a.txt").write_text("a") and None);
+"""
+
+
+def test_a_stage_is_charged_to_the_chapter_that_made_it():
+    made = {"runs/original-1": {"seconds": 60.0, "made": True}, "runs/ssd-1": {"seconds": 6.0, "made": True}}
+    found = {"runs/original-1": {"seconds": 60.0, "made": False}, "runs/ssd-2": {"seconds": None, "made": True}}
+    table = profile([Outcome("00", 90.0, 84.0, ""), Outcome("01", 30.0, 12.0, "")], {"00": made, "01": found})
+    assert table.loc["00", ["clock", "CPU", "original", "ssd"]].tolist() == [1.5, 1.4, 1.0, pytest.approx(0.1)]
+    assert table.loc["01", ["clock", "CPU", "original", "ssd"]].tolist() == [0.5, 0.2, 0.0, 0.0]
+    assert table.loc["all", "clock"] == 2.0
+
+
+def test_a_profile_starts_with_nothing_and_empties_no_other_folder(tmp_path, capsys):
+    parameters = 'data_root: str = ""  # where\nruns_root: str = ""  # where'
+    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(LIGHT)]
+    for name in ("00_a", "01_b"):
+        nbformat.write(new_notebook(cells=cells, metadata=KERNEL), tmp_path / f"{name}.ipynb")
+    out, mine = tmp_path / "profile", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    command = ["--notebooks", *(str(tmp_path / f"{name}.ipynb") for name in ("00_a", "01_b")), "--out"]
+    with pytest.raises(SystemExit, match="is there and is no profile"):
+        main([*command, str(mine)])
+    assert (mine / "thesis.txt").exists()
+    assert main([*command, str(out)]) == 0 == main([*command, str(out)])
+    stages = [(out / "stages" / f"{name}.txt").read_text().split()[0] for name in ("00_a", "01_b")]
+    assert stages == ["made", "found"]
+    assert "light" in capsys.readouterr().out.splitlines()[-4]
