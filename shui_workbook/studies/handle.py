@@ -141,8 +141,8 @@ def _losses(
         model, history = fit(network, train, watched, config.train, seed=seed, checkpoint=checkpoint)
         losses = torch.full((len(faces),), torch.nan)
         asked = torch.from_numpy(np.concatenate([*drawn.trained, *drawn.held]))
-        logits = predict(model, faces[asked], bf16=config.train.bf16)
-        losses[asked] = task_loss(logits.logits, faces[asked].targets, reduction="none")
+        logits = predict(model, faces[asked], bf16=config.train.bf16).logits
+        losses[asked] = task_loss(logits, faces[asked].targets, reduction="none")
         save_tensors(folder / "losses.safetensors", {"loss": losses})
         save_frame(folder / "history.csv", history)
         return {"device": device_name(where), "git": git_commit(), "torch": torch.__version__}

@@ -161,7 +161,7 @@ WHOLE = onnx({"w": TENSOR}, {})
 
 
 @pytest.mark.parametrize(
-    "data, said",
+    "data, reason",
     [
         (WHOLE[:-7], "truncated: a field of"),
         (b"\x3a\xff\xff\xff\xff\x0f" + WHOLE, "truncated: a field of 4294967295 B"),
@@ -175,8 +175,8 @@ WHOLE = onnx({"w": TENSOR}, {})
         (holding(message((3, b"\xff\xfe")), field=1), "a name is no text"),
     ],
 )
-def test_other_files_are_no_onnx_model(data, logits):
-    with pytest.raises(ForeignFile, match=logits):
+def test_other_files_are_no_onnx_model(data, reason):
+    with pytest.raises(ForeignFile, match=reason):
         read_onnx(data)
 
 
@@ -338,8 +338,8 @@ def test_the_face_resnet_says_what_dlib_says():
     config = replace(preset_named("face-resnet").model, image_size=150)
     embedding = brought("face-resnet")["embedding"]
     model = build_model(config, n_outputs=3, image_size=64, seed=0)
-    logits = (model(picture(150)).features @ embedding)[0, :8]
-    torch.testing.assert_close(logits, torch.tensor(RECORDED["face-resnet"]), rtol=0, atol=1e-5)
+    answer = (model(picture(150)).features @ embedding)[0, :8]
+    torch.testing.assert_close(answer, torch.tensor(RECORDED["face-resnet"]), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
@@ -348,8 +348,8 @@ def test_the_vit_says_what_onnxruntime_says():
     model = build_model(ModelConfig(architecture="vit_small_patch14_dinov2", image_size=224), **BUILT).eval()
     position = resample_abs_pos_embed(state["pos_embed"], [16, 16], interpolation="bicubic", antialias=False)
     model.network.load_state_dict(state | {"pos_embed": position}, strict=False)
-    logits = model(picture(224)).features[0, :8]
-    torch.testing.assert_close(logits, torch.tensor(RECORDED["vit-s14"]), rtol=0, atol=1e-5)
+    answer = model(picture(224)).features[0, :8]
+    torch.testing.assert_close(answer, torch.tensor(RECORDED["vit-s14"]), rtol=0, atol=1e-5)
 
 
 BUILT = {"n_outputs": 3, "image_size": 64, "seed": 0}

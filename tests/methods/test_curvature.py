@@ -74,7 +74,7 @@ def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
 
 
 class Grouped(nn.Module):
-    """A convolution in three groups, then the mean over pixels, in float64."""
+    """A convolution in three groups, then the mean over pixels, to three attributes, in float64."""
 
     def __init__(self):
         super().__init__()
@@ -104,7 +104,7 @@ def test_groups_share_what_comes_in_and_not_what_goes_out():
         a = torch.cat([padded[n, group, y : y + 3, column : column + 3].flatten(), torch.ones(1).double()])
         inputs += torch.outer(a, a) / (len(x) * 25 * 3)
         own = delta[n, 2 * group : 2 * group + 2, y, column]
-        outputs[2 * group : 2 * group + 2, 2 * group : 2 * group + 2] += torch.outer(own, own) / len(x)
+        outputs[2 * group : 2 * group + 2, 2 * group : 2 * group + 2] += torch.outer(own, own) * 3 / len(x)
     torch.testing.assert_close(found.inputs, inputs)
     torch.testing.assert_close(found.outputs, outputs)
 
