@@ -114,7 +114,7 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
         if form[0] == "ltu" and form[1]:
             one = against(rows, ("ltu", ""), form)
             found[form[1]] = {**one, "verdict": verdict(one) if form[1] != TEST else ""}
-    return pd.DataFrame(found).T
+    return pd.DataFrame.from_dict(found, orient="index")
 
 
 def load(folder: Path = ROOT / "results") -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -29,7 +29,7 @@ from shui_workbook.studies.gan.measures import sheet, watch
 FOLDERS = {"faces": "people32"}  # ten rendered people, 360 pictures each; other data sets lie under their own name
 COMMITTED = ROOT / "results" / "gan_faces.safetensors"  # the original of seed 0
 # "cpu" is the committed GAN, as far as it was trained: 80 thousand pictures, the default, draw better people.
-PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": GANTraining(kimg=32.0)}
+PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": GANTraining(kimg=64.0)}
 CHAPTER = {"smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)), "cpu": Cascade(steps=60)}
 
 
