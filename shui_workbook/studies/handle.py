@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from shui_lib.benchmark.data import Faces, fingerprint, load_faces
+from shui_lib.benchmark.data import Faces, load_faces
 from shui_lib.benchmark.models import build_model, weights_checksum
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import preset_named
@@ -118,7 +118,7 @@ def gaps(
     drawn = draw(faces.identity, design, generator=torch.Generator().manual_seed(seed))
     losses = []
     for which in (0, 1):
-        facts = {"dataset": dataset, "fingerprint": fingerprint(data_root / dataset), "seed": seed, "which": which}
+        facts = {"dataset": dataset, "fingerprint": faces.fingerprint, "seed": seed, "which": which}
         facts |= {"design": asdict(design), "classes": faces.classes, "image_size": faces.size}
         losses.append(_losses(faces, preset, facts, drawn, runs_root / dataset, device))
     return pd.concat([_by_person(faces, losses, drawn, group) for group in (0, 1)], ignore_index=True)
