@@ -542,9 +542,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("method, settings, said", WRONG.values(), ids=WRONG)
-def test_a_setting_of_another_type_or_range_is_named(method, settings, logits):
-    with pytest.raises(ValueError, match=re.escape(logits)):
+@pytest.mark.parametrize("method, settings, reason", WRONG.values(), ids=WRONG)
+def test_a_setting_of_another_type_or_range_is_named(method, settings, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
         make_method(method, settings)
 
 
