@@ -161,7 +161,7 @@ def make_method(name: str, settings: Mapping[str, object] | None = None) -> Meth
     method = cls(**{key: _typed(f"{name}: {key}", value, types[key]) for key, value in settings.items()})
     for key, value in settings_of(method).items():
         if isinstance(value, (int, float)) and not 0 <= value < math.inf:
-            raise ValueError(f"{name}: {key}={value} cannot be: choose a number from 0 up")
+            raise ValueError(f"{name}: {key} must be >= 0, got {value}")
     return method
 
 
