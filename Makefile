@@ -16,7 +16,7 @@ export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises html clean
+.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises html clean
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -58,6 +58,9 @@ sweep: $(READY) data/faces/dataset.json ## runs of your choice on many workers: 
 
 tables: $(READY) ## rewrite docs/results.md and the README's claims from results/ alone
 	$(BIN)/python -m shui_workbook.reports.pages
+
+weights: $(READY) ## bring pretrained weights (face-resnet, vit-s14) into weights/; WEIGHTS=NAME for one
+	$(BIN)/python -m shui_lib.benchmark.weights $(WEIGHTS)
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
 	$(BIN)/python -m shui_workbook.studies.selection --dataset "$(or $(DATASET),faces)" --n-ids "$(or $(N_IDS),10)" --preset "$(or $(PRESET),cpu)" --data-root "$(DATA_ROOT)"

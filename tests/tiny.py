@@ -78,6 +78,18 @@ def small_resnet(n_outputs: int = 3, *, size: int = 32, seed: int = 0) -> FaceMo
     return build_model(ModelConfig(architecture="resnet18"), n_outputs=n_outputs, image_size=size, seed=seed).eval()
 
 
+def small_face_resnet(n_outputs: int = 3, *, size: int = 32, seed: int = 0) -> FaceModel:
+    """A face ResNet of five narrow blocks with another input size than the data's, in eval mode."""
+    config = ModelConfig(architecture="face_resnet", image_size=36, options={"width": 4, "blocks": 5})
+    return build_model(config, n_outputs=n_outputs, image_size=size, seed=seed).eval()
+
+
+def small_efficientnet(n_outputs: int = 3, *, size: int = 32, seed: int = 0) -> FaceModel:
+    """Depthwise convolutions, squeeze and excitation, and batch norm, in eval mode."""
+    config = ModelConfig(architecture="test_efficientnet")
+    return build_model(config, n_outputs=n_outputs, image_size=size, seed=seed).eval()
+
+
 def same_weights(one: FaceModel, other: FaceModel) -> bool:
     """Bit by bit, buffers included."""
     ours, theirs = one.state_dict(), other.state_dict()

@@ -13,9 +13,11 @@ import timm
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
+from shui_lib.benchmark import weights
+from shui_lib.benchmark.face_resnet import FaceResNet
 from shui_lib.benchmark.presets import ModelConfig
 from shui_lib.core.randomness import seeded
-from shui_lib.core.store import checksum
+from shui_lib.core.store import checksum, load_tensors
 
 
 class Output(NamedTuple):
@@ -70,11 +72,13 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
     """
     _one_head(config.architecture)
     size = config.image_size or image_size
+    if config.architecture == "face_resnet":
+        return FaceModel(_face_resnet(config, n_outputs=n_outputs, seed=seed), size)
     reshape = {"img_size": size} if config.architecture.startswith("vit_") else {}
     if config.stem == "conv":
         reshape["embed_layer"] = ConvStem
-    weights = _weights(config)
-    source = {"pretrained_cfg_overlay": {"file": _local(weights)}} if config.pretrained and weights else {}
+    file = _weights(config)
+    source = {"pretrained_cfg_overlay": {"file": str(_local(file))}} if config.pretrained and file else {}
     with seeded(seed):
         try:
             network = timm.create_model(
@@ -97,9 +101,20 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
     return FaceModel(network, size)
 
 
+def _face_resnet(config: ModelConfig, *, n_outputs: int, seed: int) -> FaceResNet:
+    with seeded(seed):
+        network = FaceResNet(n_outputs, **config.options)
+    if config.pretrained:
+        state = load_tensors(_local(_weights(config) or "face-resnet"))
+        state.pop("embedding", None)  # dlib's own last layer
+        network.load_state_dict({**network.state_dict(), **state})
+    return network
+
+
 def _one_head(architecture: str) -> None:
     """Look at the name before anything is built or fetched."""
-    if ":" not in architecture and not timm.is_model(architecture):  # "hf-hub:owner/name" is looked up elsewhere
+    ours = architecture == "face_resnet" or ":" in architecture  # "hf-hub:owner/name" is looked up elsewhere
+    if not ours and not timm.is_model(architecture):
         raise ValueError(f"timm has no network {architecture!r}: timm.list_models() lists them")
     if any(word in architecture for word in SEVERAL_HEADS):
         raise ValueError(f"{architecture} answers with several heads: take a network with one, vit_base_patch16_224")
@@ -107,15 +122,20 @@ def _one_head(architecture: str) -> None:
 
 def weights_checksum(config: ModelConfig) -> str:
     """SHA-256 of the local file of pretrained weights, or the words "timm hub"."""
-    weights = _weights(config)
-    return checksum(Path(_local(weights))) if weights else "timm hub"
+    file = _weights(config)
+    return checksum(_local(file)) if file else "timm hub"
 
 
 def _weights(config: ModelConfig) -> str | None:
     return config.weights or os.environ.get("SHUI_WEIGHTS")
 
 
-def _local(path: str) -> str:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}: give the path of a .safetensors file of the architecture")
+def _local(file: str) -> Path:
+    """A path, or the file of weights that have a name (`shui_lib.benchmark.weights`)."""
+    if file in weights.SOURCES:
+        path, mend = weights.where(file), f"`python -m shui_lib.benchmark.weights {file}` brings them"
+    else:
+        path, mend = Path(file), "give the path of a .safetensors file of the architecture"
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: {mend}")
     return path

@@ -20,6 +20,8 @@ from shui_lib.core.progress import progress
 from shui_lib.core.randomness import epoch_generator
 from shui_lib.core.store import load_note, load_tensors, save_tensors
 
+STANDARDISED = 1000  # images whose features a network is standardised by
+
 
 def cosine(lr: float, passed: float, whole: float) -> float:
     """A learning rate that falls from `lr` at 0 to nothing when `passed` reaches `whole`: epochs, steps or shares."""
@@ -76,6 +78,8 @@ def fit(
         raise UndefinedScore("no validation image has an attribute, so no epoch is the best: train with keep='last'")
     optimizer = make_optimizer(model, config)
     history, kept = _resume(model, optimizer, checkpoint)
+    if not history:
+        _standardise(model, train, seed=seed)
     announce(model, train, config, epochs=config.epochs - len(history))
     bar = progress(total=config.epochs, initial=len(history), desc="train", unit="epoch", mininterval=1)
     for epoch in range(len(history), config.epochs):
@@ -93,6 +97,13 @@ def fit(
     bar.close()
     model.load_state_dict(kept)
     return model.eval(), pd.DataFrame(history)
+
+
+def _standardise(model: FaceModel, train: Faces, *, seed: int) -> None:
+    """Networks that standardise their features get to see those of some training images first."""
+    if hasattr(model.network, "standardise"):
+        some = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:STANDARDISED]
+        model.network.standardise(predict(model, train[some]).features)
 
 
 def _best(history: list[dict[str, float]]) -> float:

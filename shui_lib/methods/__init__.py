@@ -162,7 +162,7 @@ def make_method(name: str, settings: Mapping[str, object] | None = None) -> Meth
     method = cls(**{key: _typed(f"{name}: {key}", value, types[key]) for key, value in settings.items()})
     for key, value in settings_of(method).items():
         if isinstance(value, (int, float)) and not 0 <= value < math.inf:
-            raise ValueError(f"{name}: {key}={value} cannot be: choose a number from 0 up")
+            raise ValueError(f"{name}: {key} must be >= 0, got {value}")
     return method
 
 
@@ -189,8 +189,8 @@ def needs_of(name: str, variant: str = "") -> Needs:
 
 
 def settings_of(method: Method) -> dict[str, object]:
-    """A method's settings, ready for JSON and `make_method`."""
-    return asdict(method)
+    """A method's settings, ready for JSON and `make_method`; without the variant where that has no name."""
+    return {name: value for name, value in asdict(method).items() if (name, value) != ("variant", "")}
 
 
 def preparing_settings_of(method: Method) -> dict[str, object]:

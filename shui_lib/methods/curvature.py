@@ -16,6 +16,9 @@ The task loss of a photo that the model gets wrong outweighs the others, though 
 matters where each image has one class: there a step down PGU's unlikelihood −log(1 − p_y + 0.05), flat where the model
 is wrong and steep where it is right, takes less from those who stay, once much is to be forgotten. It is no influence
 function any more.
+
+Two forms see more than the request brings, and tell what a better proxy could buy: one climbs the loss of the images to
+forget themselves, the other that of one of them for each person, a photo that was trained on.
 """
 
 from __future__ import annotations
@@ -40,21 +43,23 @@ LOSSES = {"task": task_loss, "unlikelihood": lambda logits, targets: -unlikeliho
 
 @register(
     "curvature",
-    needs=("support",),
+    needs={"": ("support",), "forget-images": ("forget",), "one-trained": ("forget",)},
     prepares_on=("train",),
-    at_request=("eta", "damping", "loss", "copies", "crop", "batch"),
+    at_request=("variant", "eta", "damping", "loss", "copies", "crop", "batch"),
 )
 @dataclass(frozen=True, kw_only=True)
 class Curvature:
     """A preconditioned step on the Support Set.
 
+    The form `forget-images` steps on D_f in its place, `one-trained` on one image of D_f of each person.
     Norms' weights and biases, class token and position embeddings have no factors here and stay as they are.
     """
 
+    variant: str = ""  # "" | forget-images | one-trained
     eta: float = 4.2e-3  # η
     damping: float = 1.0  # δ, in units of a layer's mean curvature
     loss: str = "task"  # that the step climbs; or "unlikelihood", which it descends
-    copies: int = 16  # augmented copies of every Support Sample; 0: the photos as they are
+    copies: int = 16  # augmented copies of every photo that is climbed; 0: the photos as they are
     crop: float = 0.9  # smallest share of the area that a copy keeps
     batch: int = 64  # images per backward pass
 
@@ -79,9 +84,15 @@ class Curvature:
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
         """One step in eval mode."""
         model, theta = copy.deepcopy(model).eval(), parameters(model)
-        ascent = self.gradient(model, given.support, generator=generator)
+        ascent = self.gradient(model, self.climbed(given, generator=generator), generator=generator)
         step = Preconditioner(unpacked(artefacts.tensors, like=ascent), damping=self.damping)(ascent)
         return with_parameters(model, {name: value + self.eta * step[name] for name, value in theta.items()})
+
+    def climbed(self, given: Given, *, generator: torch.Generator) -> Faces:
+        """The images whose loss the step climbs."""
+        if self.variant == "":
+            return given.support
+        return one_each(given.forget, generator=generator) if self.variant == "one-trained" else given.forget
 
     def gradient(self, model: FaceModel, support: Faces, *, generator: torch.Generator) -> Theta:
         """∇L(S) by trained parameter, the mean over photos and their copies; with "unlikelihood", −∇ℓ(S)."""
@@ -96,3 +107,10 @@ class Curvature:
             for sum_, g in zip(total.values(), gradient, strict=True):
                 sum_ += g
         return total
+
+
+def one_each(faces: Faces, *, generator: torch.Generator) -> Faces:
+    """One image of every identity, drawn at random; identities in order."""
+    order = torch.randperm(len(faces), generator=generator).numpy()
+    _, first = np.unique(faces.identity[order], return_index=True)
+    return faces[order[first]]

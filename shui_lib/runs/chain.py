@@ -53,7 +53,7 @@ class Chain:
         dataset: folder below data_root, in the prepared format.
         n_ids: identities asking to be forgotten.
         seed: draws the split, the request, the initial weights and the order of training.
-        preset: smoke, cpu or paper.
+        preset: smoke, cpu, face-resnet, vit-s14 or paper.
         reserved: Support Samples held out from training; requests of up to this many identities share one original.
         from_pool: the request is made of tuning-pool identities, to choose settings; its scores are never reported.
         strangers: another prepared data set of the same kind, whose people are more non-members for the attack, but for

@@ -164,8 +164,15 @@ def spec_named(name: str) -> MethodSpec:
 
 
 def every_form(*, published: bool = True) -> list[str]:
-    """Names of all methods in all their forms; with `published`, also those with the constants of the literature."""
-    tuned = [MethodSpec(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
+    """Names of all methods in their forms; with `published`, also those with the constants of the literature.
+
+    Of a method that was tuned these are the forms that were: any other runs by name only, until settings are selected
+    for it. A method that nobody tuned, as one of your own, is here in all its forms.
+    """
+    every = [MethodSpec(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
+    selected = {name for forms in _selected().values() for name in forms}
+    methods = {parse(name).method for name in selected}
+    tuned = [form for form in every if form.name in selected or form.method not in methods]
     known = [f._replace(published=True) for f in tuned if PUBLISHED.get(f.method, {}).get(f.variant)]
     return [form.name for form in sorted(tuned + published * known)]
 

@@ -97,7 +97,7 @@ def plot_tradeoff(drops: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.axhline(0, color="black", linewidth=0.8)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.axline((0, 0), slope=1, color="black", linestyle=":", linewidth=0.8)
-    shapes = {"": "full", "one-shui": "full", "original": "top"}  # a marker half filled is the original form
+    shapes = {"original": "top", "forget-images": "top", "one-trained": "left"}  # half filled: forms that see more
     for form, row in drops.iterrows():
         label, colour, marker = look(str(form))
         fill = "none" if label.endswith("published") else shapes.get(str(form).partition(" ")[2], "full")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from data_prep import faces as rendered
-from shui_lib.benchmark.data import Faces, fingerprint, load_faces
+from shui_lib.benchmark.data import Faces, load_faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.random_requests import RandomRequest, as_people, draw_random_request, with_wrong_labels
 from shui_lib.core.arguments import ROOT
@@ -98,7 +98,7 @@ class World:
     def _trained(self, name: str) -> Stage:
         seed = 10 * self.seed + OTHER_SEED[name]
         folder = prepared(self.data_root) if self.dataset == "faces" else self.data_root / self.dataset
-        facts = {"data": fingerprint(folder), "world": self.seed, "seed": seed, "config": repr(self.config)}
+        facts = {"data": load_faces(folder).fingerprint, "world": self.seed, "seed": seed, "config": repr(self.config)}
         facts |= {"wrong": self.wrong, "most": self.most, "without": 0 if name == "original" else self.share}
 
         def compute(folder: Path) -> None:

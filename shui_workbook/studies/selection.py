@@ -63,12 +63,13 @@ _SCRUB = [
     {"lr": lr, "epochs": epochs, "max_epochs": most}
     for lr, (epochs, most) in product((1e-3, 3e-3, 1e-2, 3e-2), ((2, 1), (3, 2), (5, 3)))
 ]
+_CURVATURE = grid(eta=(1.2e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4), damping=(0.1, 1.0))
 TRIALS = {  # by form, as in `shui_lib.core.names`
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(1e-2, 1, 12)]),
     # Half with all four inputs, as published, half without features and identities: see notebook 03.
     "meta_unlearn": grid(inputs=(INPUTS, ("logits", "targets")), eta=(3e-4, 1e-3, 3e-3), alpha=(1e-3,), epochs=(1, 3)),
     # Times K (`trials_of`): the grid was laid before the curvature was that of a mean over K attributes.
-    "curvature": grid(eta=(1.2e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4), damping=(0.1, 1.0)),
+    **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE),
     "ssd:original": _SSD,
     "ssd:one-shui": _SSD,
     "jit:original": _JIT,
@@ -82,10 +83,13 @@ TRIALS = {  # by form, as in `shui_lib.core.names`
 }
 # Where each image has one class, losses are larger than a mean over attributes, and the best trial of the grids above
 # lay at an edge. These were moved, on the pool alone: Curvature's three times, JiT's and PGU's twice, the others' once.
+_CURVATURE_OF_CLASSES = grid(
+    eta=(4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2), damping=(0.1,), loss=("task", "unlikelihood")
+)
 _JIT_OF_CLASSES = grid(sigma=(0.1, 0.5, 2.0), eta=(3e-3, 1e-2, 3e-2, 1e-1))
 TRIALS_OF_CLASSES = {
     "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(2.5e-4, 2.5e-2, 12)]),
-    "curvature": grid(eta=(4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2), damping=(0.1,), loss=("task", "unlikelihood")),
+    **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE_OF_CLASSES),
     "jit:original": _JIT_OF_CLASSES,
     "jit:one-shui": _JIT_OF_CLASSES,
     "pgu:one-shui": grid(gamma=(0.3, 0.5, 0.75), lr=(0.1, 0.3, 1.0, 3.0)),
@@ -108,7 +112,7 @@ NOTHING = {
 def trials_of(form: str, *, multilabel: bool, outputs: int = 1) -> list[dict[str, object]]:
     """The settings that a form is tried with, as many for every form; `outputs` is the number of attributes."""
     trials = TRIALS[form] if multilabel else TRIALS_OF_CLASSES.get(form, TRIALS[form])
-    if form == "curvature" and multilabel:
+    if parse(form).method == "curvature" and multilabel:
         return [{**trial, "eta": float(f"{trial['eta'] * outputs:.6g}")} for trial in trials]
     return trials
 

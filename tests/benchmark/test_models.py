@@ -24,8 +24,10 @@ def test_a_name_that_timm_does_not_have_is_refused():
         build_model(ModelConfig(architecture="vit_tiny_patch17_224"), n_outputs=3, image_size=32, seed=0)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet18.a1_in1k", "mobilenetv3_small_050"])
-def test_networks_with_one_head_answer(name):
-    model = build_model(ModelConfig(architecture=name), n_outputs=3, image_size=32, seed=0).eval()
-    x = torch.zeros(2, 3, 32, 32)
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet18", 32), ("resnet18.a1_in1k", 32), ("mobilenetv3_small_050", 32), ("face_resnet", 112)]
+)
+def test_networks_with_one_head_answer(name, size):
+    model = build_model(ModelConfig(architecture=name), n_outputs=3, image_size=size, seed=0).eval()
+    x = torch.zeros(2, 3, size, size)
     assert torch.equal(model(x).logits, model.network(x))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import same_weights, small_resnet, small_vit, tiny_faces
+from tiny import same_weights, small_face_resnet, small_resnet, small_vit, tiny_faces
 
 from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.benchmark.predict import predict, task_loss
@@ -67,6 +67,19 @@ def test_another_seed_gives_other_weights():
     data = some_data()
     once, other = (fit(small_vit(), *data, CONFIG, seed=seed)[0] for seed in (0, 1))
     assert not same_weights(once, other)
+
+
+def test_a_network_that_standardises_its_features_sees_the_training_images_first(tmp_path):
+    train_, val = some_data()
+    still, checkpoint = replace(CONFIG, lr=0.0, epochs=2), tmp_path / "training.checkpoint"
+    model, _ = fit(small_face_resnet(), train_, val, still, seed=5, checkpoint=checkpoint)
+    features = predict(model, train_).features
+    varies = features.std(0) > 0.5  # not those that a narrow network never lights
+    assert varies.any()
+    torch.testing.assert_close(features.mean(0), torch.zeros(features.shape[1]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(features.std(0)[varies], torch.ones(int(varies.sum())), atol=1e-3, rtol=0)
+    again, _ = fit(small_face_resnet(), val, val, still, seed=5, checkpoint=checkpoint)
+    assert same_weights(model, again), "a run that goes on has standardised already"
 
 
 def test_keep_best_returns_the_first_epoch_with_the_best_validation_score():

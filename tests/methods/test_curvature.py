@@ -4,17 +4,19 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from teaching import by_formula, exact, two_layers
 from tiny import small_resnet, small_vit, tiny_faces
-from torch import Tensor
+from torch import Tensor, nn
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import Output
 from shui_lib.benchmark.predict import pixels_for, predict, probability_of_truth, task_loss
-from shui_lib.methods import Given, make_method
+from shui_lib.methods import Given, make_method, settings_of
 from shui_lib.methods.curvature import LOSSES
 from shui_lib.methods.parts.kfac import (
     Factors,
@@ -69,6 +71,42 @@ def test_factors_do_not_depend_on_the_batch_and_have_a_layers_shape(make):
     assert {name.rpartition(".")[0] for name, p in model.named_parameters() if p.ndim in (2, 4)} <= one.keys()
     first, *_, last = one.values()  # not all: a ResNet's residual branches begin at zero
     assert first.outputs.any() and last.outputs.any()
+
+
+class Grouped(nn.Module):
+    """A convolution in three groups, then the mean over pixels, to three attributes, in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.image_size = 5
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 6, 3, padding=1, groups=3).double()
+
+    def forward(self, x: Tensor) -> Output:
+        features = self.conv(x).tanh().mean((2, 3))
+        return Output(features[:, ::2] - features[:, 1::2], features)
+
+
+def test_groups_share_what_comes_in_and_not_what_goes_out():
+    faces, model = tiny_faces(4, size=5), Grouped()
+    found = kfac(model, faces, generator=generator(), batch=5)["conv"]
+    x = pixels_for(model, faces)
+    z = model.conv(x).detach().requires_grad_()
+    features = z.tanh().mean((2, 3))
+    logits = features[:, ::2] - features[:, 1::2]
+    chance = generator()
+    drawn = [sampled_targets(part, multilabel=True, generator=chance) for part in logits.detach().split(5)]
+    targets = torch.cat(drawn)
+    (delta,) = torch.autograd.grad(task_loss(logits, targets, reduction="none").sum(), z)  # (N, 6, 5, 5)
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
+    inputs, outputs = torch.zeros(10, 10).double(), torch.zeros(6, 6).double()
+    for n, y, column, group in product(range(len(x)), range(5), range(5), range(3)):
+        a = torch.cat([padded[n, group, y : y + 3, column : column + 3].flatten(), torch.ones(1).double()])
+        inputs += torch.outer(a, a) / (len(x) * 25 * 3)
+        own = delta[n, 2 * group : 2 * group + 2, y, column]
+        outputs[2 * group : 2 * group + 2, 2 * group : 2 * group + 2] += torch.outer(own, own) * 3 / len(x)
+    torch.testing.assert_close(found.inputs, inputs)
+    torch.testing.assert_close(found.outputs, outputs)
 
 
 @pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
@@ -376,3 +414,23 @@ def test_a_step_down_the_unlikelihood_makes_what_is_noted_improbable(multilabel)
 def test_an_unknown_loss_is_named():
     with pytest.raises(ValueError, match="loss='likely' is unknown: choose task or unlikelihood"):
         make_method("curvature", {"loss": "likely"})
+
+
+def test_what_each_form_climbs():
+    faces = tiny_faces(6)
+    parts = {"support": faces[slice(0, 1)], "forget": faces[slice(1, None)]}
+    climbed = {}
+    for variant in ("", "forget-images", "one-trained"):
+        method = make_method("curvature", {"variant": variant})
+        climbed[variant] = method.climbed(Given(parts).only(method.needs), generator=generator()).rows.tolist()
+    forget = parts["forget"]
+    assert climbed[""] == [0] and climbed["forget-images"] == forget.rows.tolist()
+    one = faces[np.array(climbed["one-trained"])]
+    assert one.identity.tolist() == np.unique(forget.identity).tolist() and set(one.rows) <= set(forget.rows)
+    other = make_method("curvature", {"variant": "one-trained"}).climbed(Given(parts), generator=generator(1))
+    assert other.rows.tolist() != climbed["one-trained"]
+
+
+def test_the_form_without_a_name_keeps_its_settings():
+    assert "variant" not in settings_of(make_method("curvature"))
+    assert settings_of(make_method("curvature", {"variant": "forget-images"}))["variant"] == "forget-images"

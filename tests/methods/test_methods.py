@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from tiny import same_weights, small_resnet, small_vit, tiny_faces
+from tiny import same_weights, small_efficientnet, small_face_resnet, small_resnet, small_vit, tiny_faces
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel, Output
@@ -47,7 +47,12 @@ SMALL = {  # settings that take no time
     "bad_teacher": {"epochs": 1},
     "curvature": {"copies": 2},
 }
-NETWORKS = {"vit": partial(small_vit, size=32), "resnet18": small_resnet}
+NETWORKS = {
+    "vit": partial(small_vit, size=32),
+    "resnet18": small_resnet,
+    "face_resnet": small_face_resnet,
+    "efficientnet": small_efficientnet,
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -203,6 +208,13 @@ def test_frozen_and_unused_parameters_stay(name, variant, more, still):
     assert trained == {key: value.requires_grad for key, value in after.named_parameters()}
     moved = {key for key, value in after.named_parameters() if not torch.equal(value, model.get_parameter(key))}
     assert moved and not [key for key in moved if re.search(pattern, key)]
+
+
+@contract
+def test_what_is_no_parameter_stays(case):
+    model, _, unlearned = once(*case)
+    found = dict(unlearned.named_buffers())
+    assert all(torch.equal(value, found[name]) for name, value in model.named_buffers()), "batch norms counted"
 
 
 @contract
@@ -530,9 +542,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("method, settings, message", WRONG.values(), ids=WRONG)
-def test_a_setting_of_another_type_or_range_is_named(method, settings, logits):
-    with pytest.raises(ValueError, match=re.escape(logits)):
+@pytest.mark.parametrize("method, settings, reason", WRONG.values(), ids=WRONG)
+def test_a_setting_of_another_type_or_range_is_named(method, settings, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
         make_method(method, settings)
 
 

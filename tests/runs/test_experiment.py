@@ -400,7 +400,9 @@ def test_deleting_the_damaged_folder_mends_it(copied):
 
 
 def test_an_unknown_preset_is_named(finished):
-    with pytest.raises(ValueError, match="preset 'huge' is unknown: choose one of smoke, cpu, paper"):
+    with pytest.raises(
+        ValueError, match="preset 'huge' is unknown: choose one of smoke, cpu, face-resnet, vit-s14, paper"
+    ):
         experiment(finished, preset="huge")
 
 

@@ -171,6 +171,25 @@ def test_forms_are_named_one_by_one_or_by_a_word():
     assert forms_named("support") == support, "in their original form, PGU, SSD and JiT saw what is to be forgotten"
 
 
+def test_a_form_for_which_no_settings_were_selected_runs_by_name_only(monkeypatch):
+    untuned = {"curvature:forget-images", "curvature:one-trained"}
+    for word in ("tuned", "all", "support"):
+        assert "curvature" in forms_named(word) and not untuned & set(forms_named(word))
+    assert set(forms_named(" ".join(untuned))) == untuned
+    chosen = {"cpu/faces/5": {"curvature": {}, "curvature:one-trained": {}}}
+    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: chosen)
+    named = forms_named("tuned")
+    assert {"curvature", "curvature:one-trained", "ssd:original"} <= set(named), "nobody tuned SSD: all its forms run"
+    assert "curvature:forget-images" not in named
+    assert "curvature:one-trained" not in forms_named("support"), "it sees what is to be forgotten"
+
+
+def test_trials_of_every_form_of_curvature_count_attributes():
+    forms = ("curvature", "curvature:forget-images", "curvature:one-trained")
+    one, *others = (trials_of(form, multilabel=True, outputs=14) for form in forms)
+    assert others == [one, one] and one[0]["eta"] == 1.68e-4
+
+
 def test_published_constants_of_the_nearest_setting():
     assert published_for("ssd", "one-shui", dataset="faces", n_ids=10)["alpha"] == 50
     assert published_for("ssd", "one-shui", dataset="celebahq", n_ids=50)["alpha"] == 10

@@ -7,10 +7,11 @@ Were rows independent, and a of δ, the Fisher information of W would be a Krone
     F ≈ A ⊗ G,   A = E[a aᵀ],  G = E[δ δᵀ]    (Martens and Grosse, 2015)
 
 with the mean over images of the sum over an image's rows: tokens of a linear layer, patches of a convolution
-("expand" of Eschenhagen et al., 2023). Targets are drawn from the model's own answers, so that it is the Fisher
-information and not the empirical one, which vanishes where the model is sure of what is noted. It is the curvature of
-the task loss itself: that is a mean over K attributes, whose likelihoods multiply, so the squared gradient of the mean
-counts K times (`averaged_over`).
+("expand" of Eschenhagen et al., 2023). The groups of a grouped convolution share A, and G is zero between them: their
+weights meet different rows, which one A cannot tell apart. Targets are drawn from the model's own answers, so that it
+is the Fisher information and not the empirical one, which vanishes where the model is sure of what is noted. It is the
+curvature of the task loss itself: that is a mean over K attributes, whose likelihoods multiply, so the squared gradient
+of the mean counts K times (`averaged_over`).
 
 Written here and not taken from a library (curvlinops has it): it needs no more than the rows that gradient subspaces
 look at already, reads a `FaceModel`'s answers as they are, and keeps memory at the factors plus one batch.
@@ -80,6 +81,9 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
         task_loss(logits, drawn, reduction="none").sum().backward()
         bar.update(len(part))
     bar.close()
+    for name, layer in layers.items():
+        if (name, "outputs") in sums and getattr(layer, "groups", 1) > 1:
+            sums[name, "outputs"] *= _same_group(layer).to(sums[name, "outputs"])
     used, share = (
         {name: n for name, n in n_rows.items() if (name, "outputs") in sums},
         averaged_over(faces) / len(faces),
@@ -93,6 +97,12 @@ def averaged_over(faces: Faces) -> int:
     With ℓ = −log p = K·L the curvature of L is E[∇ℓ ∇ℓᵀ] / K = K·E[∇L ∇Lᵀ].
     """
     return len(faces.classes) if faces.multilabel else 1
+
+
+def _same_group(layer: nn.Conv2d) -> Tensor:
+    """(out, out), True where two channels belong to one group of a convolution."""
+    group = torch.arange(layer.out_channels) // (layer.out_channels // layer.groups)
+    return group[:, None] == group
 
 
 @torch.no_grad()

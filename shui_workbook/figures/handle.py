@@ -1,0 +1,44 @@
+"""How much one photo says: the gaps of persons, and the handle of every preset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from shui_workbook.figures.style import PARTS
+
+SIDES = {"trained": ("photos it was trained on", PARTS["forget"]), "held": ("other photos of them", PARTS["support"])}
+
+
+def plot_handles(found: pd.DataFrame, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
+    """What a model knows of persons on photos it was trained on and on others (left), and their ratio (right).
+
+    A preset without a handle has no mark on the right.
+
+    Args:
+        found: a line a data set and preset, as `shui_workbook.studies.handle.handles` gives them.
+    """
+    if axes is None:
+        axes = plt.subplots(1, 2, figsize=(8.5, 1.2 + 0.55 * len(found)), sharey=True)[1]
+    y = np.arange(len(found))
+    for k, (side, (label, colour)) in enumerate(SIDES.items()):
+        _intervals(axes[0], found, side, y - 0.15 + 0.3 * k, color=colour, label=label)
+    _intervals(axes[1], found, "handle", y, scale=100, color="black")
+    axes[0].set(xlabel="loss of a model that never met them, minus\nthat of one that did (nats)")
+    axes[1].set(xlabel="handle: second gap in percent of the first")
+    axes[0].set_yticks(y, [f"{line.dataset}, {line.preset}" for line in found.itertuples()])
+    axes[0].set_ylim(len(found) - 0.5, -0.5)
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)
+    for ax in axes:
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.grid(axis="y", visible=False)
+    return axes
+
+
+def _intervals(ax: Axes, found: pd.DataFrame, name: str, y: np.ndarray, *, scale: float = 1, **options: object) -> None:
+    value, low, high = (scale * found[column].to_numpy() for column in (name, f"{name}_low", f"{name}_high"))
+    ax.errorbar(value, y, xerr=(value - low, high - value), fmt="o", capsize=3, linewidth=1.6, **options)

@@ -1,0 +1,229 @@
+"""How much one photo says of a person: what can be had from it, before any method is run.
+
+python -m shui_workbook.studies.handle --dataset celebahq --presets cpu face-resnet --seeds 0 1 2
+
+Two models are trained on shared persons and on a group of their own each. Whoever belongs to one group is known to one
+model and unmet by the other, which gives two numbers a person, in nats:
+
+    gap on trained photos = loss of the model that never met the person − loss of the one that trained on the photos
+    gap on held photos    = the same on photos of the person that neither model saw
+    handle                = mean gap on held photos / mean gap on trained photos
+
+A model that remembers pictures has a handle near 0: a photo that it was not trained on tells it nothing of what it
+knows, and no method that is given such a photo can find it there. One that remembers persons comes near 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from shui_lib.benchmark.data import Faces, load_faces
+from shui_lib.benchmark.models import build_model, weights_checksum
+from shui_lib.benchmark.predict import predict, task_loss
+from shui_lib.benchmark.presets import preset_named
+from shui_lib.benchmark.train import fit
+from shui_lib.core.arguments import ROOT
+from shui_lib.core.machine import device_name, git_commit
+from shui_lib.core.progress import progress
+from shui_lib.core.stages import load_or_compute
+from shui_lib.core.store import load_tensors, save_frame, save_tensors
+from shui_workbook.studies.selection import record
+
+KEY = ["dataset", "preset", "seed"]
+GAPS = ["trained", "held"]
+COLUMNS = [*KEY, "identity", *GAPS, "unmet", "git"]
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How many persons and photos."""
+
+    shared: int = 80  # persons that both models are trained on
+    own: int = 40  # persons that one of them is trained on, and whose gaps are measured
+    photos: int = 9  # of each person, trained on at most
+    held: int = 4  # of each person, that no model is trained on
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """Rows of the data set: what each model is trained on, and what the persons of both groups are measured on."""
+
+    train: tuple[np.ndarray, np.ndarray]
+    trained: tuple[np.ndarray, np.ndarray]  # photos of group 0, which model 0 is trained on, and of group 1
+    held: tuple[np.ndarray, np.ndarray]  # photos of the same persons that neither is trained on
+    watched: np.ndarray  # held photos of shared persons: the validation of training
+
+
+def draw(identity: np.ndarray, design: Design, *, generator: torch.Generator) -> Draw:
+    """Who is shared, who is in which group, and which photos are held.
+
+    Args:
+        identity: (N,) identity of every image.
+    Raises:
+        ValueError: too few identities with a photo more than those held.
+    """
+    people, counts = np.unique(identity, return_counts=True)
+    people = people[counts > design.held]
+    if len(people) < (wanted := design.shared + 2 * design.own):
+        raise ValueError(
+            f"{wanted} identities asked for, but {len(people)} have more than {design.held} images: "
+            f"ask for fewer with --shared and --own, or hold fewer with --held"
+        )
+    order = people[torch.randperm(len(people), generator=generator).numpy()]
+    groups = np.split(order[:wanted], [design.shared, design.shared + design.own])
+    trained, held = zip(*(_photos(identity, group, design, generator) for group in groups), strict=True)
+    both = [np.sort(np.concatenate([trained[0], own])) for own in trained[1:]]
+    return Draw(tuple(both), trained[1:], held[1:], held[0])
+
+
+def _photos(
+    identity: np.ndarray, people: np.ndarray, design: Design, generator: torch.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to hold, of every person."""
+    trained, held = [], []
+    for person in np.sort(people):
+        rows = np.flatnonzero(identity == person)
+        rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+        held.append(rows[: design.held])
+        trained.append(rows[design.held : design.held + design.photos])
+    return np.sort(np.concatenate(trained)), np.sort(np.concatenate(held))
+
+
+def gaps(
+    dataset: str,
+    preset: str,
+    seed: int,
+    design: Design = Design(),
+    *,
+    data_root: Path = ROOT / "data",
+    runs_root: Path = ROOT / "runs",
+    device: str | None = None,
+) -> pd.DataFrame:
+    """Both models of a seed, and what they say of the persons that one of them never met.
+
+    Returns:
+        Columns identity; trained and held, the person's gaps; unmet, the loss of the model that never met the person
+        on the photos of `trained`. Nats.
+    """
+    faces = load_faces(data_root / dataset)
+    drawn = draw(faces.identity, design, generator=torch.Generator().manual_seed(seed))
+    losses = []
+    for which in (0, 1):
+        facts = {"dataset": dataset, "fingerprint": faces.fingerprint, "seed": seed, "which": which}
+        facts |= {"design": asdict(design), "classes": faces.classes, "image_size": faces.size}
+        losses.append(_losses(faces, preset, facts, drawn, runs_root / dataset, device))
+    return pd.concat([_by_person(faces, losses, drawn, group) for group in (0, 1)], ignore_index=True)
+
+
+def _losses(
+    faces: Faces, preset: str, facts: dict[str, object], drawn: Draw, runs: Path, device: str | None
+) -> np.ndarray:
+    """(N,) loss of a model for the images that are measured, nats, nan for others; it is trained if it is not there."""
+    config, seed = preset_named(preset), facts["seed"]
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    facts = facts | {part: asdict(getattr(config, part)) for part in ("model", "train")}
+    if config.model.pretrained:
+        facts["weights"] = weights_checksum(config.model)
+
+    def compute(folder: Path) -> dict[str, object]:
+        network = build_model(config.model, n_outputs=len(faces.classes), image_size=faces.size, seed=seed).to(where)
+        train, watched = faces[drawn.train[facts["which"]]], faces[drawn.watched]
+        checkpoint = folder / "training.checkpoint"
+        model, history = fit(network, train, watched, config.train, seed=seed, checkpoint=checkpoint)
+        losses = torch.full((len(faces),), torch.nan)
+        asked = torch.from_numpy(np.concatenate([*drawn.trained, *drawn.held]))
+        logits = predict(model, faces[asked], bf16=config.train.bf16).logits
+        losses[asked] = task_loss(logits, faces[asked].targets, reduction="none")
+        save_tensors(folder / "losses.safetensors", {"loss": losses})
+        save_frame(folder / "history.csv", history)
+        return {"device": device_name(where), "git": git_commit(), "torch": torch.__version__}
+
+    stage = load_or_compute(runs, "handle", json.loads(json.dumps(facts)), compute)
+    return load_tensors(stage.file("losses.safetensors"))["loss"].numpy()
+
+
+def _by_person(faces: Faces, losses: Sequence[np.ndarray], drawn: Draw, group: int) -> pd.DataFrame:
+    """What is measured of the persons of a group, whom model `group` has met and the other has not."""
+    met, unmet = losses[group], losses[1 - group]
+
+    def mean(values: np.ndarray, rows: np.ndarray) -> pd.Series:
+        return pd.Series(values[rows]).groupby(faces.identity[rows]).mean()
+
+    trained, held = drawn.trained[group], drawn.held[group]
+    found = {"trained": mean(unmet - met, trained), "held": mean(unmet - met, held), "unmet": mean(unmet, trained)}
+    return pd.DataFrame(found).rename_axis("identity").reset_index()
+
+
+# What follows from the gaps -------------------------------------------------------------------------------------------
+
+
+def handles(found: pd.DataFrame) -> pd.DataFrame:
+    """The handle of every preset on every data set, with 95 % intervals over persons and seeds.
+
+    Persons and seeds are drawn anew independently (Owen, 2007, "The pigeonhole bootstrap"), so that a person who is
+    measured in several seeds counts once. With one seed the interval is over persons alone, and says nothing of how
+    models differ.
+
+    Args:
+        found: columns `COLUMNS`.
+    Returns:
+        A line a data set and preset: seeds, people; trained, held, handle, each with _low and _high (nats, and a
+        fraction); note, why there is no handle: where the gap on trained photos is not above zero, nothing is
+        remembered that a photo could be compared with.
+    """
+    lines = []
+    for (dataset, preset), one in found.groupby(["dataset", "preset"]):
+        lines.append({"dataset": dataset, "preset": preset} | _handle(one))
+    return pd.DataFrame(lines)
+
+
+def _handle(one: pd.DataFrame) -> dict[str, object]:
+    seeds, people = (np.unique(one[column], return_inverse=True) for column in ("seed", "identity"))
+    chance = np.random.default_rng(0)
+    drawn = [chance.multinomial(len(names), [1 / len(names)] * len(names), RESAMPLES) for names, _ in (seeds, people)]
+    weight = drawn[0][:, seeds[1]] * drawn[1][:, people[1]]  # (RESAMPLES, lines)
+    weight = weight[weight.sum(1) > 0]
+    means = weight @ one[GAPS].to_numpy() / weight.sum(1, keepdims=True)  # (RESAMPLES, 2)
+    told = {"seeds": len(seeds[0]), "people": len(people[0]), "unmet": one["unmet"].mean()}
+    for name, values in zip(GAPS, means.T, strict=True):
+        told[name] = one[name].mean()
+        told[f"{name}_low"], told[f"{name}_high"] = np.quantile(values, [0.025, 0.975])
+    if told["trained_low"] <= 0:
+        note = "the gap on trained photos is not above zero"
+        return told | {"handle": np.nan, "handle_low": np.nan, "handle_high": np.nan, "note": note}
+    low, high = np.quantile(means[:, 1] / means[:, 0], [0.025, 0.975])
+    return told | {"handle": told["held"] / told["trained"], "handle_low": low, "handle_high": high, "note": ""}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Record the gaps of the given presets and seeds in results/handle.csv."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="faces")
+    parser.add_argument("--presets", nargs="+", default=["cpu"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
+    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "handle.csv")
+    for name, default in asdict(Design()).items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args(argv)
+    design = Design(**{name: getattr(args, name) for name in asdict(Design())})
+    git_commit()  # of the code that is loaded now
+    pairs = [(preset, seed) for seed in args.seeds for preset in args.presets]
+    for preset, seed in progress(pairs, desc="handle", unit="model pair"):
+        found = gaps(args.dataset, preset, seed, design, data_root=args.data_root, runs_root=args.runs_root)
+        found = found.assign(dataset=args.dataset, preset=preset, seed=seed, git=git_commit())
+        record(args.results, found[COLUMNS], KEY, "identity")
+
+
+if __name__ == "__main__":
+    main()
