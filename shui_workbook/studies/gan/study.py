@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from data_prep import faces as rendered
-from shui_lib.benchmark.data import Faces, fingerprint, load_faces
+from shui_lib.benchmark.data import Faces, load_faces
 from shui_lib.core.arguments import ROOT
 from shui_lib.core.machine import git_commit
 from shui_lib.core.stages import Stage, load_or_compute
@@ -30,7 +30,7 @@ FOLDERS = {"faces": "people32"}  # ten rendered people, 360 pictures each; other
 COMMITTED = ROOT / "results" / "gan_faces.safetensors"  # the original of seed 0
 # "cpu" is the committed GAN, as far as it was trained: 80 thousand pictures, the default, draw better people.
 PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": GANTraining(kimg=64.0)}
-CHAPTER = {"smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)), "cpu": Cascade(steps=60)}
+CHAPTER = {"smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)), "cpu": Cascade(steps=30, inversion=Inversion(steps=60))}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Study:
     def facts(self) -> dict[str, object]:
         """What a GAN depends on."""
         return {
-            "data": fingerprint(self.folder),
+            "data": self.faces[0].fingerprint,
             "config": asdict(self.config),
             "training": asdict(self.training),
             "seed": self.seed,
