@@ -30,6 +30,7 @@ CHAPTERS = {
     "07": "[07](notebooks/07_support_distance.ipynb)",
     "08": "[08](notebooks/08_retain_proximity.ipynb)",
     "09": "[09](notebooks/09_ablations.ipynb)",
+    "20": "[20](notebooks/20_learning_to_unlearn.ipynb)",
 }
 
 

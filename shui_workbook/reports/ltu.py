@@ -9,8 +9,9 @@ import pandas as pd
 
 from shui_lib.core.arguments import ROOT
 from shui_lib.ltu.judge import METRICS
-from shui_workbook.reports.claims import Claim
-from shui_workbook.studies.ltu import TEST, access, against, interval, read
+from shui_workbook.reports.claims import Claim, judged
+from shui_workbook.reports.verdicts import Effect, effect_of
+from shui_workbook.studies.ltu import access, against, interval, read
 
 NAMES = {
     "original": "Original", "retrained": "Retrained", "retrained_again": "Retrained, other seed", "ft": "FT",
@@ -21,7 +22,6 @@ PAPER = {  # how the paper calls its ablations
     "w/o ForFeed": "LTU (w/o ForFeed)", "w/o RemFeed": "LTU (w/o RemFeed)", "w/o MetaOpt": "LTU (w/o MetaOpt)",
     "GradAdd": "LTU (w/ GradAdd)", "iterative": "LTU (w/ iterative Grad)",
 }  # fmt: skip
-CHAPTER = "[20](notebooks/20_learning_to_unlearn.ipynb)"
 
 
 def setting(rows: pd.DataFrame, dataset: str = "faces", share: float = 0.1, kept: float = 0.3) -> pd.DataFrame:
@@ -80,31 +80,34 @@ def result_table(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines).T
 
 
-def verdict(found: dict[str, float]) -> str:
-    """`holds` where the interval of (LTU − other) lies below zero, `does not hold` above, else `inconclusive`."""
-    if not found["seeds"] > 1:
-        return "not tested"
-    return "holds" if found["high"] < 0 else "does not hold" if found["low"] > 0 else "inconclusive"
-
-
-def claims(rows: pd.DataFrame) -> list[Claim]:
-    """The paper's claims against the rows of one setting: average gaps, paired over seeds, LTU minus the other."""
+def claims(rows: pd.DataFrame, reported: pd.DataFrame) -> list[Claim]:
+    """The paper's claims against the rows of one setting: average gap of the other minus LTU's, paired over seeds."""
+    baselines = [m for m in NAMES if m not in ("original", "retrained", "retrained_again", "ltu")]
     lines = [
-        *((f"LTU, with 30 % of D_r, is nearer to retrained than {name} with all of it (Table 1)", (method, ""))
-          for method, name in NAMES.items() if method not in ("original", "retrained", "retrained_again", "ltu")),
-        *((f"… than {NAMES[m]} with the same 30 % (Table 2)", (m, "D_r′"))
-          for m in ("ft", "randl", "salun", "bad_teacher")),
-        *((f"… than LTU {variant} (Tables 3 and 4)", ("ltu", variant)) for variant in PAPER),
-    ]  # fmt: skip
-    known, told = set(forms(rows)), []
-    for claim, form in lines:
-        if form not in known:
-            told.append(Claim(claim, "not tested", "", CHAPTER))
-            continue
-        found = against(rows, ("ltu", ""), form)
-        evidence = "{mean:+.1f} [{low:+.1f}, {high:+.1f}], {seeds:.0f} seeds".format_map(found)
-        told.append(Claim(claim, verdict(found), evidence, CHAPTER))
-    return told
+        (f"LTU, with 30 % of D_r, is nearer to retrained than {NAMES[m]} with all of it", (m, "")) for m in baselines
+    ]
+    lines += [(f"… than {NAMES[m]} with the same 30 %", (m, "D_r′")) for m in ("ft", "randl", "salun", "bad_teacher")]
+    lines += [(f"… than LTU {variant}", ("ltu", variant)) for variant in PAPER]
+    return [Claim(claim, "20", "ltu", tuple(_nearer(rows, reported, form))) for claim, form in lines]
+
+
+def _nearer(rows: pd.DataFrame, reported: pd.DataFrame, form: tuple[str, str]) -> list[Effect]:
+    gaps = rows[rows["metric"] == "gap"].pivot_table(index="seed", columns=["method", "variant"], values="value")
+    if form not in gaps or ("ltu", "") not in gaps:
+        return []
+    paper = paper_gap(reported, form) - paper_gap(reported, ("ltu", ""))
+    return effect_of("faces", gaps[form] - gaps["ltu", ""], paper)
+
+
+def verdicts(rows: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+    """Every claim with its verdict (`shui_workbook.reports.verdicts`), our effect and the paper's, in points of gap."""
+    lines = []
+    for claim, found in judged(claims(rows, reported)):
+        line = {"claim": claim.claim, "verdict": claim.verdict(found)}
+        for e in claim.effects:
+            line |= {"effect": f"{e.mean:+.1f} [{e.low:+.1f}, {e.high:+.1f}]", "paper": e.paper, "visible": e.visible}
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +116,7 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
     for form in forms(rows):
         if form[0] == "ltu" and form[1]:
             one = against(rows, ("ltu", ""), form)
-            found[form[1]] = {**one, "verdict": verdict(one) if form[1] != TEST else ""}
+            found[form[1]] = one
     return pd.DataFrame.from_dict(found, orient="index")
 
 

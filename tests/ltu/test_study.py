@@ -119,12 +119,10 @@ def test_verdicts_follow_from_paired_intervals():
         ("randl", ""): [0.0, 1.1, 2.0],
         ("salun", ""): [1.1, 1.9, 3.0],
     })  # fmt: skip
-    told = {
-        claim.claim.split("nearer to retrained than ")[-1].split(" ")[0]: claim.verdict
-        for claim in reports.claims(rows)
-    }
-    assert (told["FT"], told["RandL"], told["SalUn"]) == ("holds", "does not hold", "inconclusive")
-    assert told["Amnesiac"] == "not tested"
+    told = reports.verdicts(rows, REPORTED).set_index("claim")["verdict"]
+    words = "LTU, with 30 % of D_r, is nearer to retrained than {} with all of it"
+    found = [told[words.format(name)] for name in ("FT", "RandL", "SalUn", "Amnesiac")]
+    assert found == ["supported", "reversed", "equivalent", "not tested"]
 
 
 def test_the_papers_gaps_are_found():
@@ -141,7 +139,7 @@ def test_tables_have_a_line_a_form():
     assert list(table.index) == ["Retrained", "LTU", "LTU, GradAdd"]
     assert table.loc["LTU", "avg. gap"].startswith("2.0 [")
     found = reports.differences(rows).loc["GradAdd"]
-    assert found["mean"] == pytest.approx(-1) and found["verdict"] == "holds"
+    assert found["mean"] == pytest.approx(-1) and found["seeds"] == 3
 
 
 def test_figures_return_their_axes(world):

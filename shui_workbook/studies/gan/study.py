@@ -30,7 +30,10 @@ FOLDERS = {"faces": "people32"}  # ten rendered people, 360 pictures each; other
 COMMITTED = ROOT / "results" / "gan_faces.safetensors"  # the original of seed 0
 # "cpu" is the committed GAN, as far as it was trained: 80 thousand pictures, the default, draw better people.
 PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": GANTraining(kimg=64.0)}
-CHAPTER = {"smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)), "cpu": Cascade(steps=30, inversion=Inversion(steps=60))}
+CHAPTER = {
+    "smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)),
+    "cpu": Cascade(steps=30, inversion=Inversion(steps=60)),
+}
 
 
 @dataclass(frozen=True)
