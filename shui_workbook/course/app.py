@@ -83,10 +83,10 @@ def let_in(handler: RequestHandler, notebook: nbformat.NotebookNode, cwd: str) -
     """
     taken, most = len(handler.kernel_manager.list_kernel_ids()), int(os.environ[PLACES])
     if taken >= most:
-        logits = (
+        message = (
             f"All {most} places are taken, as each takes memory. Come back in a minute: one is free when a page closes."
         )
-        raise HTTPError(503, logits, reason=logits)
+        raise HTTPError(503, message, reason=message)
 
 
 def serve(notebook: Path, *, host: str, port: int) -> int:

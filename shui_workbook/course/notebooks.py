@@ -176,8 +176,8 @@ def summary(found: Sequence[Outcome]) -> str:
     """A table: what each chapter took, and whether it failed."""
     lines = [f"{'chapter':32}  minutes  CPU min  outcome"]
     for one in found:
-        logits = f"failed: {one.error}" if one.error else "done"
-        lines.append(f"{one.chapter:32} {one.seconds / 60:8.1f} {one.cpu_seconds / 60:8.1f}  {logits}")
+        message = f"failed: {one.error}" if one.error else "done"
+        lines.append(f"{one.chapter:32} {one.seconds / 60:8.1f} {one.cpu_seconds / 60:8.1f}  {message}")
     return "\n".join(lines)
 
 
