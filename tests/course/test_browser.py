@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,8 +177,11 @@ def arguments(where: Path, port: int) -> list[str]:
 
 
 def kernels(running: subprocess.Popen) -> list[psutil.Process]:
-    every = psutil.Process(running.pid).children(recursive=True)
-    return [one for one in every if "ipykernel_launcher" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process(running.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended while we looked, or nobody has fetched its status yet
+            found += [one] if "ipykernel_launcher" in " ".join(one.cmdline()) else []
+    return found
 
 
 # Without a browser

@@ -29,12 +29,16 @@ def said(path):
 
 # Parameters
 
+SISTERS = ("20", "30")  # they ask for images, or pictures, and not for people
+
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_every_chapter_declares_types_that_can_be_checked(path):
     known = notebooks.declared(path)
-    assert {"dataset", "n_ids", "preset"} <= known.keys() and set(known.values()) <= {"bool", "int", "float", "str"}
-    assert fitting(path, {"n_ids": "3"}) == {"n_ids": 3}
+    wanted = {"dataset"} if path.stem[:2] in SISTERS else {"dataset", "n_ids", "preset"}
+    assert wanted <= known.keys() and set(known.values()) <= {"bool", "int", "float", "str"}
+    number = next(name for name in ("n_ids", "seed") if name in known)
+    assert fitting(path, {number: "3"}) == {number: 3}
 
 
 @pytest.mark.parametrize("no", ["false", "no", "0", "False"])
