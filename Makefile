@@ -20,16 +20,11 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-# Without a GPU the CPU's PyTorch comes first, so that several GB of CUDA libraries stay where they are. Where its index
-# cannot be reached, that is given up at once. uv is used if it is there, and pip where uv fails.
-CPU_INDEX := https://download.pytorch.org/whl/cpu
+# uv is used if it is there, and pip where uv fails.
 PIP := $(BIN)/python -m pip install --quiet --progress-bar off
-TORCH := import tomllib; print(*(d for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if d.startswith("torch")), sep="\n")
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
-	$(BIN)/python -c '$(TORCH)' > $(VENV)/torch.txt
-	test -e /dev/nvidiactl || test "$$(uname)" != Linux || $(PIP) --retries 0 --timeout 10 --index-url $(CPU_INDEX) -r $(VENV)/torch.txt 2>/dev/null || echo "PyTorch comes from the usual index"
 	(command -v uv >/dev/null && uv pip install --quiet --python $(BIN)/python -e ".[dev]") || $(PIP) -e ".[dev]"
 	touch $@
 
