@@ -22,10 +22,13 @@ from torch import Tensor
 
 from shui_lib.benchmark.metrics import average_precision, score
 from shui_lib.benchmark.predict import task_loss
+from shui_lib.core.machine import git_commit
+from shui_lib.core.rows import RESULTS, check_provenance
 from shui_lib.core.store import locked, save_frame
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
 RESAMPLES = 2000
+AS_TEXT = dict.fromkeys(("dataset", "preset", "form"), str)  # a data set may be called NA, 2024 or 1e5
 
 
 class Trend(NamedTuple):
@@ -231,10 +234,18 @@ def with_recorded(
         results: folder of the files `people_WHAT_DATASET_N.csv`.
         record: also write them to the file, in place of its lines of the same setting and seeds.
         setting: dataset, preset and n_ids.
+    Raises:
+        ValueError: the repository's own results would hold people measured by code that is not committed.
     """
     path = Path(results) / "people_{what}_{dataset}_{n_ids}.csv".format(what=what, **setting)
+    if record and path.resolve().parent == RESULTS.resolve():
+        check_provenance(pd.DataFrame({"git": [git_commit()]}), str(path))
     with locked(path) if record else nullcontext():
-        others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
+        others = (
+            pd.read_csv(path, converters=AS_TEXT)
+            if path.is_file()
+            else pd.DataFrame(columns=[*setting, *people.columns])
+        )
         same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
         further = others[same & ~others["seed"].isin(people["seed"])]
         if record:
