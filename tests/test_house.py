@@ -105,7 +105,8 @@ def test_a_method_cannot_look_at_what_it_is_judged_by(path):
 
 @pytest.mark.parametrize("path", [path for path in CODE if "data_prep" in path.parts], ids=module_name)
 def test_data_prep_stands_alone(path):
-    assert not ours(path)
+    """But for the weights of others, which are rewritten for the library's own networks."""
+    assert ours(path) <= (BENCHMARK if path.name == "weights.py" else set())
 
 
 def test_no_arrow_leads_back():
