@@ -17,7 +17,7 @@ import torch
 from data_prep import faces as rendered
 from shui_lib.benchmark.data import Faces, load_faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.benchmark.random_requests import RandomRequest, as_people, draw_random_request, with_wrong_labels
+from shui_lib.ltu.requests import RandomRequest, as_people, draw_random_request, with_wrong_labels
 from shui_lib.core.arguments import ROOT
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, locked, save_tensors

@@ -7,7 +7,7 @@ import torch
 from tiny import same_weights, tiny_faces
 
 import shui_lib.ltu.membership as membership
-from shui_lib.benchmark.random_requests import PARTS, as_people, draw_random_request, with_wrong_labels
+from shui_lib.ltu.requests import PARTS, as_people, draw_random_request, with_wrong_labels
 from shui_lib.ltu.baselines import BASELINES, Fisher, SalUn, fisher, joined, most_salient
 from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import Guide, Member
