@@ -8,7 +8,6 @@ losses in nats.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +21,10 @@ from torch import Tensor
 
 from shui_lib.benchmark.metrics import average_precision, score
 from shui_lib.benchmark.predict import task_loss
-from shui_lib.core.store import locked, save_frame
+from shui_workbook.records.compare import mean_interval, resampled, weighted_means
+from shui_workbook.records.files import put
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
-RESAMPLES = 2000
 
 
 class Trend(NamedTuple):
@@ -233,14 +232,12 @@ def with_recorded(
         setting: dataset, preset and n_ids.
     """
     path = Path(results) / "people_{what}_{dataset}_{n_ids}.csv".format(what=what, **setting)
-    with locked(path) if record else nullcontext():
-        others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
-        same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
-        further = others[same & ~others["seed"].isin(people["seed"])]
-        if record:
-            ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
-            kept = [part for part in (others[~same], further, ours) if len(part)]
-            save_frame(path, pd.concat(kept).sort_values([*setting, "seed"], kind="stable"))
+    others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
+    same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
+    further = others[same & ~others["seed"].isin(people["seed"])]
+    if record:
+        ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
+        put(path, ours, [*setting, "seed"], decimals=None)
     return pd.concat([people, further[people.columns]] if len(further) else [people], ignore_index=True)
 
 
@@ -277,7 +274,7 @@ def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, generator: np.rand
     found = []
     for part in np.array_split(np.arange(len(frame)), min(bins, len(frame))):
         mine = frame.iloc[part]
-        means = _means(mine[y].to_numpy(), resampled(mine["identity"], generator))
+        means = weighted_means(mine[y].to_numpy(), resampled(mine["identity"], generator))
         edges = {"left": mine[x].min(), "right": mine[x].max()}
         low, high = np.quantile(means, [0.025, 0.975])
         found.append({**edges, "mean": mine[y].mean(), "low": low, "high": high, "lines": len(mine)})
@@ -302,31 +299,14 @@ def dose_effects(tried: pd.DataFrame, columns: Sequence[str], generator: np.rand
     return pd.DataFrame(lines)
 
 
-def mean_interval(y: ArrayLike, identity: ArrayLike, generator: np.random.Generator) -> tuple[float, float, float]:
-    """Mean of y with its 95 % interval from a bootstrap over identities."""
-    y = np.asarray(y, np.float64)
-    low, high = np.quantile(_means(y, resampled(identity, generator)), [0.025, 0.975])
-    return y.mean(), low, high
-
-
-def resampled(identity: ArrayLike, generator: np.random.Generator, times: int = RESAMPLES) -> np.ndarray:
-    """(times, N) how often each line occurs when identities are drawn with replacement, each with all its lines."""
-    people, of = np.unique(np.asarray(identity), return_inverse=True)
-    return generator.multinomial(len(people), np.full(len(people), 1 / len(people)), size=times)[:, of]
-
-
 def _ranks(values: pd.Series) -> np.ndarray:
     """Ranks in [0, 1], on average ½; ties share theirs."""
     return (rankdata(values) - 0.5) / len(values)
 
 
-def _means(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return weights @ y / weights.sum(1)
-
-
 def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Pearson's correlation of weighted lines, for each row of the weights; nan where they have no spread."""
-    xy, xx, yy, mx, my = (_means(value, weights) for value in (x * y, x * x, y * y, x, y))
+    xy, xx, yy, mx, my = (weighted_means(value, weights) for value in (x * y, x * x, y * y, x, y))
     spread = np.sqrt(np.clip((xx - mx**2) * (yy - my**2), 0, None))
     return np.divide(xy - mx * my, spread, out=np.full_like(xy, np.nan), where=spread > 1e-9)
 

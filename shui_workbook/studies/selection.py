@@ -32,16 +32,18 @@ import torch
 from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
-from shui_lib.core.arguments import ROOT, typed
 from shui_lib.core.names import parse
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
-from shui_lib.core.store import SOON, locked, save_frame, save_json
+from shui_lib.core.store import SOON, locked, save_json
 from shui_lib.methods import Given
 from shui_lib.methods.parts.learned_loss import INPUTS
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
 from shui_lib.runs.settings import OWN, simulated_request_size
+from shui_workbook.arguments import typed
+from shui_workbook.records.files import put
 
 SELECTED = ROOT / "shui_lib" / "runs" / "selected.json"
 KEY = ["preset", "dataset", "n_ids", "form"]  # of a search
@@ -300,36 +302,20 @@ def main(argv: list[str] | None = None) -> None:
     where = {"data_root": args.data_root, "runs_root": args.runs_root}
     if args.bias:
         found = fold_bias(dataset=args.dataset, preset=args.preset, **where)
-        record(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
+        put(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
         return print(found.round(1).to_string(index=False))
     requests = pool_requests(**setting, seeds=args.seeds, **where)
     for form in args.forms or TRIALS:  # written form by form, so that a killed search loses one
         found = search(form, requests, also)
         if also:
-            record(
-                args.results / "selection_also.csv", found.assign(also=" ".join(args.also)), [*KEY, "also"], "settings"
-            )
+            put(args.results / "selection_also.csv", found.assign(also=" ".join(args.also)), [*KEY, "also"], "settings")
             print(found[["settings", "tow", "tow_before"]].round(1).to_string(index=False))
             continue
-        record(args.results / "selection.csv", found, KEY, "settings")
+        put(args.results / "selection.csv", found, KEY, "settings")
         chosen = choose(found, or_nothing=not shipped)
         select(selected, "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
         print(*remarks(found), json.dumps(chosen), sep="\n")
     print(f"trials are in {args.results / 'selection.csv'}, choices in {selected}")
-
-
-def record(path: Path, found: pd.DataFrame, setting: list[str], order: str) -> None:
-    """Add rows to a file, sorted by `setting` and `order`, in place of earlier ones of the same setting.
-
-    Several searches may do so at a time, here and in `select`.
-    """
-    with locked(path):
-        if path.is_file():
-            names = {name: str for name in setting if pd.api.types.is_string_dtype(found[name])}  # NA, 2024, 1e5
-            earlier = pd.read_csv(path, dtype=names, keep_default_na=False, na_values={name: [""] for name in JUDGED})
-            replaced = earlier[setting].apply(tuple, axis=1).isin(found[setting].apply(tuple, axis=1))
-            found = pd.concat([earlier[~replaced], found])
-        save_frame(path, found.sort_values([*setting, order]).round(6))
 
 
 def select(path: Path, key: str, chosen: dict[str, dict[str, object]]) -> None:

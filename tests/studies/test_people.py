@@ -10,6 +10,7 @@ from scipy.stats import rankdata, spearmanr
 from shui_lib.benchmark.metrics import accuracy, average_precision
 from shui_lib.benchmark.predict import task_loss
 from shui_workbook import figures
+from shui_workbook.records.compare import RESAMPLES, mean_interval
 from shui_workbook.studies import people
 
 
@@ -153,9 +154,10 @@ def test_the_interval_is_that_of_drawn_lines():
     y += x
     identity = np.arange(30) // 2  # each person in two seeds
     found = people.trend(x, y, identity=identity, within=np.zeros(30), generator=chance(7))
-    rank, drawn = [rankdata(v) for v in (x, y)], []
-    for counts in chance(7).multinomial(15, np.full(15, 1 / 15), size=people.RESAMPLES):
-        lines = np.repeat(np.arange(30), np.repeat(counts, 2))
+    rank, drawn, generator = [rankdata(v) for v in (x, y)], [], chance(7)
+    for _ in range(RESAMPLES):
+        asked = generator.integers(15, size=15)
+        lines = np.concatenate([np.flatnonzero(identity == person) for person in asked])
         drawn.append(np.corrcoef(rank[0][lines], rank[1][lines])[0, 1])
     assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
 
@@ -247,9 +249,9 @@ def test_fewer_people_than_bins_leave_out_no_one():
 
 def test_the_interval_of_a_mean_is_that_of_identities():
     y, identity = np.repeat([0.0, 1, 5, 6], 5), np.repeat(np.arange(4), 5)
-    mean, low, high = people.mean_interval(y, identity, chance())
+    mean, low, high = mean_interval(y, identity, chance())
     assert mean == 3 and low < 1 and high > 5
-    narrow = people.mean_interval(y, np.arange(20), chance())
+    narrow = mean_interval(y, np.arange(20), chance())
     assert narrow[2] - narrow[1] < 0.7 * (high - low)
 
 
