@@ -146,7 +146,12 @@ def paired_difference(
     """
     chosen = rows[(rows["metric"] == metric) & (rows["split"] == split)]
     wide = chosen.assign(form=form_of(chosen)).pivot(index="seed", columns="form", values="value")
-    difference = (wide[form] - wide[other]).dropna().to_numpy()
-    seeds, mean = len(difference), difference.mean()
-    half = t.ppf(0.975, seeds - 1) * difference.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan
+    return over_seeds(wide[form] - wide[other])
+
+
+def over_seeds(by_seed: pd.Series) -> dict[str, float]:
+    """Mean of one number a seed, with a 95 % interval from Student's t: mean, low, high (nan below two), seeds."""
+    values = by_seed.dropna().to_numpy(dtype=float)
+    seeds, mean = len(values), values.mean() if len(values) else np.nan
+    half = t.ppf(0.975, seeds - 1) * values.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan
     return {"mean": mean, "low": mean - half, "high": mean + half, "seeds": seeds}
