@@ -138,7 +138,7 @@ class Rehearsal:
         }
         near = analyses.nearest_distance(seen[retain.rows], retain.identity, seen[forget.rows], forget.identity)
         people = analyses.compared(tables, "original").merge(near.reset_index()).assign(seed=e.seed)
-        analyses.trends(people, ("euclid",), analyses.MEASURES, np.random.default_rng(0))
+        analyses.trends(people, ("euclid",), analyses.MEASURES)
 
 
 def rehearse(where: Path, share: int) -> pd.DataFrame:
