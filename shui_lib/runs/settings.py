@@ -39,7 +39,8 @@ def published_for(
     if not known:
         raise ValueError(f"no published constants are known of {method} {variant}".rstrip() + ": leave out `published`")
     nearest = _nearest(known, published_as(dataset, multilabel=multilabel), n_ids)
-    return dict(known[nearest] if nearest else known.get("", next(iter(known.values()))))
+    found = known[nearest] if nearest else known.get("", next(iter(known.values())))
+    return {name: None if value == "none" else value for name, value in found.items()}
 
 
 def published_as(dataset: str, *, multilabel: bool | None = None) -> str:
