@@ -33,10 +33,11 @@ from PIL import Image
 from data_prep import celeba
 from shui_lib.benchmark.presets import PRESETS, ModelConfig
 from shui_lib.core.machine import RESET, resident, with_peak
-from shui_lib.core.store import save_figure, save_frame
+from shui_lib.core.store import save_frame
 from shui_lib.methods import REGISTRY
 from shui_lib.runs.experiment import Experiment
 from shui_workbook import figures
+from shui_workbook.reports.sections import save_figure
 from shui_workbook.studies import people as analyses
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,7 +138,7 @@ class Rehearsal:
         }
         near = analyses.nearest_distance(seen[retain.rows], retain.identity, seen[forget.rows], forget.identity)
         people = analyses.compared(tables, "original").merge(near.reset_index()).assign(seed=e.seed)
-        analyses.trends(people, ("euclid",), analyses.MEASURES, np.random.default_rng(0))
+        analyses.trends(people, ("euclid",), analyses.MEASURES)
 
 
 def rehearse(where: Path, share: int) -> pd.DataFrame:

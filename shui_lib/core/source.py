@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-CORE = ("arguments", "machine", "names", "progress", "rows", "source", "stages", "store")
+CORE = ("machine", "names", "places", "progress", "rows", "source", "stages", "store")
 MOVE_NO_NUMBER = {*(f"shui_lib.core.{name}" for name in CORE), "shui_lib.benchmark.presets", "shui_lib.methods"}
 
 

@@ -25,9 +25,9 @@ import papermill
 import torch
 from papermill.inspection import inspect_notebook
 
-from shui_lib.core.arguments import of_type, words_by_name
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import read_rows
+from shui_workbook.arguments import of_type, words_by_name
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ def plot_by_distance(
     ax = ax or canvas(5.6, 3.4)
     left, width = bars["left"], bars["right"] - bars["left"]
     ax.bar(left, bars["mean"], width, align="edge", color=colour, alpha=0.3, edgecolor=colour, linewidth=1.2)
-    middle, spread = left + width / 2, (bars["mean"] - bars["low"], bars["high"] - bars["mean"])
+    middle, spread = left + width / 2, np.nan_to_num((bars["mean"] - bars["low"], bars["high"] - bars["mean"]))
     ax.errorbar(middle, bars["mean"], spread, fmt="none", color="black", linewidth=1.6, zorder=4)
     size, alpha = (20, 0.75) if len(people) < 150 else (10, 0.35)
     ax.scatter(people[x], people[y], s=size, color=colour, alpha=alpha, linewidths=0, zorder=3)
@@ -45,6 +45,32 @@ def plot_by_distance(
         ax.legend(loc="best", fontsize=9)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set(xlabel=labels[0], ylabel=labels[1])
+    return ax
+
+
+def plot_fifths(
+    lines: Mapping[str, pd.DataFrame], ylabel: str, ax: Axes | None = None, *, ends: tuple[str, str] = ("near", "far")
+) -> Axes:
+    """Means of people in bins of increasing distance, with intervals over seeds; a faint line is one seed.
+
+    Args:
+        lines: `people.binned` by form; a name that is no form is drawn in dark red, with its seeds behind it.
+        ends: words for the first and the last bin.
+    """
+    ax = ax or canvas(5.6, 3.4)
+    for k, (form, bars) in enumerate(lines.items()):
+        label, colour, marker = (form, PARTS["forget"], "o") if form.partition(" ")[0] not in METHODS else look(form)
+        x = np.arange(len(bars)) + 0.09 * (k - (len(lines) - 1) / 2)
+        for seed in bars["by_seed"].iloc[0] if k == 0 else ():
+            ax.plot(x, [means.get(seed, np.nan) for means in bars["by_seed"]], color=colour, alpha=0.2, linewidth=0.8)
+        spread = np.nan_to_num((bars["mean"] - bars["low"], bars["high"] - bars["mean"]))
+        ax.errorbar(x, bars["mean"], spread, marker=marker, color=colour, markersize=6, linewidth=2, label=label)
+    ax.axhline(0, color="black", linewidth=0.8)
+    words = [str(k + 1) for k in range(len(bars))]
+    words[0], words[-1] = (f"{words[at]}\n{end}" for at, end in zip((0, -1), ends, strict=True))
+    ax.set(xticks=range(len(bars)), ylabel=ylabel)
+    ax.set_xticklabels(words)
+    ax.grid(axis="x", visible=False)
     return ax
 
 
@@ -80,7 +106,8 @@ def plot_doses(doses: pd.DataFrame, axes: Sequence[Axes], ylabel: str) -> Sequen
         for f, (form, line) in enumerate(mine.groupby("form", sort=False)):
             label, colour, marker = look(form) if form else (None, PARTS["test"], "o")
             x = np.arange(len(line)) + 0.08 * f
-            ax.errorbar(x, line["mean"], (line["mean"] - line["low"], line["high"] - line["mean"]), color=colour,
+            spread = np.nan_to_num((line["mean"] - line["low"], line["high"] - line["mean"]))  # none with one seed
+            ax.errorbar(x, line["mean"], spread, color=colour,
                         marker=marker, markersize=6, capsize=0, linewidth=1.6, label=label)  # fmt: skip
         ax.axhline(0, color="black", linewidth=0.8)
         ax.set(
