@@ -24,10 +24,9 @@ from shui_lib.benchmark.predict import task_loss
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import check_provenance, put
+from shui_workbook.records.files import as_before, check_provenance, put
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
-AS_TEXT = dict.fromkeys(("dataset", "preset", "form"), str)  # a data set may be called NA, 2024 or 1e5
 
 
 class Trend(NamedTuple):
@@ -236,7 +235,7 @@ def with_recorded(
     """
     path = Path(results) / "people_{what}_{dataset}_{n_ids}.csv".format(what=what, **setting)
     nobody = pd.DataFrame(columns=[*setting, *people.columns])
-    others = pd.read_csv(path, converters=AS_TEXT) if path.is_file() else nobody
+    others = as_before(path, people.assign(**setting)) if path.is_file() else nobody
     same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
     further = others[same & ~others["seed"].isin(people["seed"])]
     if record and path.resolve().parent == RESULTS.resolve():
