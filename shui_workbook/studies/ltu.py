@@ -12,22 +12,24 @@ number of trials. Settings are chosen where 10 % are forgotten, and used at ever
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+import tyro
 from scipy.stats import t as student
 
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
 from shui_lib.core.machine import device_name, git_commit
-from shui_lib.core.places import ROOT
+from shui_lib.core.places import DATA, ROOT, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.core.store import save_json
 from shui_lib.ltu.baselines import BASELINES
@@ -35,6 +37,7 @@ from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import EVALUATION, KINDS, Guide, Member, auc_of, fit
 from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
+from shui_workbook.arguments import command_line
 from shui_workbook.records.files import put
 from shui_workbook.studies.ltu_measures import guidance, measures
 from shui_workbook.studies.ltu_world import World
@@ -260,19 +263,26 @@ def against(rows: pd.DataFrame, form: tuple[str, str], other: tuple[str, str], m
 COMMANDS = {"main": main_tables, "ablations": ablations, "more_ablations": more_ablations, "kept": kept}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    what: Annotated[tuple[Literal["tune", "main", "ablations", "more_ablations", "kept"], ...], tyro.conf.Positional]
+    dataset: str = "faces"
+    share: float = 0.1  # of the training images, to be forgotten
+    kept: float = 0.3  # of the others, at hand when the request comes
+    size: str = "cpu"
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    data_root: Path = DATA
+    runs_root: Path = RUNS
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Add rows to results/ltu_rows.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=["tune", *COMMANDS])
-    parser.add_argument("--dataset", default="faces")
-    parser.add_argument("--share", type=float, default=0.1, help="of the training images, to be forgotten")
-    parser.add_argument("--kept", type=float, default=0.3, help="of the others, at hand when the request comes")
-    parser.add_argument("--size", default="cpu")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
-    args = vars(parser.parse_args(argv))
+    args = asdict(command_line(Command, argv, __doc__))
     what, seeds = args.pop("what"), args.pop("seeds")
+    if not what:
+        sys.exit(f"say what: tune, {', '.join(COMMANDS)}")
     for word in what:
         if word == "tune":
             tune(World(**args))
