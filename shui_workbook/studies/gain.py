@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-
-from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import paired_difference, read_rows
-from shui_lib.core.rows import record as record_rows
+from shui_lib.core.rows import read_rows
 from shui_lib.runs.experiment import Experiment
+from shui_workbook.arguments import add_setting
+from shui_workbook.records.compare import paired_difference
+from shui_workbook.records.files import record
 from shui_workbook.studies.selection import read_trials
 
 ROWS = "rows_gain.csv"
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arms = settings_of_arms(results, key)
     for seed in progress(seeds, desc="gain", unit="seed"):
         rows = gain_rows(Experiment(seed=seed, reserved=reserved, **args), arms)
-        record_rows(results / ROWS, rows)
+        record(results / ROWS, rows)
     every = read_rows(results)
     print(split(every[(every[[*key]] == pd.Series(key)).all(axis=1)]).round(1).to_string())
 
