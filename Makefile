@@ -65,7 +65,7 @@ test: check data/faces/dataset.json ## lint, unit tests, every notebook under nb
 	SHUI_STUDENT_COPIES=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/course/test_exercises.py -k student_copy_of_a_chapter
 
 test-matrix: $(READY) data/faces/dataset.json ## every chapter under `smoke`, on requests and data sets of other kinds
-	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/test_matrix.py
+	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto --dist loadgroup -q tests/test_matrix.py
 
 check: $(READY) ## lint and unit tests, for daily work
 	$(BIN)/ruff check .
