@@ -25,12 +25,12 @@ class GANTraining:
     """How a GAN is trained."""
 
     kimg: float = 80.0  # thousands of training pictures shown, repeats counted
-    batch: int = 32
+    batch: int = 16
     lr: float = 0.002
     gamma: float = 0.1  # of R1
     r1_every: int = 16  # discriminator steps from one R1 step to the next
     ema_kimg: float = 5.0  # half-life of the running mean of the generator's weights
-    tick: int = 250  # steps from one checkpoint to the next
+    tick: int = 500  # steps from one checkpoint to the next
 
     def __post_init__(self) -> None:
         wrong = [name for name in ("kimg", "batch", "lr", "r1_every", "ema_kimg", "tick") if getattr(self, name) <= 0]
