@@ -140,6 +140,15 @@ def test_claims_are_judged_from_rows():
     assert claims["items: the perceptual term costs quality"] == "not tested"
 
 
+def test_the_summary_holds_means_and_intervals():
+    about = {"request": "item-64", "method": "cascade", "shot": "few", "mechanism": "average", "fake_label": "0.1"}
+    lines = [{**about, "perceptual": 0.0, "metric": "acc", "seed": seed, "value": 0.8 + seed / 10} for seed in range(2)]
+    lines.append({**lines[0], "shot": "zero", "value": 0.5})
+    found = verdicts.summary(pd.DataFrame(lines), ["acc", "logan"])
+    assert found["acc"].tolist() == ["0.85 [0.215, 1.49]", "0.5"] and found["seeds"].tolist() == [2, 1]
+    assert found["logan"].tolist() == ["", ""]
+
+
 def test_figures_take_data_and_return_axes():
     pictures = torch.linspace(-1, 1, 6 * 3 * 64).view(6, 3, 8, 8)
     ax = plots.plot_sheet(pictures, ["a", "b"])
