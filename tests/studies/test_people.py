@@ -242,6 +242,13 @@ def test_bins_hold_everyone_once_in_order_and_each_seed_alike():
     assert (found["low"] < found["mean"]).all() and (found["mean"] < found["high"]).all()
 
 
+def test_bins_of_photos_are_averaged_by_seed():
+    frame = pd.DataFrame({"photo": np.repeat([0, 1, 2], 4), "seed": np.repeat([0, 0, 1], 4), "x": [1, 2, 3, 4] * 3})
+    frame["x"] += 10 * frame["photo"]
+    found = people.binned(frame.assign(y=[1.0, 1, 5, 5, 3, 3, 7, 7, 0, 0, 0, 0]), "x", "y", bins=2, within="photo")
+    assert found["by_seed"].tolist() == [{0: 2, 1: 0}, {0: 6, 1: 0}] and found["mean"].tolist() == [1, 3]
+
+
 def test_fewer_people_than_bins_leave_out_no_one():
     frame = pd.DataFrame({"x": [3.0, 1.0], "y": [1.0, np.nan], "seed": [0, 0]})
     assert people.binned(frame, "x", "y", bins=5)["lines"].tolist() == [1]
