@@ -55,7 +55,7 @@ tables: $(READY) ## rewrite docs/results.md and the README's claims from results
 	$(BIN)/python -m shui_workbook.reports.pages
 
 weights: $(READY) ## bring pretrained weights (face-resnet, vit-s14) into weights/; WEIGHTS=NAME for one
-	$(BIN)/python -m shui_lib.benchmark.weights $(WEIGHTS)
+	$(BIN)/python -m data_prep.weights $(WEIGHTS)
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
 	$(BIN)/python -m shui_workbook.studies.selection --dataset "$(or $(DATASET),faces)" --n-ids "$(or $(N_IDS),10)" --preset "$(or $(PRESET),cpu)" --data-root "$(DATA_ROOT)"

@@ -20,15 +20,16 @@ import torch
 from benchmarks.machine import machine, slug
 from benchmarks.measure import measured
 from shui_lib.benchmark.predict import predict
-from shui_lib.core.arguments import ROOT, add_setting
 from shui_lib.core.names import parse
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.methods import Given
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.settings import forms_named
-from shui_workbook.studies.selection import record
+from shui_workbook.arguments import add_setting
+from shui_workbook.records.files import put
 
-KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
+COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
 
 
 def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
@@ -45,7 +46,7 @@ def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
     before = measured(lambda: method.prepare(model, data, generator=draws()), device=device)
     served = measured(lambda: method.unlearn(model, given, before.result, generator=draws()), device=device)
     kept = sum(t.numel() * t.element_size() for t in before.result.tensors.values()) / 2**20
-    about = {name: getattr(experiment, name) for name in KEY[:4]}
+    about = {name: getattr(experiment, name) for name in COST_KEY[:4]}
     return about | {
         "form": parse(form).line,
         "machine": slug(machine()),
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for form in progress(forms, desc="costs", unit="form"):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                 found = fresh.submit(cost_of, form, {**args, "seed": seed}).result()
-            record(path, pd.DataFrame([found]).round(3), KEY, "form")
+            put(path, pd.DataFrame([found]).round(3), COST_KEY, "form")
 
 
 if __name__ == "__main__":

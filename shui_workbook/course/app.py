@@ -25,7 +25,7 @@ import nbformat
 import psutil
 from tornado.web import HTTPError, RequestHandler
 
-from shui_lib.core.arguments import words_by_name
+from shui_workbook.arguments import words_by_name
 from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, fitting, run_notebook
 
 CHAPTER = NOTEBOOKS / "11_explorer.ipynb"

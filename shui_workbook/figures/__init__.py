@@ -18,7 +18,9 @@ from shui_workbook.figures.photos import (
     plot_request,
     thumbnails,
 )
+from shui_workbook.figures.pipeline import plot_pipeline
 from shui_workbook.figures.scores import (
+    plot_bargain,
     plot_differences,
     plot_gaps,
     plot_identity_losses,

@@ -107,6 +107,28 @@ def plot_tradeoff(drops: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_bargain(lost: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """What each step takes from those who ask (wanted) and from those who stay (the price): a pair of bars a step.
+
+    Args:
+        lost: index of models, from top to bottom; columns `forget` and `retain`, points lost.
+    """
+    ax = ax or canvas(7, 0.75 * len(lost) + 1.1)
+    for y, (_, row) in enumerate(lost.iterrows()):
+        for part, shift, who in (("forget", -0.18, "who ask"), ("retain", 0.18, "who stay")):
+            ax.barh(y + shift, row[part], 0.32, color=PARTS[part], label="" if y else f"lost by those {who}")
+            side = {"ha": "left" if row[part] >= 0 else "right", "va": "center", "fontsize": 10}
+            ax.annotate(f"{row[part]:.1f}", (row[part], y + shift), (4 if row[part] >= 0 else -4, 0),
+                        textcoords="offset points", **side)  # fmt: skip
+    labels = [look(str(form))[0] for form in lost.index]
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set(yticks=range(len(lost)), yticklabels=labels, ylim=(len(lost) - 0.5, -0.5), xlabel="score lost (points)")
+    ax.margins(x=0.12)
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
 def plot_trials(search: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The search for settings: Tug-of-War against the folds of every trial (dots), by form; the chosen one is filled.
 

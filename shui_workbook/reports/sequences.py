@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from shui_lib.core.arguments import ROOT
-from shui_lib.core.rows import form_of, over_seeds, read_rows
+from shui_lib.core.places import ROOT
+from shui_workbook.records import form_of, over_seeds, read_rows
 from shui_workbook.reports.tables import as_markdown
 
 

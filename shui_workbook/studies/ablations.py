@@ -20,13 +20,14 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.benchmark.presets import ALL_INPUTS
-from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import record as record_rows
 from shui_lib.methods import Method, make_method
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.settings import simulated_request_size
-from shui_workbook.studies.selection import PoolRequest, judge, pool_requests, record
+from shui_workbook.arguments import add_setting
+from shui_workbook.records.files import put, record
+from shui_workbook.studies.selection import PoolRequest, judge, pool_requests
 
 FORM = "meta_unlearn"
 ETAS = (3e-4, 1e-3, 3e-3)
@@ -104,11 +105,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         if method not in known:
             known[method] = choose_eta(row, requests)
         tried = known[method].assign(**key, form=f"{FORM} {name}", seeds=1)
-        record(results / "selection_ablations.csv", tried, [*key, "form"], "settings")
+        put(results / "selection_ablations.csv", tried, [*key, "form"], "settings")
         chosen = json.loads(tried.loc[tried["tow"].idxmax(), "settings"])
         for seed in seeds:
             experiment = Experiment(seed=seed, reserved=reserved, **args)
-            record_rows(results / "rows_ablations.csv", ablation_rows(experiment, name, chosen))
+            record(results / "rows_ablations.csv", ablation_rows(experiment, name, chosen))
 
 
 if __name__ == "__main__":

@@ -26,21 +26,22 @@ from scipy.stats import t as student
 
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
-from shui_lib.core.arguments import ROOT
 from shui_lib.core.machine import device_name, git_commit
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
-from shui_lib.core.store import locked, save_frame, save_json
+from shui_lib.core.store import save_json
 from shui_lib.ltu.baselines import BASELINES
 from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import EVALUATION, KINDS, Guide, Member, auc_of, fit
 from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
+from shui_workbook.records.files import put
 from shui_workbook.studies.ltu_measures import guidance, measures
 from shui_workbook.studies.ltu_world import World
 
 ROWS, TRIALS_FILE = ROOT / "results" / "ltu_rows.csv", ROOT / "results" / "ltu_selection.csv"
 CHOSEN = ROOT / "results" / "ltu_selected.json"
-KEY = ["dataset", "size", "share", "kept", "seed", "method", "variant", "metric"]
+LTU_KEY = ["dataset", "size", "share", "kept", "seed", "method", "variant", "metric"]
 TRAINED = ("original", "retrained", "retrained_again")
 TUNING_SEED = 100
 SMALL_DATA = ("ft", "randl", "salun", "bad_teacher")  # Table 2 gives these D_r′ in place of D_r
@@ -141,15 +142,12 @@ def taught_to_the_test(world: World, method: LTU) -> FaceModel:
 def keep(path: Path, world: World, name: str, variant: str, found: dict[str, float], **about: object) -> None:
     """Add rows to a file; those of the same key are replaced."""
     rows = pd.DataFrame([{"metric": metric, "value": value} for metric, value in found.items()])
-    key = {n: getattr(world, n) for n in KEY[:5]} | {"method": name, "variant": variant}
+    key = {n: getattr(world, n) for n in LTU_KEY[:5]} | {"method": name, "variant": variant}
     rows = rows.assign(**key, **about, device=device_name(torch.device("cpu")), git=git_commit())
     if torch.cuda.is_available():
         rows["device"] = device_name(torch.device("cuda"))
-    with locked(path):
-        if path.is_file():
-            rows = pd.concat([read(path), rows]).drop_duplicates(KEY, keep="last")
-        first = [*KEY, "value"]
-        save_frame(path, rows[[*first, *sorted(set(rows) - set(first))]].sort_values(KEY).round(6))
+    first = [*LTU_KEY, "value"]
+    put(path, rows[[*first, *sorted(set(rows) - set(first))]], LTU_KEY, read=read)
 
 
 def read(path: Path = ROWS) -> pd.DataFrame:
@@ -161,7 +159,7 @@ def is_there(path: Path, world: World, name: str, variant: str) -> bool:
     """Are there rows already?"""
     if not path.is_file():
         return False
-    wanted = {n: getattr(world, n) for n in KEY[:5]} | {"method": name, "variant": variant}
+    wanted = {n: getattr(world, n) for n in LTU_KEY[:5]} | {"method": name, "variant": variant}
     return bool((read(path)[list(wanted)] == pd.Series(wanted)).all(axis=1).any())
 
 
@@ -188,8 +186,7 @@ def tune(world: World) -> None:
             tried[-1] |= measures(world, model, more=False)
         frame = pd.DataFrame(tried).round(4)
         best[name] = trials[int(frame["gap"].fillna(np.inf).argmin())]
-        earlier = pd.read_csv(TRIALS_FILE) if TRIALS_FILE.is_file() else frame[:0]
-        save_frame(TRIALS_FILE, pd.concat([earlier[earlier["method"] != name], frame]))
+        put(TRIALS_FILE, frame, ["method"], decimals=4)
         save_json(CHOSEN, (json.loads(CHOSEN.read_text()) if CHOSEN.is_file() else {}) | best)
 
 

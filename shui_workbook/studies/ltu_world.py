@@ -17,11 +17,11 @@ import torch
 from data_prep import faces as rendered
 from shui_lib.benchmark.data import Faces, load_faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.benchmark.random_requests import RandomRequest, as_people, draw_random_request, with_wrong_labels
-from shui_lib.core.arguments import ROOT
+from shui_lib.core.places import ROOT
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, locked, save_tensors
 from shui_lib.ltu.networks import SIZES, Size, build, train
+from shui_lib.ltu.requests import RandomRequest, as_people, draw_random_request, with_wrong_labels
 
 PEOPLE, PHOTOS, PIXELS = 20, 75, 16  # of the rendered data set: 50 photos of each to train on, 10 and 15 held out
 WRONG = 0.15  # share of wrong labels

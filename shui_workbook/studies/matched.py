@@ -21,10 +21,9 @@ import torch
 
 from shui_lib.benchmark.metrics import score_or_nan
 from shui_lib.benchmark.predict import task_loss
-from shui_lib.core.arguments import ROOT, add_setting
 from shui_lib.core.machine import git_commit
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import over_seeds
 from shui_lib.methods import Artefacts
 from shui_lib.methods.parts.meta_gradient import loss_gradient
 from shui_lib.methods.parts.objectives import (
@@ -36,14 +35,16 @@ from shui_lib.methods.parts.objectives import (
 )
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.settings import simulated_request_size
+from shui_workbook.arguments import add_setting
+from shui_workbook.records.compare import over_seeds
+from shui_workbook.records.files import put
 from shui_workbook.studies.ablations import BASE, FORM, ablations
-from shui_workbook.studies.selection import record
 from shui_workbook.studies.tradeoff import at_goal, curve
 
 GOAL = 0.25  # of what the retrained model forgot, stated before any of this was run
 ETAS = (1e-3, 3e-3)  # rehearsed with; the pool chooses 3e-4, which hardly moves the model
 RETAIN_WEIGHTS = (1.0, 10.0)  # of a retain term beside eq. 6
-KEY = ["dataset", "preset", "n_ids", "seed", "form", "eta"]
+ROW_KEY = ["dataset", "preset", "n_ids", "seed", "form", "eta"]
 COLUMNS = ["forget", "retain", "test", "tow", "gap", "reached", "git"]
 
 
@@ -150,11 +151,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     path, seeds = args.pop("results"), args.pop("seeds")
     for seed in progress(seeds, desc="matched strength", unit="seed"):
         experiment = Experiment(seed=seed, **args)
-        key = {name: getattr(experiment, name) for name in KEY[:-2]}
+        key = {name: getattr(experiment, name) for name in ROW_KEY[:-2]}
         tried = [(name, eta) for name in objectives() for eta in ETAS]
         for name, eta in progress(tried, desc=f"seed {seed}", unit="row", leave=False):
             row = {**key, "form": name, "eta": eta, **matched_row(experiment, name, eta), "git": git_commit()}
-            record(path, pd.DataFrame([row])[[*KEY, *COLUMNS]], KEY, "reached")
+            put(path, pd.DataFrame([row])[[*ROW_KEY, *COLUMNS]], ROW_KEY)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ losses in nats.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +21,8 @@ from torch import Tensor
 
 from shui_lib.benchmark.metrics import average_precision, score
 from shui_lib.benchmark.predict import task_loss
-from shui_lib.core.rows import over_seeds
-from shui_lib.core.store import locked, save_frame
+from shui_workbook.records.compare import over_seeds
+from shui_workbook.records.files import put
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
 
@@ -231,14 +230,12 @@ def with_recorded(
         setting: dataset, preset and n_ids.
     """
     path = Path(results) / "people_{what}_{dataset}_{n_ids}.csv".format(what=what, **setting)
-    with locked(path) if record else nullcontext():
-        others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
-        same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
-        further = others[same & ~others["seed"].isin(people["seed"])]
-        if record:
-            ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
-            kept = [part for part in (others[~same], further, ours) if len(part)]
-            save_frame(path, pd.concat(kept).sort_values([*setting, "seed"], kind="stable"))
+    others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
+    same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
+    further = others[same & ~others["seed"].isin(people["seed"])]
+    if record:
+        ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
+        put(path, ours, [*setting, "seed"], decimals=None)
     return pd.concat([people, further[people.columns]] if len(further) else [people], ignore_index=True)
 
 

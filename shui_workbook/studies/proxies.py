@@ -21,13 +21,14 @@ from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.methods.curvature import Curvature
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_lib.runs.experiment import Experiment
-from shui_workbook.studies.selection import record
+from shui_workbook.arguments import add_setting
+from shui_workbook.records.files import put
 
 KEY = ["dataset", "preset", "n_ids", "seed"]
 COSINES = ["gradient", "step", "metric"]
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for seed in progress(seeds, desc="proxies", unit="seed"):
         experiment = Experiment(seed=seed, **args)
         found = measured(experiment).assign(**{name: getattr(experiment, name) for name in KEY})
-        record(path, found[COLUMNS].sort_values("proxy"), KEY, "identity")
+        put(path, found[COLUMNS].sort_values("proxy"), KEY, "identity")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,13 @@ import torch
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
-from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_lib.runs.experiment import Experiment
-from shui_workbook.studies.selection import record
+from shui_workbook.arguments import add_setting
+from shui_workbook.records.files import put
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     "gradient_ascent": ("eta", 1),
@@ -38,7 +39,7 @@ FIRST, GROWTH, MOST = 1 / 8, 1.5, 18  # of the selected strength; from one step 
 FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
 COPIES = 4  # cropped and mirrored views of each image, for the losses on copies
 SHORT = 1 / 64  # length of the first step along a direction, in the units of the weights
-KEY = ["dataset", "preset", "n_ids", "seed", "form"]
+CURVE_KEY = ["dataset", "preset", "n_ids", "seed", "form"]
 LOSSES = ["support_loss", "val_loss", "support_copies", "val_copies"]
 COLUMNS = ["strength", "chosen", *Scores._fields, "tow", *LOSSES, "gap"]
 
@@ -183,11 +184,11 @@ def prices(curves: pd.DataFrame) -> pd.DataFrame:
     """The price of every method in every seed, for forgetting as much as retraining does.
 
     Args:
-        curves: columns `KEY` and those of `curve`.
+        curves: columns `CURVE_KEY` and those of `curve`.
     Returns:
         A line a setting and seed, a column a form; nan where a form never gets there.
     """
-    return curves.groupby(KEY).apply(lambda one: price(one, one["gap"].iloc[0])).unstack("form")
+    return curves.groupby(CURVE_KEY).apply(lambda one: price(one, one["gap"].iloc[0])).unstack("form")
 
 
 def stops(curves: pd.DataFrame) -> pd.DataFrame:
@@ -196,11 +197,11 @@ def stops(curves: pd.DataFrame) -> pd.DataFrame:
     (`search`), and at the best.
 
     Args:
-        curves: columns `KEY` and those of `curve`.
+        curves: columns `CURVE_KEY` and those of `curve`.
     Returns:
-        A line a curve, index `KEY`; nan where a rule never stops.
+        A line a curve, index `CURVE_KEY`; nan where a rule never stops.
     """
-    return curves.groupby(KEY).apply(_stops)
+    return curves.groupby(CURVE_KEY).apply(_stops)
 
 
 def _stops(one: pd.DataFrame) -> pd.Series:
@@ -226,10 +227,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     path, seeds = args.pop("results"), args.pop("seeds")
     for seed in progress(seeds, desc="trade-off", unit="seed"):
         experiment = Experiment(seed=seed, **args)
-        key = {name: getattr(experiment, name) for name in KEY[:-1]}
+        key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}
         for form in STRENGTH:
             found = curve(experiment, form, losses=True).assign(**key, form=form)
-            record(path, found[[*KEY, *COLUMNS]], KEY, "strength")
+            put(path, found[[*CURVE_KEY, *COLUMNS]], CURVE_KEY, "strength")
 
 
 if __name__ == "__main__":

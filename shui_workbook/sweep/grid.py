@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from shui_lib.core.arguments import typed, words_by_name
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import KEY, read_rows, record
+from shui_lib.core.rows import KEY, read_rows
+from shui_workbook.arguments import typed, words_by_name
 from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, declared, fitting
+from shui_workbook.records.files import record
 from shui_workbook.sweep.cluster import client_for, outcomes
 from shui_workbook.sweep.cost import estimate, kind_of, measured
 from shui_workbook.sweep.run import DATA, Places, Run, done, execute, short_hash

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from shui_lib.core.arguments import words_by_name
+from shui_workbook.arguments import words_by_name
 from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, Outcome, run_all
 from shui_workbook.sweep.cost import read_journal
 

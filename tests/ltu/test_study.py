@@ -85,7 +85,7 @@ def test_what_is_there_is_not_computed_again(world, files):
     for _ in range(2):
         study.once(world, "ft", "", make)
     rows = study.read(study.ROWS)
-    assert made == [1] and not rows.duplicated(study.KEY).any()
+    assert made == [1] and not rows.duplicated(study.LTU_KEY).any()
     assert {"UA", "RA", "TA", "MI", "gap", "tow", "UT"} <= set(rows["metric"])
     assert rows.set_index("metric").loc["UT", "value"] == 1.5
     assert (rows["device"] != "").all()
@@ -109,7 +109,7 @@ def made_up(gaps_by_form):
         for seed, value in enumerate(values):
             for metric in ("UA", "RA", "TA", "MI", "gap_UA", "gap_RA", "gap_TA", "gap_MI", "gap"):
                 lines.append(["faces", "cpu", 0.1, 0.3, seed, method, variant, metric, value])
-    return pd.DataFrame(lines, columns=[*study.KEY, "value"])
+    return pd.DataFrame(lines, columns=[*study.LTU_KEY, "value"])
 
 
 def test_verdicts_follow_from_paired_intervals():

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from shui_lib.core.rows import make_rows, record
+from shui_lib.core.rows import make_rows
+from shui_workbook.records import record
 from shui_workbook.reports.sequences import sequences
 
 

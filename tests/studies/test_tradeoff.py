@@ -7,7 +7,18 @@ from tiny import prepare_tiny
 
 from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
 from shui_lib.runs.experiment import Experiment
-from shui_workbook.studies.tradeoff import COLUMNS, KEY, STRENGTH, _resolved, along, curve, main, price, prices, stops
+from shui_workbook.studies.tradeoff import (
+    COLUMNS,
+    CURVE_KEY,
+    STRENGTH,
+    _resolved,
+    along,
+    curve,
+    main,
+    price,
+    prices,
+    stops,
+)
 
 
 def drawn(forget: list[float], retain: list[float], **more: object) -> pd.DataFrame:
@@ -94,7 +105,7 @@ def test_a_second_run_replaces_the_first(tmp_path):
     main([*told, "--seeds", "0"])
     once = pd.read_csv(tmp_path / "found.csv")
     main([*told, "--seeds", "0"])
-    assert list(once) == [*KEY, *COLUMNS] and set(once["form"]) == set(STRENGTH)
+    assert list(once) == [*CURVE_KEY, *COLUMNS] and set(once["form"]) == set(STRENGTH)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "found.csv"), once)
 
 

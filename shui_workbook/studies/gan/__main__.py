@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from shui_lib.core.arguments import ROOT
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.core.store import load_note
 from shui_lib.gan.cascade import Cascade

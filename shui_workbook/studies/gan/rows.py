@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.core.machine import git_commit
-from shui_lib.core.store import locked, save_frame
 from shui_lib.gan.cascade import Cascade
+from shui_workbook.records.files import put
 from shui_workbook.studies.gan.study import Study
 
 FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop"]
@@ -35,10 +35,7 @@ def rows_of(
 
 def record(path: Path, rows: pd.DataFrame) -> None:
     """Add rows to a file; a row whose key is there already is replaced."""
-    with locked(path):
-        if path.is_file():
-            rows = pd.concat([read(path), rows]).drop_duplicates(KEY, keep="last")
-        save_frame(path, rows.sort_values(KEY, ignore_index=True).round(5))
+    put(path, rows, KEY, decimals=5, read=read)
 
 
 def read(path: Path) -> pd.DataFrame:

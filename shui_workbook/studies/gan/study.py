@@ -13,8 +13,8 @@ import torch
 
 from data_prep import faces as rendered
 from shui_lib.benchmark.data import Faces, load_faces
-from shui_lib.core.arguments import ROOT
 from shui_lib.core.machine import git_commit
+from shui_lib.core.places import ROOT
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_note, load_tensors, save_frame, save_tensors
 from shui_lib.gan.cascade import Cascade

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from shui_lib.core.places import DATA, RUNS
 
 
 def add_setting(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,8 @@ def add_setting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--reserved", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
+    parser.add_argument("--data-root", type=Path, default=DATA)
+    parser.add_argument("--runs-root", type=Path, default=RUNS)
 
 
 def words_by_name(words: Sequence[str]) -> dict[str, str]:
