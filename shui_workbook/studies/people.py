@@ -39,6 +39,8 @@ class Trend(NamedTuple):
     seeds: int
 
     def __str__(self) -> str:
+        if np.isnan(self.rho):
+            return "–"
         alone = np.isnan(self.low)
         return f"{self.rho:+.2f}" + (" (one seed)" if alone else f" [{self.low:+.2f}, {self.high:+.2f}]")
 

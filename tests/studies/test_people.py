@@ -179,7 +179,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(planted):
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [5, 5, 5]), ([1, 2, 3], [1, 2, np.nan])])
 def test_no_trend_where_there_is_nothing_to_rank(x, y):
     found = people.trend(x, y, seed=np.zeros(len(x)))
-    assert np.isnan(found[:3]).all() and found.seeds == 0
+    assert np.isnan(found[:3]).all() and found.seeds == 0 and str(found) == "–"
 
 
 def test_trends_are_those_of_every_form_and_pair():
