@@ -28,7 +28,7 @@ from shui_workbook.figures.scores import (
     plot_tradeoff,
     plot_trials,
 )
-from shui_workbook.figures.sequential import plot_sequences
+from shui_workbook.figures.sequential import STRATEGIES, plot_sequences
 from shui_workbook.figures.style import METHODS, PARTS, SCORE_NAMES, STYLE, canvas, look, use_style
 from shui_workbook.figures.tradeoff import plot_split, plot_tradeoff_curves, plot_valley, plot_where_the_step_goes
 from shui_workbook.figures.training import (

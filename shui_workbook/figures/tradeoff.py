@@ -100,7 +100,7 @@ def plot_split(gains: Mapping[str, pd.DataFrame], axes: Sequence[Axes]) -> Seque
             if np.isfinite(one["mean"]):
                 ax.barh(y, one["mean"], color=PARTS["retain"], height=0.6)
                 ax.hlines(y, one["low"], one["high"], color="black", linewidth=1.6)
-                ax.text(0.99, y, f"{one['mean']:+.1f}", ha="right", va="center", transform=ax.get_yaxis_transform())
+                ax.text(1.02, y, f"{one['mean']:+.1f}", va="center", transform=ax.get_yaxis_transform())
             else:
                 ax.text(
                     0.5, y, "not run", ha="center", va="center", color="#707070", transform=ax.get_yaxis_transform()
