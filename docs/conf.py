@@ -23,10 +23,8 @@ include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "docs/api.md",
-    "docs/gpu.md",
-    "docs/results.md",
-    "docs/speed.md",
+    "LICENSE-text.md",
+    "docs/*.md",
     "notebooks/*.ipynb",
 ]
 exclude_patterns = [".*", "data", "exercises", "runs", "site"]  # not even looked into
@@ -45,12 +43,10 @@ PAGES = """
 :glob:
 
 notebooks/*
-docs/api
-docs/results
-docs/gpu
+docs/*
 CONTRIBUTING
-docs/speed
 CHANGELOG
+LICENSE-text
 ```
 """
 

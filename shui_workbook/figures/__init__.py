@@ -19,6 +19,7 @@ from shui_workbook.figures.photos import (
     thumbnails,
 )
 from shui_workbook.figures.pipeline import plot_pipeline
+from shui_workbook.figures.reported import plot_reported
 from shui_workbook.figures.scores import (
     plot_bargain,
     plot_differences,
