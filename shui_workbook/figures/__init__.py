@@ -9,7 +9,15 @@ from shui_workbook.figures.attack import (
     plot_roc,
     plot_rocs,
 )
-from shui_workbook.figures.explorer import plot_answers, plot_explorer, plot_moves, plot_paths, plot_people, plot_photo
+from shui_workbook.figures.explorer import (
+    plot_answers,
+    plot_explorer,
+    plot_moves,
+    plot_paths,
+    plot_people,
+    plot_photo,
+    quarters,
+)
 from shui_workbook.figures.handle import plot_handles
 from shui_workbook.figures.photos import (
     plot_faces,
