@@ -22,7 +22,7 @@ export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises html clean
+.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises slides html clean
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -95,6 +95,9 @@ notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place an
 
 exercises: $(READY) ## cut the student copies, without solutions: exercises/
 	$(BIN)/python -m shui_workbook.course.exercises
+
+slides: $(READY) ## slides of the chapters, from cells tagged `slide`: site/slides/
+	$(BIN)/python -m shui_workbook.course.slides
 
 # MyST-NB writes a folder of its own beside the pages.
 html: $(VENV)/site-ready ## the executed course as a static site with search: site/html/index.html

@@ -41,6 +41,8 @@ class Trend(NamedTuple):
     seeds: int
 
     def __str__(self) -> str:
+        if np.isnan(self.rho):
+            return "–"
         alone = np.isnan(self.low)
         return f"{self.rho:+.2f}" + (" (one seed)" if alone else f" [{self.low:+.2f}, {self.high:+.2f}]")
 
@@ -265,19 +267,19 @@ def _four_digits(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int) -> pd.DataFrame:
-    """Mean of y by increasing x, in bins that hold as many people of each seed.
+def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, within: str = "seed") -> pd.DataFrame:
+    """Mean of y by increasing x, in bins that hold as many people of each seed, or of each group of `within`.
 
     Departs from the paper, whose bins seem equally wide: some of ours would hold one or two people.
 
     Args:
-        frame: columns x, y and `seed`.
+        frame: columns x, y, `seed` and the one that `within` names.
     Returns:
         A line a bin: left, right (of x, means over seeds), mean, low, high (95 % over seeds, nan with one) and lines;
         and by seed, `by_seed`, a dictionary of means.
     """
     frame = frame.dropna(subset=[x, y])
-    share = frame.groupby("seed")[x].rank(method="first", pct=True)
+    share = frame.groupby(within)[x].rank(method="first", pct=True)
     mine = frame.assign(bin=np.ceil(share * bins - 1e-9).astype(int))
     found = []
     for _, part in mine.groupby("bin"):

@@ -179,7 +179,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(planted):
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [5, 5, 5]), ([1, 2, 3], [1, 2, np.nan])])
 def test_no_trend_where_there_is_nothing_to_rank(x, y):
     found = people.trend(x, y, seed=np.zeros(len(x)))
-    assert np.isnan(found[:3]).all() and found.seeds == 0
+    assert np.isnan(found[:3]).all() and found.seeds == 0 and str(found) == "–"
 
 
 def test_trends_are_those_of_every_form_and_pair():
@@ -259,6 +259,13 @@ def test_bins_hold_everyone_once_in_order_and_each_seed_alike():
     assert found["left"].tolist() == [0, 5, 11, 16] and found["right"].tolist() == [4, 10, 15, 21]
     assert found["mean"].tolist() == [5, 16, 27, 38] and found["by_seed"][0] == {0: 4, 1: 6}
     assert (found["low"] < found["mean"]).all() and (found["mean"] < found["high"]).all()
+
+
+def test_bins_of_photos_are_averaged_by_seed():
+    frame = pd.DataFrame({"photo": np.repeat([0, 1, 2], 4), "seed": np.repeat([0, 0, 1], 4), "x": [1, 2, 3, 4] * 3})
+    frame["x"] += 10 * frame["photo"]
+    found = people.binned(frame.assign(y=[1.0, 1, 5, 5, 3, 3, 7, 7, 0, 0, 0, 0]), "x", "y", bins=2, within="photo")
+    assert found["by_seed"].tolist() == [{0: 2, 1: 0}, {0: 6, 1: 0}] and found["mean"].tolist() == [1, 3]
 
 
 def test_fewer_people_than_bins_leave_out_no_one():
