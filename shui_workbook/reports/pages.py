@@ -30,6 +30,7 @@ from shui_workbook.reports.tables import (
     result_table,
     styled,
 )
+from shui_workbook.studies.gain import ARMS, PARTS, split
 
 SETTING = ["dataset", "preset", "n_ids"]
 PANELS = 4  # side by side
@@ -125,6 +126,18 @@ def costs(results: Path) -> str:
     return "\n".join(parts).strip()
 
 
+def gain(results: Path) -> str:
+    """The gain of Curvature split into its parts (`studies/gain.py`) as Markdown, a column a setting."""
+    rows = read_rows(results)
+    cells: dict[str, pd.Series] = {}
+    for (dataset, preset, n_ids), group in rows[rows["step"] == 0].groupby(SETTING, sort=True):
+        if group["variant"].isin(ARMS).any() and not (parts := split(group)).empty:
+            seeds = group.loc[group["variant"].isin(ARMS), "seed"].nunique()
+            cells[f"{dataset}, {n_ids} people, {preset} ({seeds} seeds)"] = parts.apply(_clear, axis=1)
+    table = pd.DataFrame(cells, index=[part for part in PARTS if any(part in column for column in cells.values())])
+    return as_markdown(table.fillna("–"))
+
+
 def _difference(found: pd.Series, *, seeds: int = 0) -> str:
     interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]" if found["seeds"] > 1 else "{mean:+.1f}"
     left = f" ({found['seeds']:.0f} of {seeds} seeds)" if found["seeds"] < seeds else ""
@@ -214,6 +227,7 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "evidence", claims.evidence(paper), by="make tables")
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
+    save_section(docs / "results.md", "gain", gain(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = gains(results)

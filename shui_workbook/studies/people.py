@@ -266,7 +266,7 @@ def _four_digits(value: object) -> object:
 def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, generator: np.random.Generator) -> pd.DataFrame:
     """Mean of y by increasing x, in bins that hold as many lines each.
 
-    Departs from the paper, whose bins seem equally wide: some of ours would hold one or two people.
+    Departs from the paper (D26), whose bins seem equally wide: some of ours would hold one or two people.
 
     Args:
         frame: columns x, y and `identity`.
