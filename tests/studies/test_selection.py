@@ -32,7 +32,6 @@ from shui_workbook.studies.selection import (
     pool_experiment,
     pool_requests,
     read_trials,
-    record,
     recorded_trials,
     remarks,
     search,
@@ -310,6 +309,11 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tm
     )
     assert whose["gradient_ascent"] == "settings selected for cpu/faces/10"
     assert whose["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
+    said = {"gradient_ascent": {}, "ssd:one-shui": {"alpha": 9.0}}
+    whose = Experiment(n_ids=2, settings=said, **where | {"runs_root": tmp_path}).whose_settings(
+        "gradient_ascent", "ssd"
+    )
+    assert whose.to_dict() == {"gradient_ascent": "settings selected for cpu/faces/10", "ssd": "given by hand"}
 
 
 def test_doing_nothing_drops_nothing(where):
