@@ -354,7 +354,7 @@ def test_validation_stands_for_the_test_set_and_the_original_model_for_those_who
 
 def test_a_new_search_replaces_the_old_one_of_its_setting_and_no_other(tmp_path):
     path, setting = tmp_path / "selection.csv", ["preset", "dataset", "n_ids", "form"]
-    record(path, some_trials(gradient_ascent=[80, 95], ssd=[50]), setting, "settings")
+    put(path, some_trials(gradient_ascent=[80, 95], ssd=[50]), setting, "settings")
     put(path, some_trials(gradient_ascent=[70]).assign(n_ids=5), setting, "settings")
     put(path, some_trials(gradient_ascent=[81]), setting, "settings")
     held = pd.read_csv(path).groupby(["n_ids", "form"])["tow"].agg(list).to_dict()
