@@ -1,11 +1,12 @@
 # Every command sets itself up. Parameters pass through: make workbook DATASET=celebahq N_IDS=20 SEED=0 PRESET=cpu
+# Settings of methods, where a chapter takes them: make workbook SETTINGS='{"curvature": {"eta": 0.01}}'
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DATA_ROOT ?= data
 OUT ?= runs/notebooks
-PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))")
+PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))") 'SETTINGS=$(SETTINGS)'
 # Threads of small networks wait for each other: one a process, and processes side by side.
 ifneq ($(PRESET),paper)
 OMP_NUM_THREADS ?= 1
