@@ -16,7 +16,7 @@ export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises html clean
+.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises slides html clean
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -65,7 +65,7 @@ test: check data/faces/dataset.json ## lint, unit tests, every notebook under nb
 	SHUI_STUDENT_COPIES=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/course/test_exercises.py -k student_copy_of_a_chapter
 
 test-matrix: $(READY) data/faces/dataset.json ## every chapter under `smoke`, on requests and data sets of other kinds
-	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/test_matrix.py
+	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto --dist loadgroup -q tests/test_matrix.py
 
 check: $(READY) ## lint and unit tests, for daily work
 	$(BIN)/ruff check .
@@ -89,6 +89,9 @@ notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place an
 
 exercises: $(READY) ## cut the student copies, without solutions: exercises/
 	$(BIN)/python -m shui_workbook.course.exercises
+
+slides: $(READY) ## slides of the chapters, from cells tagged `slide`: site/slides/
+	$(BIN)/python -m shui_workbook.course.slides
 
 # MyST-NB writes a folder of its own beside the pages.
 html: $(VENV)/site-ready ## the executed course as a static site with search: site/html/index.html

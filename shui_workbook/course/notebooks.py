@@ -6,7 +6,6 @@ python -m shui_workbook.course.notebooks refresh          # execute in place, fo
 
 from __future__ import annotations
 
-import argparse
 import base64
 import multiprocessing
 import os
@@ -16,18 +15,21 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import nbformat
 import papermill
 import torch
+import tyro
 from papermill.inspection import inspect_notebook
 
+from shui_lib.core.places import DATA, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import read_rows
-from shui_workbook.arguments import of_type, words_by_name
+from shui_workbook.arguments import command_line, of_type, words_by_name
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -249,16 +251,21 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    what: Annotated[Literal["run", "refresh"], tyro.conf.Positional]
+    out: Path = RUNS / "notebooks"
+    data_root: Path = DATA
+    notebooks: tuple[Path, ...] = ()  # all chapters by default
+    workers: int = field(default_factory=side_by_side)  # chapters at a time
+    parameters: tuple[str, ...] = ()  # NAME=VALUE
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; 1 where a chapter failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "refresh"])
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "notebooks")
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--notebooks", type=Path, nargs="*", help="all chapters by default")
-    parser.add_argument("--workers", type=int, default=side_by_side(), help="chapters at a time (default: %(default)s)")
-    parser.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE")
-    args = parser.parse_args(argv)
+    args = command_line(Command, argv, __doc__)
     if args.what == "refresh":
         refresh(args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb")))
         return 0

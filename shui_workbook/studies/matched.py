@@ -10,10 +10,10 @@ seen whether looking helps.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,7 @@ import torch
 from shui_lib.benchmark.metrics import score_or_nan
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.core.machine import git_commit
-from shui_lib.core.places import ROOT
+from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts
 from shui_lib.methods.parts.meta_gradient import loss_gradient
@@ -35,7 +35,7 @@ from shui_lib.methods.parts.objectives import (
 )
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.settings import simulated_request_size
-from shui_workbook.arguments import add_setting
+from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import put
 from shui_workbook.studies.ablations import BASE, FORM, ablations
@@ -142,20 +142,23 @@ def on_the_pool(trials: pd.DataFrame, goals: Sequence[float]) -> pd.DataFrame:
     return pd.DataFrame(found).T
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command(Setting):
+    """Options of this command."""
+
+    results: Path = RESULTS / "matched.csv"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Record every row of the given seeds in results/matched.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_setting(parser)
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "matched.csv")
-    args = vars(parser.parse_args(argv))
-    path, seeds = args.pop("results"), args.pop("seeds")
-    for seed in progress(seeds, desc="matched strength", unit="seed"):
-        experiment = Experiment(seed=seed, **args)
+    asked = command_line(Command, argv, __doc__)
+    for seed in progress(asked.seeds, desc="matched strength", unit="seed"):
+        experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in ROW_KEY[:-2]}
         tried = [(name, eta) for name in objectives() for eta in ETAS]
         for name, eta in progress(tried, desc=f"seed {seed}", unit="row", leave=False):
             row = {**key, "form": name, "eta": eta, **matched_row(experiment, name, eta), "git": git_commit()}
-            put(path, pd.DataFrame([row])[[*ROW_KEY, *COLUMNS]], ROW_KEY)
+            put(asked.results, pd.DataFrame([row])[[*ROW_KEY, *COLUMNS]], ROW_KEY)
 
 
 if __name__ == "__main__":

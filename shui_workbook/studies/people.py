@@ -21,8 +21,10 @@ from torch import Tensor
 
 from shui_lib.benchmark.metrics import average_precision, score
 from shui_lib.benchmark.predict import task_loss
+from shui_lib.core.machine import git_commit
+from shui_lib.core.places import RESULTS
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import put
+from shui_workbook.records.files import as_before, check_provenance, put
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
 
@@ -230,11 +232,16 @@ def with_recorded(
         results: folder of the files `people_WHAT_DATASET_N.csv`.
         record: also write them to the file, in place of its lines of the same setting and seeds.
         setting: dataset, preset and n_ids.
+    Raises:
+        ValueError: the repository's own results would hold people measured by code that is not committed.
     """
     path = Path(results) / "people_{what}_{dataset}_{n_ids}.csv".format(what=what, **setting)
-    others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
+    nobody = pd.DataFrame(columns=[*setting, *people.columns])
+    others = as_before(path, people.assign(**setting)) if path.is_file() else nobody
     same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
     further = others[same & ~others["seed"].isin(people["seed"])]
+    if record and path.resolve().parent == RESULTS.resolve():
+        check_provenance(pd.DataFrame({"git": [git_commit()]}), str(path))
     if record:
         ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
         put(path, ours, [*setting, "seed"], decimals=None)

@@ -5,9 +5,8 @@ python -m shui_workbook.studies.tradeoff --dataset faces --n-ids 10 --seeds 0 1 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,12 +18,12 @@ import torch
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
-from shui_lib.core.places import ROOT
+from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_lib.runs.experiment import Experiment
-from shui_workbook.arguments import add_setting
+from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import put
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
@@ -218,19 +217,22 @@ def _stops(one: pd.DataFrame) -> pd.Series:
     })  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command(Setting):
+    """Options of this command."""
+
+    results: Path = RESULTS / "tradeoff.csv"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_setting(parser)
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "tradeoff.csv")
-    args = vars(parser.parse_args(argv))
-    path, seeds = args.pop("results"), args.pop("seeds")
-    for seed in progress(seeds, desc="trade-off", unit="seed"):
-        experiment = Experiment(seed=seed, **args)
+    asked = command_line(Command, argv, __doc__)
+    for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
+        experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}
         for form in STRENGTH:
             found = curve(experiment, form, losses=True).assign(**key, form=form)
-            put(path, found[[*CURVE_KEY, *COLUMNS]], CURVE_KEY, "strength")
+            put(asked.results, found[[*CURVE_KEY, *COLUMNS]], CURVE_KEY, "strength")
 
 
 if __name__ == "__main__":

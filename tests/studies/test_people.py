@@ -199,12 +199,12 @@ def test_fifths_are_those_of_each_seed():
     assert people.far_minus_near(frame, "x", "y").to_dict() == {0: 4, 1: 0}
 
 
+def one_person(seed, gap):
+    return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
+
+
 def test_people_of_further_seeds_join_those_measured_now(tmp_path):
-    to, setting = (tmp_path, "asking"), {"dataset": "ages", "n_ids": 5}
-
-    def measured(seed, gap):
-        return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
-
+    to, setting, measured = (tmp_path, "asking"), {"dataset": "ages", "n_ids": 5}, one_person
     alone = people.with_recorded(measured(0, 0.123456), *to, record=True, **setting)
     assert alone["gap"].tolist() == [0.123456], "nothing is recorded yet"
     people.with_recorded(measured(1, 0.5), *to, record=True, **setting)
@@ -217,6 +217,25 @@ def test_people_of_further_seeds_join_those_measured_now(tmp_path):
     assert pd.read_csv(tmp_path / "people_asking_ages_5.csv")["gap"].tolist() == [0.1235, 0.9], (
         "recorded again is recorded once"
     )
+
+
+@pytest.mark.parametrize("name", ["NA", "None", "2024", "1e5"])
+def test_people_of_a_data_set_with_any_name_are_recorded_once(tmp_path, name):
+    setting = {"dataset": name, "preset": "cpu", "n_ids": 10}
+    for value in (0.1, 0.2):
+        people.with_recorded(one_person(1, value), tmp_path, "tow", record=True, **setting)
+    known = people.with_recorded(one_person(0, 0.3), tmp_path, "tow", **setting)
+    assert sorted(known["gap"].unique()) == [0.2, 0.3]
+
+
+def test_people_of_the_repository_are_recorded_by_committed_code_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(people, "RESULTS", tmp_path)
+    monkeypatch.setattr(people, "git_commit", lambda: "abcdefg-dirty")
+    setting = {"dataset": "faces", "preset": "cpu", "n_ids": 10}
+    with pytest.raises(ValueError, match="abcdefg-dirty"):
+        people.with_recorded(one_person(1, 0.1), tmp_path, "tow", record=True, **setting)
+    assert not list(tmp_path.glob("*.csv"))
+    people.with_recorded(one_person(1, 0.1), tmp_path / "mine", "tow", **setting)
 
 
 def test_the_best_forms_by_hand():
