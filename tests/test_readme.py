@@ -60,7 +60,7 @@ def test_every_anchor_is_there():
 
 def test_the_glossary_is_in_order_and_short():
     text = (ROOT / "docs" / "glossary.md").read_text()
-    terms = re.findall(r"^### (.*)$", text, re.MULTILINE)
+    terms = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert terms == sorted(terms, key=lambda term: re.sub(r"[^a-z0-9]", "", term.lower())), "in alphabetical order"
-    for said in re.split(r"^### .*$", text, flags=re.MULTILINE)[1:]:
+    for said in re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]:
         assert 0 < len(said.split()) <= 60

@@ -17,6 +17,7 @@ METHODS: dict[str, tuple[str, str, str]] = {  # label, colour, marker
     "jit": ("JiT", "#56b4e9", "<"),
     "pgu": ("PGU", "#ca9161", ">"),
     "scrub": ("SCRUB", "#949494", "P"),
+    "mu_mis": ("MU-Mis", "#fbafe4", "p"),
     "bad_teacher": ("Bad Teacher", "#ece133", "X"),
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shui_workbook.figures.style import canvas, look
+from shui_workbook.figures.style import PARTS, canvas, look
 
 SHARES = np.linspace(0, 1, 51)  # of what retraining forgets
 
@@ -129,3 +129,28 @@ def plot_where_the_step_goes(shares: pd.DataFrame, ax: Axes | None = None) -> Ax
     ax.set(xscale="log", ylim=(0, 102), xlabel="directions, the most curved first (%)", ylabel="of the step (%)")
     ax.legend(loc="upper left")
     return ax
+
+
+def plot_split(gains: Mapping[str, pd.DataFrame], axes: Sequence[Axes]) -> Sequence[Axes]:
+    """How a gain is made up, one axes a setting: from step to step one thing more, each with its interval.
+
+    Args:
+        gains: by setting a frame with index of steps, from the first to the last, columns mean, low and high; the gain
+            over doing nothing, in points. A step without a mean is not drawn.
+    """
+    for ax, (setting, frame) in zip(axes, gains.items(), strict=True):
+        for y, (_, one) in enumerate(frame.iterrows()):
+            if np.isfinite(one["mean"]):
+                ax.barh(y, one["mean"], color=PARTS["retain"], height=0.6)
+                ax.hlines(y, one["low"], one["high"], color="black", linewidth=1.6)
+                ax.text(1.02, y, f"{one['mean']:+.1f}", va="center", transform=ax.get_yaxis_transform())
+            else:
+                ax.text(
+                    0.5, y, "not run", ha="center", va="center", color="#707070", transform=ax.get_yaxis_transform()
+                )
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set(yticks=range(len(frame)), ylim=(len(frame) - 0.5, -0.5), title=setting)
+        ax.set_yticklabels(frame.index if ax is axes[0] else [])
+        ax.set_xlabel("Tug-of-War gained (points)")
+        ax.grid(axis="y", visible=False)
+    return axes

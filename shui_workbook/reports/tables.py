@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from shui_lib.core.rows import form_of, paired_difference
 from shui_lib.methods import REGISTRY, needs_of
+from shui_workbook.records import form_of, paired_difference
 
 ORDER = (
     "original", "retrained", "retrained_again",
