@@ -119,7 +119,7 @@ def plot_by_row(
 ) -> Axes:
     """Dots: one line for each entry of column `row`, one dot for each `method` at column `value` (in percent).
 
-    A column `ceiling`, where there is one, is drawn as a tick, a column `chance` as a grey one; `mark` is a dotted line.
+    Columns `ceiling` and `chance`, where there are some, are drawn as black and grey ticks; `mark` is a dotted line.
     """
     rows = list(dict.fromkeys(frame[row]))
     ax = ax or canvas(6.5, 0.27 * len(rows) + 1.2)
