@@ -15,10 +15,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from shui_lib.core.rows import benchmark_rows, form_of, read_rows
-from shui_lib.core.store import save_figure, save_section, save_text
+from shui_lib.core.store import save_text
 from shui_workbook import figures
+from shui_workbook.records import benchmark_rows, form_of, read_rows
 from shui_workbook.reports import claims
+from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
     COLUMNS,
     COSTS,

@@ -75,6 +75,14 @@ def test_small_cells(notebook):
         assert len(lines) <= MOST_LINES, f"{len(lines)} lines: {lines[0]}"
 
 
+def test_settings_are_looked_up_by_all_that_the_experiment_knows(notebook):
+    """By its task and its runs folder too: else a user's classes get, or are said to get, settings for attributes."""
+    for cell in code_cells(notebook):
+        source = "".join(cell["source"])
+        if re.search(r"\b(settings_for|selected_key)\(", source):
+            assert "experiment.setting" in source, cell["id"]
+
+
 def test_it_teaches(notebook):
     text = prose(notebook)
     first = source(notebook["cells"][0])

@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed
 
-from shui_lib.benchmark import weights
+from data_prep import weights
+from data_prep.foreign import DLIB_START, ForeignFile, read_dlib, read_onnx
+from data_prep.weights import DLIB, SOURCES, dlib_shapes, face_resnet, main, vit_s14
 from shui_lib.benchmark.face_resnet import FaceResNet
-from shui_lib.benchmark.foreign import DLIB_START, ForeignFile, read_dlib, read_onnx
-from shui_lib.benchmark.models import build_model
+from shui_lib.benchmark.models import build_model, weights_file
 from shui_lib.benchmark.presets import ModelConfig, preset_named
-from shui_lib.benchmark.weights import DLIB, SOURCES, dlib_shapes, face_resnet, main, vit_s14
+from shui_lib.core import places
 from shui_lib.core.store import load_note, load_tensors, save_tensors
 
 # dlib
@@ -294,17 +295,17 @@ def test_a_member_is_not_read_beyond_what_weights_take(tmp_path, pinned, monkeyp
 
 
 def test_a_preset_without_its_weights_says_what_brings_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(places, "WEIGHTS", tmp_path)
     for name in SOURCES:
-        with pytest.raises(FileNotFoundError, match=f"python -m shui_lib.benchmark.weights {name}` brings them"):
+        with pytest.raises(FileNotFoundError, match=f"python -m data_prep.weights {name}` brings them"):
             build_model(preset_named(name).model, n_outputs=3, image_size=64, seed=0)
 
 
 def test_a_preset_takes_its_weights_below_a_new_head(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(places, "WEIGHTS", tmp_path)
     data, _ = random_dat()
     state = face_resnet(data)
-    save_tensors(weights.where("face-resnet"), state)
+    save_tensors(weights_file("face-resnet"), state)
     one, other = (
         build_model(preset_named("face-resnet").model, n_outputs=3, image_size=64, seed=seed).network for seed in (0, 1)
     )
@@ -328,9 +329,9 @@ def picture(size: int) -> torch.Tensor:
 
 
 def brought(name: str) -> dict[str, torch.Tensor]:
-    if not weights.where(name).is_file():
-        pytest.skip(f"no weights: `python -m shui_lib.benchmark.weights {name}` brings them")
-    return load_tensors(weights.where(name))
+    if not weights_file(name).is_file():
+        pytest.skip(f"no weights: `python -m data_prep.weights {name}` brings them")
+    return load_tensors(weights_file(name))
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shui_lib.core.arguments import of_type, typed, words_by_name
+from shui_workbook.arguments import of_type, typed, words_by_name
 
 
 def test_words_are_kept_as_they_were_written():

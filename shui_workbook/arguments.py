@@ -1,26 +1,50 @@
-"""Command-line arguments that several commands share."""
+"""Command lines, read by tyro, and parameters of notebooks, which come as text."""
 
 from __future__ import annotations
 
-import argparse
 import ast
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+import tyro
+
+from shui_lib.core.places import DATA, RUNS
+
+Arguments = TypeVar("Arguments")
 
 
-def add_setting(parser: argparse.ArgumentParser) -> None:
-    """What an `Experiment` takes, over several seeds: dataset, n_ids, preset, reserved, seeds and both folders."""
-    parser.add_argument("--dataset", default="faces")
-    parser.add_argument("--n-ids", type=int, default=10)
-    parser.add_argument("--preset", default="cpu")
-    parser.add_argument("--reserved", type=int, default=10)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What an `Experiment` takes, over several seeds."""
+
+    dataset: str = "faces"
+    n_ids: int = 10
+    preset: str = "cpu"
+    reserved: int = 10
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data_root: Path = DATA
+    runs_root: Path = RUNS
+
+    def of_seed(self, seed: int) -> dict[str, object]:
+        """The arguments of the `Experiment` of one seed."""
+        names = ("dataset", "n_ids", "preset", "reserved", "data_root", "runs_root")
+        return {"seed": seed} | {name: getattr(self, name) for name in names}
+
+
+def command_line(kind: type[Arguments], argv: Sequence[str] | None, about: str) -> Arguments:
+    """The command line as a dataclass; its fields are the options, their comments what `--help` says.
+
+    Args:
+        argv: words in place of those of the command line.
+        about: what the command does, its module's docstring as a rule.
+    Raises:
+        SystemExit: a word is unknown or not of its option's type; a message names it.
+    """
+    return tyro.cli(kind, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def words_by_name(words: Sequence[str]) -> dict[str, str]:
