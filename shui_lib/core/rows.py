@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from shui_lib.core.arguments import ROOT
 from shui_lib.core.machine import in_history
@@ -144,6 +143,8 @@ def paired_difference(
     Returns:
         mean, low, high (nan with fewer than two seeds) and seeds.
     """
+    from scipy.stats import t  # takes a second to import, and a bare GPU machine lacks it
+
     chosen = rows[(rows["metric"] == metric) & (rows["split"] == split)]
     wide = chosen.assign(form=form_of(chosen)).pivot(index="seed", columns="form", values="value")
     difference = (wide[form] - wide[other]).dropna().to_numpy()
