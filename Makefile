@@ -17,7 +17,7 @@ export MALLOC_TRIM_THRESHOLD_ := 1000000000
 # The last come first: they are longer, and wait for fewer of the others' stages.
 NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 
-.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench gpu-check scaling lab app notebooks exercises html clean
+.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench gpu-check scaling lab app notebooks exercises slides html clean
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -56,7 +56,7 @@ tables: $(READY) ## rewrite docs/results.md and the README's claims from results
 	$(BIN)/python -m shui_workbook.reports.pages
 
 weights: $(READY) ## bring pretrained weights (face-resnet, vit-s14) into weights/; WEIGHTS=NAME for one
-	$(BIN)/python -m shui_lib.benchmark.weights $(WEIGHTS)
+	$(BIN)/python -m data_prep.weights $(WEIGHTS)
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
 	$(BIN)/python -m shui_workbook.studies.selection --dataset "$(or $(DATASET),faces)" --n-ids "$(or $(N_IDS),10)" --preset "$(or $(PRESET),cpu)" --data-root "$(DATA_ROOT)"
@@ -66,7 +66,7 @@ test: check data/faces/dataset.json ## lint, unit tests, every student copy, eve
 	SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto $(LONGEST_FIRST) --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
 
 test-matrix: $(READY) data/faces/dataset.json ## every chapter under `smoke`, on requests and data sets of other kinds
-	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/test_matrix.py
+	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto --dist loadgroup -q tests/test_matrix.py
 
 # A file's tests share what they prepare, and files are taken in the order that tests/conftest.py gives them.
 LONGEST_FIRST := --dist loadfile --no-loadscope-reorder
@@ -96,6 +96,9 @@ notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place an
 
 exercises: $(READY) ## cut the student copies, without solutions: exercises/
 	$(BIN)/python -m shui_workbook.course.exercises
+
+slides: $(READY) ## slides of the chapters, from cells tagged `slide`: site/slides/
+	$(BIN)/python -m shui_workbook.course.slides
 
 # MyST-NB writes a folder of its own beside the pages.
 html: $(VENV)/site-ready ## the executed course as a static site with search: site/html/index.html

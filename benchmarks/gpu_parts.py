@@ -24,13 +24,12 @@ from benchmarks.meta_gradient import TIMES, against
 from benchmarks.synthetic import CPU_PRESET, DEVICE, MODELS, VIT_B, noise, random_model
 from shui_lib.benchmark.data import Faces, load_faces
 from shui_lib.benchmark.metrics import score_or_nan
-from shui_lib.benchmark.models import build_model
+from shui_lib.benchmark.models import build_model, weights_file
 from shui_lib.benchmark.predict import predict
 from shui_lib.benchmark.presets import Preset, preset_named
 from shui_lib.benchmark.splits import split_identities
 from shui_lib.benchmark.train import fit
-from shui_lib.benchmark.weights import where
-from shui_lib.core.arguments import ROOT
+from shui_lib.core.places import ROOT
 from shui_lib.methods import make_method
 
 Tell = Callable[[Row], None]
@@ -146,7 +145,7 @@ def backbone() -> tuple[str, Preset]:
     """
     if os.environ.get("SHUI_WEIGHTS"):
         return "ViT-B/16 (ImageNet)", preset_named("paper")
-    found = [name for name in ("vit-s14", "face-resnet") if where(name).is_file()]
+    found = [name for name in ("vit-s14", "face-resnet") if weights_file(name).is_file()]
     if not found:
         raise Absent("no pretrained weights: `make weights` brings some, or SHUI_WEIGHTS names a file of ViT-B/16")
     return found[0], preset_named(found[0])

@@ -2,7 +2,7 @@
 
 import ast
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,21 +31,26 @@ def run(shell: InteractiveShell, source: str) -> None:
     done.raise_error()
 
 
-def execute(
-    path: Path, parameters: Mapping[str, object], *, until: str = "", skip: Collection[str] = ()
+def shell_of(
+    path: Path,
+    parameters: Mapping[str, object],
+    *,
+    cells: Sequence[Mapping[str, object]] | None = None,
+    skip: Collection[str] = (),
+    visit: Callable[[InteractiveShell, Mapping[str, object]], None] = lambda shell, cell: None,
 ) -> InteractiveShell:
     """Run a chapter's cells in order, its parameters replaced; the shell holds its names.
 
     Args:
-        until: the id of the cell before which to stop; none, to run all.
+        cells: those to run; all by default.
         skip: ids of cells that are not run.
+        visit: called with every cell before it is run, or skipped.
     Raises:
         RuntimeError: a cell raised; it names the cell.
     """
     shell = InteractiveShell()
-    for cell in code_cells(path):
-        if cell["id"] == until:
-            break
+    for cell in code_cells(path) if cells is None else cells:
+        visit(shell, cell)
         try:
             None if cell["id"] in skip else run(shell, replaced(cell, parameters))
         except Exception as error:
@@ -75,3 +80,12 @@ def results_of(
                 yield cell, error
             else:
                 yield cell, None
+
+
+def execute(
+    path: Path, parameters: Mapping[str, object], *, until: str = "", skip: Collection[str] = ()
+) -> InteractiveShell:
+    """As `shell_of`, up to the cell with the id `until`; without one, all cells."""
+    cells = code_cells(path)
+    ends = [k for k, cell in enumerate(cells) if cell["id"] == until]
+    return shell_of(path, parameters, cells=cells[: ends[0]] if ends else cells, skip=skip)

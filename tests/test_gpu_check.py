@@ -124,8 +124,7 @@ def test_a_training_of_a_pretrained_backbone_says_how_it_went(tmp_path, monkeypa
     state = {name: value for name, value in FaceResNet(1).state_dict().items() if not name.startswith("head.")}
     save_tensors(tmp_path / "face-resnet.safetensors", state)
     monkeypatch.setattr(gpu_parts, "ROOT", tmp_path)
-    for module in ("benchmarks.gpu_parts.where", "shui_lib.benchmark.weights.where"):
-        monkeypatch.setattr(module, lambda name, folder=None: tmp_path / f"{name}.safetensors")
+    monkeypatch.setattr("shui_lib.core.places.WEIGHTS", tmp_path)
     monkeypatch.delenv("SHUI_WEIGHTS", raising=False)
     rows = []
     PARTS["training"].do(SCALES["tiny"], rows.append)

@@ -205,7 +205,17 @@ def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
     return changed
 
 
-from shui_lib.methods import bad_teacher, curvature, gradient_ascent, jit, meta_unlearn, pgu, scrub, ssd  # noqa: E402  (each registers itself)
+from shui_lib.methods import (  # noqa: E402  (each registers itself)
+    bad_teacher,
+    curvature,
+    gradient_ascent,
+    jit,
+    meta_unlearn,
+    mu_mis,
+    pgu,
+    scrub,
+    ssd,
+)
 
 for entry in entry_points(group="shui.methods"):  # of other packages: their modules register themselves too
     import_module(entry.module)

@@ -8,7 +8,8 @@ randomly initialised network of the same make says about the former and the orig
 The two forms (Chundawat et al., "Can Bad Teaching Induce Forgetting?", AAAI 2023; De Min et al., 2025):
 
     original    Adam, lr 1e-4, 1 epoch, 30 % of D_r, drawn once
-    one-shui    SGD with momentum 0.9 and weight decay 5e-4, lr 1e-4, cosine per epoch, 5 epochs, all of D_r
+    one-shui    SGD with momentum 0.9 and weight decay 5e-4, lr 1e-4, cosine per epoch, 5 epochs, all of D_r;
+                batches of 32 below 200 identities, crops on MUFAC alone (`settings.PUBLISHED`)
 
 Departs from the authors' code in the original form: the divergence is summed over outputs, not averaged. Only its scale
 changes, which Adam does not see.

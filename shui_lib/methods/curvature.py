@@ -17,6 +17,10 @@ matters where each image has one class: there a step down PGU's unlikelihood −
 is wrong and steep where it is right, takes less from those who stay, once much is to be forgotten. It is no influence
 function any more.
 
+The form `scale` has the curvature's size without its directions: every layer moves along its plain gradient, divided by
+the layer's mean curvature. It is what much damping tends to, and tells what of the gain comes from the scale of the
+layers' steps alone.
+
 Two forms see more than the request brings, and tell what a better proxy could buy: one climbs the loss of the images to
 forget themselves, the other that of one of them for each person, a photo that was trained on.
 """
@@ -33,17 +37,15 @@ import torch
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.benchmark.predict import pixels_for, task_loss, unlikelihood
 from shui_lib.methods import Artefacts, Given, register, with_parameters
-from shui_lib.methods.parts.kfac import Preconditioner, kfac, packed, unpacked
+from shui_lib.methods.parts.copies import checked_loss, climbing_gradient, copies_of
+from shui_lib.methods.parts.kfac import Preconditioner, Scale, kfac, packed, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
-
-LOSSES = {"task": task_loss, "unlikelihood": lambda logits, targets: -unlikelihood(logits, targets)}
 
 
 @register(
     "curvature",
-    needs={"": ("support",), "forget-images": ("forget",), "one-trained": ("forget",)},
+    needs={"": ("support",), "scale": ("support",), "forget-images": ("forget",), "one-trained": ("forget",)},
     prepares_on=("train",),
     at_request=("variant", "eta", "damping", "loss", "copies", "crop", "batch"),
 )
@@ -55,7 +57,7 @@ class Curvature:
     Norms' weights and biases, class token and position embeddings have no factors here and stay as they are.
     """
 
-    variant: str = ""  # "" | forget-images | one-trained
+    variant: str = ""  # "" | scale | forget-images | one-trained
     eta: float = 4.2e-3  # η
     damping: float = 1.0  # δ, in units of a layer's mean curvature
     loss: str = "task"  # that the step climbs; or "unlikelihood", which it descends
@@ -65,8 +67,7 @@ class Curvature:
 
     def __post_init__(self) -> None:
         """ValueError: an unknown loss, or no damping."""
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss={self.loss!r} is unknown: choose {' or '.join(LOSSES)}")
+        checked_loss(self.loss)
         if not self.damping > 0:
             raise ValueError(f"damping must be > 0, got {self.damping}")
 
@@ -85,28 +86,22 @@ class Curvature:
         """One step in eval mode."""
         model, theta = copy.deepcopy(model).eval(), parameters(model)
         ascent = self.gradient(model, self.climbed(given, generator=generator), generator=generator)
-        step = Preconditioner(unpacked(artefacts.tensors, like=ascent), damping=self.damping)(ascent)
+        factors = unpacked(artefacts.tensors, like=ascent)
+        divide = Scale(factors) if self.variant == "scale" else Preconditioner(factors, damping=self.damping)
+        step = divide(ascent)
         return with_parameters(model, {name: value + self.eta * step[name] for name, value in theta.items()})
 
     def climbed(self, given: Given, *, generator: torch.Generator) -> Faces:
         """The images whose loss the step climbs."""
-        if self.variant == "":
+        if self.variant in ("", "scale"):
             return given.support
         return one_each(given.forget, generator=generator) if self.variant == "one-trained" else given.forget
 
     def gradient(self, model: FaceModel, support: Faces, *, generator: torch.Generator) -> Theta:
         """∇L(S) by trained parameter, the mean over photos and their copies; with "unlikelihood", −∇ℓ(S)."""
-        images = support[np.tile(np.arange(len(support)), max(self.copies, 1))]
-        leaves = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        total = {name: torch.zeros_like(value) for name, value in leaves.items()}
-        crop = self.crop if self.copies else None
-        for part in images.batches(self.batch):
-            logits = model(pixels_for(model, part, crop=crop, generator=generator)).logits
-            loss = LOSSES[self.loss](logits, part.targets.to(logits.device)) * len(part) / len(images)
-            gradient = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-            for sum_, g in zip(total.values(), gradient, strict=True):
-                sum_ += g
-        return total
+        size = {"copies": self.copies, "crop": self.crop, "together": self.batch}
+        images = copies_of(support, model, **size, generator=generator)
+        return climbing_gradient(model, parameters(model), images, loss=self.loss, batch=self.batch)
 
 
 def one_each(faces: Faces, *, generator: torch.Generator) -> Faces:

@@ -1,4 +1,4 @@
-"""The naive method: climb the task loss on the Support Set."""
+"""The naive method: climb the loss of the Support Set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.methods import Artefacts, Given, PreparesNothing, register, with_parameters
-from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
+from shui_lib.methods.parts.copies import checked_loss, climbing_gradient, copies_of
+from shui_lib.methods.parts.meta_gradient import parameters
 
 
 @register("gradient_ascent", needs=("support",))
@@ -19,11 +20,18 @@ class GradientAscent(PreparesNothing):
 
     eta: float = 1e-2
     steps: int = 1
+    loss: str = "task"  # that is climbed; or "unlikelihood" (PGU's), which is descended
+    copies: int = 0  # augmented copies of every photo that is climbed; 0: the photos as they are
+    crop: float = 0.9  # smallest share of the area that a copy keeps
+
+    def __post_init__(self) -> None:
+        checked_loss(self.loss)
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
         """One or more full-batch ascent steps in eval mode."""
         model, theta = copy.deepcopy(model).eval(), parameters(model)
+        images = copies_of(given.support, model, copies=self.copies, crop=self.crop, generator=generator)
         for _ in range(self.steps):
-            _, _, gradient = loss_gradient(model, theta, given.support)
+            gradient = climbing_gradient(model, theta, images, loss=self.loss)
             theta = {name: value + self.eta * gradient[name] for name, value in theta.items()}
         return with_parameters(model, theta)

@@ -44,18 +44,22 @@ class JiT(PreparesNothing):
     eta: float = 0.01  # η, learning rate (SGD without momentum)
     copies: int = 25  # n, noisy copies of each image
     batch: int = 128  # images per step
+    accumulate: bool = False  # a step goes along the sum of all gradients so far, as in its authors' code
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
         """One step per batch, in an order drawn at random, in eval mode: batch norm keeps its statistics."""
         asked = given.forget if self.variant == "original" else given.support
         asked = asked[torch.randperm(len(asked), generator=generator)]
         model, theta = copy.deepcopy(model).eval(), parameters(model)
+        earlier = {name: torch.zeros_like(value) for name, value in theta.items()}
         for part in asked.batches(self.batch):
-            theta = self.step(model, theta, pixels_for(model, part), generator=generator)
+            gradient = self.gradient(model, theta, pixels_for(model, part), generator=generator)
+            gradient = {name: g + self.accumulate * earlier[name] for name, g in gradient.items()}
+            theta, earlier = {name: value - self.eta * gradient[name] for name, value in theta.items()}, gradient
         return with_parameters(model, theta)
 
-    def step(self, model: FaceModel, theta: Theta, x: Tensor, *, generator: torch.Generator) -> Theta:
-        """θ − η ∇_θ ℓ(x; θ) for one batch of images (B, 3, S, S)."""
+    def gradient(self, model: FaceModel, theta: Theta, x: Tensor, *, generator: torch.Generator) -> Theta:
+        """∇_θ ℓ(x; θ) for one batch of images (B, 3, S, S)."""
         leaves = {name: value.clone().requires_grad_() for name, value in theta.items()}
         loss = lipschitz(
             lambda images: functional_call(model, leaves, (images,)).logits,
@@ -65,7 +69,7 @@ class JiT(PreparesNothing):
             generator=generator,
         )
         gradient = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        return {name: theta[name] - self.eta * g for name, g in zip(leaves, gradient, strict=True)}
+        return dict(zip(leaves, gradient, strict=True))
 
 
 def lipschitz(

@@ -16,12 +16,13 @@ from torch import Tensor
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
-from shui_lib.benchmark.splits import FEWEST_IMAGES, simulated_requests
+from shui_lib.benchmark.splits import FEWEST_IMAGES
 from shui_lib.benchmark.train import cosine, pack, unpack
 from shui_lib.core.progress import progress
 from shui_lib.core.randomness import draw_seed, epoch_generator, seeded
 from shui_lib.core.store import load_note, load_tensors, save_tensors
 from shui_lib.methods import Artefacts, Given, register, with_parameters
+from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.kfac import Preconditioner, kfac, packed, unpacked
 from shui_lib.methods.parts.learned_loss import INPUTS, LearnedLoss
 from shui_lib.methods.parts.meta_gradient import Precondition, Theta, meta_gradient, parameters, unlearning_step
@@ -33,7 +34,9 @@ from shui_lib.methods.parts.objectives import (
     MetaBatch,
     ObjectiveResult,
     alignment_with_gradient,
+    mean_over_batches,
 )
+from shui_lib.methods.parts.rehearsals import rehearsals
 from shui_lib.methods.parts.subspaces import Projector, input_grams, protected
 
 CHOICES = {"distance": tuple(DISTANCES), "objective": OBJECTIVES, "preconditioner": ("none", "pgu", "kfac")}
@@ -75,6 +78,10 @@ class MetaUnlearn:
     gamma: float = 0.5  # share of a layer's input directions that "pgu" protects
     learned_steps: bool = False
     residual: bool = False
+    copies: int = 0  # augmented copies of every photo in S, in rehearsals and at the request; 0: the photos as they are
+    crop: float = 0.9  # smallest share of the area that a copy keeps
+    objective_batch: int | None = None  # None: A of all of D_f; 64: the mean of A over batches, as in the authors' code
+    lone: bool = False  # do people with one image rehearse too, their photo being S and D_f? As in the authors' code
     val_sample: int = 256  # validation images per simulated request, and images of others for "scrub", "held_out"
     micro_batch: int = 64
     bf16: bool = False  # on the images to forget and on validation, never on S
@@ -84,6 +91,8 @@ class MetaUnlearn:
         for setting, choices in CHOICES.items():
             if getattr(self, setting) not in choices:
                 raise ValueError(f"{setting}={getattr(self, setting)!r} is unknown: choose {' or '.join(choices)}")
+        if self.objective_batch and self.objective in OTHER_OBJECTIVES:
+            raise ValueError(f"objective_batch is for terms of eq. 6, not for objective={self.objective!r}")
         if not self.damping > 0:
             raise ValueError(f"damping must be > 0, got {self.damping}")
 
@@ -115,11 +124,12 @@ class MetaUnlearn:
         phi = {name.removeprefix("phi/"): v for name, v in artefacts.tensors.items() if name.startswith("phi/")}
         loss = self.new_loss(model, len(artefacts.tensors["identities"]))
         loss.load_state_dict(phi)
-        ids = embedding_rows(artefacts.tensors["identities"], given.support.identity)
+        support = copies_of(given.support, model, copies=self.copies, crop=self.crop, generator=generator)
+        ids = embedding_rows(artefacts.tensors["identities"], support.identity)
         size = {"eta": self.eta, "micro_batch": self.micro_batch}
         size |= {"precondition": self._precondition(artefacts.tensors, theta)}
         for _ in range(self.steps):
-            theta = unlearning_step(model, theta, loss.eval(), given.support, ids, **size).theta
+            theta = unlearning_step(model, theta, loss.eval(), support, ids, **size).theta
         return with_parameters(model, theta)
 
     def _known_of(self, model: FaceModel, train: Faces, generator: torch.Generator) -> dict[str, Tensor]:
@@ -167,7 +177,7 @@ class _MetaTraining:
         self.method, self.train, self.val, self.seed = method, data["train"], data["val"], seed
         self.model, self.theta = copy.deepcopy(model).eval(), parameters(model)
         ids, counts = np.unique(self.train.identity, return_counts=True)
-        self.usable = ids[counts >= FEWEST_IMAGES]
+        self.usable = ids if method.lone else ids[counts >= FEWEST_IMAGES]
         self.identities = torch.from_numpy(ids)
         with seeded(seed):
             self.loss = method.new_loss(self.model, len(ids))
@@ -201,7 +211,7 @@ class _MetaTraining:
                 group["lr"] = rate * group["faster"]
             for row in self._one_epoch(epoch_generator(self.seed, epoch + 1)):
                 self.history.append({"epoch": epoch + 1, **row})
-                bar.set_postfix(A=f"{row['objective']:.4f}")
+                bar.set_postfix(A=f"{row['objective']:.4f}", refresh=False)
                 bar.update()
             if checkpoint:
                 save_tensors(checkpoint, pack(self.loss, self.optimizer), {"history": self.history})
@@ -209,13 +219,22 @@ class _MetaTraining:
         return pd.DataFrame(self.history or {"epoch": []})
 
     def _one_epoch(self, generator: torch.Generator):
-        size = self.method.simulated_n_ids
-        for support, forget in simulated_requests(self.train.identity, self.usable, n_ids=size, generator=generator):
-            sample = torch.randperm(len(self.val), generator=generator)[: self.method.val_sample]
+        method, who = self.method, {"n_ids": self.method.simulated_n_ids, "generator": generator}
+        for support, forget in rehearsals(self.train.identity, self.usable, **who, lone=method.lone):
+            if method.objective_batch:  # batches of mixed people
+                forget = forget[torch.randperm(len(forget), generator=generator).numpy()]
+            sample = torch.randperm(len(self.val), generator=generator)[: self._val_sample(len(forget))]
             known = self._known(support, forget, sample.numpy(), generator)
+            cropped = {"copies": method.copies, "crop": method.crop, "generator": generator}
+            photos = copies_of(self.train[support], self.model, **cropped)
             with seeded(draw_seed(generator)):  # the dropout of h_φ
-                row = self._one_request(self.train[support], known)
+                row = self._one_request(photos, known)
             yield row  # outside: whoever reads the rows has the randomness of before
+
+    def _val_sample(self, n_forget: int) -> int:
+        """Images of validation in a rehearsal: as many batches as D_f has, where A is a mean over pairs of batches."""
+        batch = self.method.objective_batch
+        return math.ceil(n_forget / batch) * batch if batch else self.method.val_sample
 
     def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> MetaBatch:
         """What the objective may look at; images of others are drawn for those that look at them."""
@@ -257,7 +276,10 @@ class _MetaTraining:
         if method.objective in OTHER_OBJECTIVES:
             return OTHER_OBJECTIVES[method.objective](self.model, theta, known, **size)
         form = {"distance": method.distance, "accuracy_factor": method.accuracy_factor, "terms": method.objective}
-        return alignment_with_gradient(self.model, theta, known, **size, **form, detached=method.detached)
+        form |= {"detached": method.detached}
+        if method.objective_batch:
+            return mean_over_batches(self.model, theta, known, batch=method.objective_batch, **size, **form)
+        return alignment_with_gradient(self.model, theta, known, **size, **form)
 
     def _resume(self, checkpoint: Path | None) -> int:
         """How many epochs are done."""

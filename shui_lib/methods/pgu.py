@@ -30,6 +30,7 @@ from shui_lib.benchmark.predict import SLACK, pixels_for, predict, unlikelihood
 from shui_lib.benchmark.train import cosine
 from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.methods import Artefacts, Given, register
+from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.subspaces import input_grams, layers_of, protected, stochastic, without
 
 UNCERTAINTY = 0.2  # weight of the negative entropy
@@ -39,7 +40,7 @@ UNCERTAINTY = 0.2  # weight of the negative entropy
     "pgu",
     needs={"original": ("forget", "val"), "one-shui": ("support",)},
     prepares_on=("train",),
-    at_request=("gamma", "lr", "epochs", "batch", "decay"),
+    at_request=("gamma", "lr", "epochs", "batch", "decay", "copies", "crop"),
 )
 @dataclass(frozen=True, kw_only=True)
 class PGU:
@@ -69,6 +70,8 @@ class PGU:
     epochs: int = 5  # passes over the images to forget, at most
     batch: int = 128  # images per step
     decay: float = 0.984  # original: factor on lr after every epoch (a fifth is left after 100)
+    copies: int = 0  # augmented copies of every image that steps are taken on; 0: the images as they are
+    crop: float = 0.9  # smallest share of the area that a copy keeps
 
     def prepare(
         self,
@@ -85,7 +88,8 @@ class PGU:
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
         """Find the subspaces, and take projected steps until the last epoch, or until the original's stop."""
         asked = given.forget if self.variant == "original" else given.support
-        bases = self.subspaces(model, asked, artefacts, generator=generator)
+        bases = self.subspaces(model, asked, artefacts, generator=generator)  # copies were no part of G_D
+        asked = copies_of(asked, model, copies=self.copies, crop=self.crop, generator=generator)
         changed, before, earlier = copy.deepcopy(model).eval(), None, -math.inf
         for epoch in range(self.epochs):
             self._one_epoch(changed, bases, asked, self.rate(epoch), generator)

@@ -12,8 +12,10 @@ The two forms ("Towards Unbounded Machine Unlearning", NeurIPS 2023; De Min et a
     one-shui    10 epochs, the first 5 with max steps; lr 1e-2, cosine per epoch; max steps clipped to norm 1
 
 Both use one SGD optimizer, and its momentum, for both kinds of step. Batches of 128, and of 32 on D_f, are those of
-SCRUB's authors' code at the settings above; that one-shui has the same is assumed. Not offered: the rewind of SCRUB+R,
-which keeps every epoch's weights and goes back to where the error on D_f is that on comparable unseen images.
+SCRUB's authors' code. One-shui's code has 32 on both sides, crops from 8 % of the area on CelebA-HQ and for ten people
+of MUFAC, and none elsewhere: `settings.PUBLISHED` says so by data set, and tuned rows keep the defaults here. Not
+offered: the rewind of SCRUB+R, which keeps every epoch's weights and goes back to where the error on D_f is that on
+comparable unseen images.
 
 Mind that the divergence is flat where it starts: teacher and student are equal, so in a network without dropout the
 first pass over D_f moves nothing but the weight decay, and forgetting begins with the second epoch.

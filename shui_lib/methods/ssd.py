@@ -26,6 +26,7 @@ from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, task_loss
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, register, with_parameters
+from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, parameters
 
 CHUNK = 8  # gradients of single images held at a time; each is as large as the model
@@ -35,15 +36,15 @@ CHUNK = 8  # gradients of single images held at a time; each is as large as the 
     "ssd",
     needs={"original": ("forget",), "one-shui": ("support",)},
     prepares_on=("train",),
-    at_request=("variant", "alpha", "shrink"),
+    at_request=("variant", "alpha", "shrink", "copies", "crop"),
 )
 @dataclass(frozen=True, kw_only=True)
 class SSD:
     """Dampening in two forms, which differ in what I_f is measured on; I_D is measured on D_tr in both.
 
-    `original` sees D_f (published with α = 10, 5 for a ViT, and λ = 1). `one-shui` has the Support Set only, with α
-    and λ for each setting: (50, 0.1) for up to 20 identities of CelebA-HQ and 5 of MUFAC, (10, 0.5) for 50 of
-    CelebA-HQ, (50, 2) on CelebA, (1, 0.1) for 10 of MUFAC.
+    `original` sees D_f (published for a ViT with λ = 1, and α = 10 to forget random images, 5 to forget a class).
+    `one-shui` has the Support Set only, with α and λ for each setting: (50, 0.1) for up to 20 identities of CelebA-HQ
+    and 5 of MUFAC, (10, 0.5) for 50 of CelebA-HQ, (50, 2) on CelebA, (1, 0.1) for 10 of MUFAC.
 
     Published is the square of the *batch's* mean gradient, in which what images disagree about cancels: where they
     share nothing, I is 1/|B| of the importance to single images. So α depends on the batch size; and as S is one batch
@@ -55,6 +56,8 @@ class SSD:
     shrink: float = 0.1  # λ, strength: smaller shrinks more; above α some chosen weights stay whole
     batch: int = 128  # images whose mean gradient is squared
     per_sample: bool = False  # square the gradients of single images; `batch` is without effect then
+    copies: int = 0  # augmented copies of every image that I_f is measured on; 0: the images as they are
+    crop: float = 0.9  # smallest share of the area that a copy keeps
 
     def prepare(
         self,
@@ -71,6 +74,7 @@ class SSD:
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
         """Measure I_f, and dampen."""
         asked = given.forget if self.variant == "original" else given.support
+        asked = copies_of(asked, model, copies=self.copies, crop=self.crop, generator=generator)
         forget = importances(model, asked, batch=self.batch, per_sample=self.per_sample, generator=generator)
         train = {name: artefacts.tensors[f"importance/{name}"].to(value) for name, value in forget.items()}
         return with_parameters(model, dampened(parameters(model), forget, train, alpha=self.alpha, shrink=self.shrink))

@@ -1,16 +1,17 @@
 """Choosing settings honestly: on requests made of the tuning pool, of seeds that are never reported.
 
 Fold models, each trained without a fifth of the training identities, tell what a retrained model would say about
-pool identities (with a small bias, measured by `--bias`: a fold also misses people who did not ask). Every form of
-every method gets the same number of trials, and the trial with the highest Tug-of-War against the fold predictions is
-chosen. Validation identities stand for the test set here. A of eq. 6 is recorded beside it and chooses nothing.
+pool identities (with a bias, measured by `--bias`: a fold also misses people who did not ask). Every form of every
+method gets the same number of first trials and the same right to go on (`trials.py`), and the trial with the highest
+Tug-of-War against the fold predictions is chosen, or doing nothing where that scores higher. Validation identities
+stand for the test set here. A of eq. 6 is recorded beside it and chooses nothing.
 
     python -m shui_workbook.studies.selection --dataset faces --n-ids 10
     python -m shui_workbook.studies.selection --dataset faces --bias
 
 Trials and choices are written to the runs folder, where experiments find them; with `--results results`, to the
-repository's own. There every form keeps its best trial, so that tables compare methods; a user's search may also
-choose to do nothing, and says where the best trial is at an edge of its grid or worse than that.
+repository's own. Trials are appended and never taken out: a later search of the same form marks the earlier ones as
+`replaced`. What doing nothing would score, and where the search ended before its best trial was surrounded, is said.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -32,68 +32,36 @@ import torch
 from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
-from shui_lib.core.arguments import ROOT, typed
+from shui_lib.core.machine import git_commit
 from shui_lib.core.names import parse
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.core.store import SOON, locked, save_frame, save_json
 from shui_lib.methods import Given
-from shui_lib.methods.parts.learned_loss import INPUTS
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
 from shui_lib.runs.settings import OWN, simulated_request_size
+from shui_workbook.arguments import typed
+from shui_workbook.records.files import put
+from shui_workbook.studies.trials import (
+    AXES,
+    FIRST,
+    FURTHER,
+    Axis,
+    axes_of,
+    first_trials,
+    fixed_of,
+    untried_neighbours,
+)
 
 SELECTED = ROOT / "shui_lib" / "runs" / "selected.json"
 KEY = ["preset", "dataset", "n_ids", "form"]  # of a search
 JUDGED = ("tow", "tow_before", "forget_drop", "retain_drop", "val_drop", "objective")  # what `judge` measures
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …
-REQUESTS = 6  # of one seed, drawn from the pool again and again; they overlap
+REQUESTS = 6  # of one seed, at most: everybody of the pool asks once, and again where that makes less than two
 REQUESTS_WITH_DATA = 2  # for forms that train on retain data, which cost a hundred times as much
-
-
-def grid(**choices: Sequence[object]) -> list[dict[str, object]]:
-    """All combinations."""
-    return [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
-
-
-_SSD = grid(alpha=(10.0, 30.0, 50.0, 100.0, 200.0, 500.0), shrink=(0.1, 1.0))
-_JIT = grid(sigma=(0.1, 0.5, 2.0), eta=(1e-4, 3e-4, 1e-3, 3e-3))
-_PGU = grid(gamma=(0.5, 0.75, 0.9), lr=(0.1, 0.3, 1.0, 3.0))
-_SCRUB = [
-    {"lr": lr, "epochs": epochs, "max_epochs": most}
-    for lr, (epochs, most) in product((1e-3, 3e-3, 1e-2, 3e-2), ((2, 1), (3, 2), (5, 3)))
-]
-_CURVATURE = grid(eta=(1.2e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4), damping=(0.1, 1.0))
-TRIALS = {  # by form, as in `shui_lib.core.names`
-    "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(1e-2, 1, 12)]),
-    # Half with all four inputs, as published, half without features and identities: see notebook 03.
-    "meta_unlearn": grid(inputs=(INPUTS, ("logits", "targets")), eta=(3e-4, 1e-3, 3e-3), alpha=(1e-3,), epochs=(1, 3)),
-    # Times K (`trials_of`): the grid was laid before the curvature was that of a mean over K attributes.
-    **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE),
-    "ssd:original": _SSD,
-    "ssd:one-shui": _SSD,
-    "jit:original": _JIT,
-    "jit:one-shui": _JIT,
-    "pgu:original": [{**trial, "epochs": 10} for trial in _PGU],
-    "pgu:one-shui": _PGU,
-    "scrub:original": _SCRUB,
-    "scrub:one-shui": _SCRUB,
-    "bad_teacher:original": grid(lr=(3e-5, 1e-4, 3e-4, 1e-3), epochs=(1, 2, 3)),
-    "bad_teacher:one-shui": grid(lr=(1e-3, 3e-3, 1e-2, 3e-2), epochs=(1, 3, 5)),
-}
-# Where each image has one class, losses are larger than a mean over attributes, and the best trial of the grids above
-# lay at an edge. These were moved, on the pool alone: Curvature's three times, JiT's and PGU's twice, the others' once.
-_CURVATURE_OF_CLASSES = grid(
-    eta=(4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2), damping=(0.1,), loss=("task", "unlikelihood")
-)
-_JIT_OF_CLASSES = grid(sigma=(0.1, 0.5, 2.0), eta=(3e-3, 1e-2, 3e-2, 1e-1))
-TRIALS_OF_CLASSES = {
-    "gradient_ascent": grid(eta=[float(f"{eta:.2g}") for eta in np.geomspace(2.5e-4, 2.5e-2, 12)]),
-    **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE_OF_CLASSES),
-    "jit:original": _JIT_OF_CLASSES,
-    "jit:one-shui": _JIT_OF_CLASSES,
-    "pgu:one-shui": grid(gamma=(0.3, 0.5, 0.75), lr=(0.1, 0.3, 1.0, 3.0)),
-}
+MOST = 400  # images of retain, and of validation, that a trial is judged on; of forget all
 
 
 # What leaves a model as it is, in each method's own words.
@@ -106,19 +74,18 @@ NOTHING = {
     "pgu": {"lr": 0.0},
     "scrub": {"lr": 0.0},
     "bad_teacher": {"lr": 0.0},
+    "mu_mis": {"eta": 0.0},
 }
 
 
 def trials_of(form: str, *, multilabel: bool, outputs: int = 1) -> list[dict[str, object]]:
-    """The settings that a form is tried with, as many for every form; `outputs` is the number of attributes."""
-    trials = TRIALS[form] if multilabel else TRIALS_OF_CLASSES.get(form, TRIALS[form])
-    if parse(form).method == "curvature" and multilabel:
-        return [{**trial, "eta": float(f"{trial['eta'] * outputs:.6g}")} for trial in trials]
-    return trials
+    """The settings that a form is tried with first, as many for every form; `outputs` is the number of attributes."""
+    fixed = fixed_of(form, multilabel=multilabel)
+    return [{**trial, **fixed} for trial in first_trials(axes_of(form, multilabel=multilabel, outputs=outputs))]
 
 
 def pool_experiment(*, n_ids: int, seed: int = SEEDS[0], **where: object) -> tuple[Experiment, list[np.ndarray]]:
-    """An experiment in which all pool identities have handed in a photo, and `REQUESTS` groups of n_ids of them."""
+    """An experiment in which all pool identities handed in a photo, and up to `REQUESTS` groups of n_ids of them."""
     probe = Experiment(seed=seed, n_ids=n_ids, from_pool=True, **where)
     sizes = pd.Series(probe.faces.identity).value_counts()
     asking = int((sizes[probe.split.pool] >= FEWEST_IMAGES).sum())
@@ -128,14 +95,19 @@ def pool_experiment(*, n_ids: int, seed: int = SEEDS[0], **where: object) -> tup
     enough = int((sizes[everyone.request.identities] >= fewest).sum())
     if enough < n_ids:
         raise ValueError(f"the tuning pool has {enough} identities with {fewest} images or more: {n_ids} cannot ask")
-    while len(groups) < REQUESTS:
+    while len(groups) < min(2, REQUESTS):
         order = everyone.request.identities[torch.randperm(asking, generator=generator).numpy()]
         order = order[sizes[order] >= fewest]
         groups += list(order[: len(order) // n_ids * n_ids].reshape(-1, n_ids))
     return everyone, groups[:REQUESTS]
 
 
-def fold_scores(experiment: Experiment, group: np.ndarray) -> Scores:
+def some_of(rows: np.ndarray, most: int | None = MOST) -> np.ndarray:
+    """At most so many of the rows, evenly spread over them."""
+    return rows if most is None or len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+
+
+def fold_scores(experiment: Experiment, group: np.ndarray, *, most: int | None = MOST) -> Scores:
     """What a model retrained without `group` would score, from models that have never seen its members.
 
     The images to forget are judged each by the fold model that did not train on its identity. Everybody else is to
@@ -144,8 +116,10 @@ def fold_scores(experiment: Experiment, group: np.ndarray) -> Scores:
     """
     train, before = experiment.part("train"), experiment.logits("original", "train")
     asked, held_out = np.isin(train.identity, group), experiment.held_out_logits
-    kept = score(before[~asked], train.targets[~asked])
-    return Scores(kept, score(held_out[asked], train.targets[asked]), experiment.score("original", "val"))
+    retain, val = some_of(np.flatnonzero(~asked), most), some_of(np.arange(len(experiment.part("val"))), most)
+    kept = score(before[retain], train.targets[retain])
+    unseen = score(experiment.logits("original", "val")[val], experiment.part("val").targets[val])
+    return Scores(kept, score(held_out[asked], train.targets[asked]), unseen)
 
 
 def fold_bias(
@@ -161,7 +135,7 @@ def fold_bias(
     for n_ids in progress(sizes, desc="fold bias", unit="request"):
         pool = {"reserved": whole.reserved, "from_pool": True}
         one = Experiment(dataset=dataset, preset=preset, seed=seed, n_ids=n_ids, **pool, **where)
-        folds = fold_scores(one, one.request.identities)
+        folds = fold_scores(one, one.request.identities, most=None)
         truly = Scores(*(one.score("retrained", part) for part in ("retain", "forget", "val")))
         key = {"preset": preset, "dataset": dataset, "seed": seed, "n_ids": n_ids}
         for part, ours, theirs in zip(("retain", "forget", "val"), folds, truly, strict=True):
@@ -175,16 +149,19 @@ def judge(experiment: Experiment, form: str, group: np.ndarray, wanted: Scores) 
     train, val = experiment.part("train"), experiment.part("val")
     asked = np.isin(train.identity, group)
     support = experiment.part("support").of(group)
-    parts = {"support": support, "forget": train[asked], "retain": train[~asked], "val": val}
-    needed = Given(parts).only(experiment.method(form).needs)
+    given = {"support": support, "forget": train[asked], "retain": train[~asked], "val": val}
+    needed = Given(given).only(experiment.method(form).needs)
     model = unlearn_from(experiment.artefacts_folder(form), needed, seed=experiment.seed, device=experiment.device)
     bf16, splits = experiment.config.train.bf16, ("forget", "retain", "val")
     outputs = {"train": experiment.logits("original", "train"), "val": experiment.logits("original", "val")}
-    before = {"forget": outputs["train"][asked], "retain": outputs["train"][~asked], "val": outputs["val"]}
+    rows = {"forget": np.flatnonzero(asked), "retain": some_of(np.flatnonzero(~asked))}
+    rows["val"] = some_of(np.arange(len(val)))
+    parts = {part: (val if part == "val" else train)[rows[part]] for part in splits}
+    before = {part: outputs["val" if part == "val" else "train"][rows[part]] for part in splits}
     after = {part: predict(model, parts[part], bf16=bf16).logits for part in splits}
     was, became = ({part: score(logits[part], parts[part].targets) for part in splits} for logits in (before, after))
-    losses = [task_loss(after["forget"], train[asked].targets)]
-    losses += [task_loss(logits["val"], val.targets) for logits in (after, before)]
+    losses = [task_loss(after["forget"], parts["forget"].targets)]
+    losses += [task_loss(logits["val"], parts["val"].targets) for logits in (after, before)]
     judged = Alignment(*losses, became["forget"], became["val"], was["val"])
     reached = Scores(became["retain"], became["forget"], became["val"])
     untouched = Scores(was["retain"], was["forget"], was["val"])
@@ -205,47 +182,88 @@ class PoolRequest(NamedTuple):
 
 
 def pool_requests(*, n_ids: int, seeds: Sequence[int] = SEEDS, **where: object) -> list[PoolRequest]:
-    """The requests that every form is tried on: `REQUESTS` of each seed."""
+    """The requests that every form is tried on, at most `REQUESTS` of each seed."""
     pools = [pool_experiment(n_ids=n_ids, seed=seed, **where) for seed in seeds]
     return [PoolRequest(e, group, fold_scores(e, group)) for e, groups in pools for group in groups]
 
 
 def search(
-    form: str, requests: Sequence[PoolRequest], also: Mapping[str, object] = MappingProxyType({})
+    form: str,
+    requests: Sequence[PoolRequest],
+    also: Mapping[str, object] = MappingProxyType({}),
+    made: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Run every trial of a form, with the settings of `also` besides; one row per trial, averaged over the requests.
+    """The first trials of a form, then neighbours of the best one until it is surrounded (`trials.py`).
 
-    A trial that makes the model diverge in any request has no score; its note says so. How long the whole takes is said
-    after the first trial.
+    One row per trial, averaged over the requests, with the settings of `also` in each. A trial that makes the model
+    diverge in any request has no score; its note says so. How long the first trials take is said after the first.
+
+    Args:
+        made: recorded trials of the same search, which are not made again.
     """
-    experiment, found = requests[0].experiment, []
-    if "retain" in experiment.method(form).needs:
-        requests = requests[:: REQUESTS // REQUESTS_WITH_DATA]
-    n_ids = len(requests[0].group)
-    key = {"preset": experiment.preset, "dataset": experiment.dataset, "n_ids": n_ids, "form": form}
-    trials = trials_of(form, multilabel=experiment.faces.multilabel, outputs=len(experiment.faces.classes))
-    started = time.monotonic()
-    for trial in progress(trials, desc=f"tune {form}", unit="trial"):
-        settings = {**trial, **also}
-        if form == "meta_unlearn":  # the pool's experiment holds one large request
-            settings = {**settings, "simulated_n_ids": simulated_request_size(n_ids)}
-        try:
-            judged = [judge(e.with_settings({form: settings}), form, group, wanted) for e, group, wanted in requests]
-            note = ""
-        except UndefinedScore as error:
-            judged, note = [dict.fromkeys(JUDGED, np.nan)] * len(requests), f"no score: {error}"
-            print(f"{form} {json.dumps(settings)} is left out: {error}", file=sys.stderr)
-        counts = {"seeds": len({r.experiment.seed for r in requests}), "requests": len(judged)}
-        found.append({**key, "settings": json.dumps(settings), **pd.DataFrame(judged).mean(), **counts, "note": note})
-        if len(found) == 1 and (whole := (time.monotonic() - started) * len(trials)) > SOON:
-            print(f"{form}: about {whole / 60:.0f} minutes for {len(trials)} trials", file=sys.stderr, flush=True)
+    trying = _Trying(form, requests, also)
+    faces = requests[0].experiment.faces
+    kind = {"multilabel": faces.multilabel, "outputs": len(faces.classes)}
+    axes, fixed = axes_of(form, **kind), fixed_of(form, multilabel=faces.multilabel)
+    found = [] if made is None else made.to_dict("records")
+    first = _not_made(trials_of(form, **kind), found, also)
+    for trial in progress(first, desc=f"tune {form}", unit="trial"):
+        found.append(trying.one(trial, of=len(first)))
+    while further := _further(found, axes):
+        found += [trying.one({**trial, **fixed}) for trial in further]
     return pd.DataFrame(found)
 
 
-def choose(found: pd.DataFrame, *, or_nothing: bool = False) -> dict[str, dict[str, object]]:
+def _further(found: Sequence[Mapping], axes: Mapping[str, Axis]) -> list[dict[str, object]]:
+    """Untried neighbours of the best trial, as many as may still be made."""
+    known, tried = pd.DataFrame(found).dropna(subset="tow"), [json.loads(row["settings"]) for row in found]
+    if known.empty:
+        return []
+    best = json.loads(known.loc[known["tow"].idxmax(), "settings"])
+    return untried_neighbours(best, tried, axes)[: max(0, FIRST + FURTHER - len(found))]
+
+
+def _not_made(trials: list[dict], found: Sequence[Mapping], also: Mapping[str, object]) -> list[dict]:
+    """The trials without those that were made, whose settings may hold more."""
+    made = [json.loads(row["settings"]) for row in found]
+    wanted = [json.loads(json.dumps({**trial, **also})) for trial in trials]
+    return [trial for trial, whole in zip(trials, wanted, strict=True) if not any(m == m | whole for m in made)]
+
+
+class _Trying:
+    """One form on one set of requests."""
+
+    def __init__(self, form: str, requests: Sequence[PoolRequest], also: Mapping[str, object]):
+        experiment, n_ids = requests[0].experiment, len(requests[0].group)
+        if "retain" in experiment.method(form).needs:
+            requests = requests[:REQUESTS_WITH_DATA]
+        self.form, self.requests, self.also = form, requests, dict(also)
+        if parse(form).method == "meta_unlearn":  # the pool's experiment holds one large request
+            self.also["simulated_n_ids"] = simulated_request_size(n_ids)
+        self.key = {"preset": experiment.preset, "dataset": experiment.dataset, "n_ids": n_ids, "form": form}
+        self.started, self.told = time.monotonic(), False
+
+    def one(self, trial: Mapping[str, object], *, of: int = 0) -> dict[str, object]:
+        """A trial's row; the first of several says how long all `of` them take."""
+        form, settings, note = self.form, {**trial, **self.also}, ""
+        try:
+            judged = [judge(e.with_settings({form: settings}), form, who, wanted) for e, who, wanted in self.requests]
+        except UndefinedScore as error:
+            judged, note = [dict.fromkeys(JUDGED, np.nan)] * len(self.requests), f"no score: {error}"
+            print(f"{form} {json.dumps(settings)} is left out: {error}", file=sys.stderr)
+        if not self.told and (whole := (time.monotonic() - self.started) * of) > SOON:
+            print(f"{form}: about {whole / 60:.0f} minutes for {of} trials", file=sys.stderr, flush=True)
+        self.told = True
+        counts = {"seeds": len({r.experiment.seed for r in self.requests}), "requests": len(judged)}
+        means = pd.DataFrame(judged).mean()
+        return {**self.key, "settings": json.dumps(settings), **means, **counts, "note": note, "git": git_commit()}
+
+
+def choose(found: pd.DataFrame, *, or_nothing: bool = True) -> dict[str, dict[str, object]]:
     """Per form, the settings of the trial with the highest Tug-of-War against the folds, of those that have one.
 
-    With `or_nothing`, doing nothing is one of the trials (`NOTHING`), and the only one where all others diverge.
+    Doing nothing is one of the trials (`NOTHING`), and the only one where all others diverge; without `or_nothing`, as
+    in searches recorded before it was, the best trial is chosen even if it harms.
     """
     chosen = {}
     for form, trials in found.groupby("form"):
@@ -258,19 +276,19 @@ def choose(found: pd.DataFrame, *, or_nothing: bool = False) -> dict[str, dict[s
 
 
 def remarks(found: pd.DataFrame) -> list[str]:
-    """What to know of the search of one form: settings whose best value is an edge of the grid, and what it loses."""
+    """What to know of the search of one form: where it ended before the best trial was surrounded, what it loses."""
     known, form = found[found["tow"].notna()], found["form"].iloc[0]
     if known.empty:
         return [f"{form}: every trial made the model diverge"]
-    best = known.loc[known["tow"].idxmax()]
-    tried, logits = pd.DataFrame([json.loads(settings) for settings in found["settings"]]), []
+    best, told = known.loc[known["tow"].idxmax()], []
+    tried = pd.DataFrame([json.loads(settings) for settings in found["settings"]])
     for name, value in json.loads(best["settings"]).items():
         values = sorted({v for v in tried[name] if isinstance(v, (int, float))}) if name in tried else []
         if len(values) > 2 and value in (values[0], values[-1]):
-            logits.append(f"{form}: {name}={value} is an edge of its grid, the best may lie beyond")
+            told.append(f"{form}: {name}={value} is an edge of its grid, the best may lie beyond")
     if best["tow"] < best["tow_before"]:
-        logits.append(f"{form}: the best trial reaches {best['tow']:.1f}, doing nothing {best['tow_before']:.1f}")
-    return logits
+        told.append(f"{form}: the best trial reaches {best['tow']:.1f}, doing nothing {best['tow_before']:.1f}")
+    return told
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -288,6 +306,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="NAME=VALUE",
         help="what if: settings of every trial besides; recorded in selection_also.csv, and nothing is chosen",
     )
+    parser.add_argument("--resume", action="store_true", help="go on from recorded trials of the same pool models")
     parser.add_argument("--bias", action="store_true", help="measure the folds against truly retrained models instead")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
@@ -300,36 +319,67 @@ def main(argv: list[str] | None = None) -> None:
     where = {"data_root": args.data_root, "runs_root": args.runs_root}
     if args.bias:
         found = fold_bias(dataset=args.dataset, preset=args.preset, **where)
-        record(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
+        put(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
         return print(found.round(1).to_string(index=False))
     requests = pool_requests(**setting, seeds=args.seeds, **where)
-    for form in args.forms or TRIALS:  # written form by form, so that a killed search loses one
-        found = search(form, requests, also)
+    path = args.results / "selection.csv"
+    for form in args.forms or AXES:  # written form by form, so that a killed search loses one
         if also:
-            record(
-                args.results / "selection_also.csv", found.assign(also=" ".join(args.also)), [*KEY, "also"], "settings"
-            )
+            found = search(form, requests, also).assign(also=" ".join(args.also))
+            put(args.results / "selection_also.csv", found, [*KEY, "also"], "settings")
             print(found[["settings", "tow", "tow_before"]].round(1).to_string(index=False))
             continue
-        record(args.results / "selection.csv", found, KEY, "settings")
-        chosen = choose(found, or_nothing=not shipped)
+        made = recorded_trials(path, form, requests) if args.resume else None
+        found = search(form, requests, made=made)
+        append(path, found)
+        chosen = choose(found)
         select(selected, "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
-        print(*remarks(found), json.dumps(chosen), sep="\n")
-    print(f"trials are in {args.results / 'selection.csv'}, choices in {selected}")
+        print(*remarks(found), json.dumps(chosen), sep="\n", flush=True)
+    print(f"trials are in {path}, choices in {selected}")
 
 
-def record(path: Path, found: pd.DataFrame, setting: list[str], order: str) -> None:
-    """Add rows to a file, sorted by `setting` and `order`, in place of earlier ones of the same setting.
+def read_trials(path: Path) -> pd.DataFrame:
+    """Recorded trials; `git` is their commit, `replaced` that of a later search that counts in their place."""
+    texts = {name: str for name in (*KEY, "settings", "note", "git", "replaced") if name != "n_ids"}  # NA, 2024, 1e5
+    found = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={name: [""] for name in JUDGED})
+    return found.assign(**{name: "" for name in ("git", "replaced") if name not in found})
 
-    Several searches may do so at a time, here and in `select`.
-    """
+
+def recorded_trials(path: Path, form: str, requests: Sequence[PoolRequest]) -> pd.DataFrame | None:
+    """The trials that count of a form's earlier search, if it was of models that score the same before unlearning."""
+    if not path.is_file():
+        return None
+    found, trying = read_trials(path), _Trying(form, requests, {})
+    mine = found[(found[KEY] == pd.Series(trying.key)).all(axis=1) & (found["replaced"] == "")]
+    before = np.mean([tug_of_war(untouched(r), r.wanted) for r in trying.requests])
+    if mine.empty or not np.allclose(mine["tow_before"].dropna(), before, atol=1e-4):
+        print(f"{form}: no trials of these pool models are recorded, all are made", file=sys.stderr)
+        return None
+    return mine.drop(columns="replaced")
+
+
+def untouched(request: PoolRequest) -> Scores:
+    """What the original model scores on a request."""
+    experiment, train = request.experiment, request.experiment.part("train")
+    before, asked = experiment.logits("original", "train"), np.isin(train.identity, request.group)
+    parts = (some_of(np.flatnonzero(~asked)), np.flatnonzero(asked))
+    val = some_of(np.arange(len(experiment.part("val"))))
+    scores = (score(before[rows], train.targets[rows]) for rows in parts)
+    return Scores(*scores, score(experiment.logits("original", "val")[val], experiment.part("val").targets[val]))
+
+
+def append(path: Path, found: pd.DataFrame) -> None:
+    """Add a search's trials to a file. Those of earlier searches of the setting stay, marked as `replaced` by it."""
+    found = found.assign(replaced="").round(6)
     with locked(path):
         if path.is_file():
-            names = {name: str for name in setting if pd.api.types.is_string_dtype(found[name])}  # NA, 2024, 1e5
-            earlier = pd.read_csv(path, dtype=names, keep_default_na=False, na_values={name: [""] for name in JUDGED})
-            replaced = earlier[setting].apply(tuple, axis=1).isin(found[setting].apply(tuple, axis=1))
-            found = pd.concat([earlier[~replaced], found])
-        save_frame(path, found.sort_values([*setting, order]).round(6))
+            earlier = read_trials(path)
+            same = [*KEY, "settings", "git"]
+            earlier = earlier[~earlier[same].apply(tuple, axis=1).isin(found[same].apply(tuple, axis=1))]  # resumed
+            old = earlier[KEY].apply(tuple, axis=1).isin(found[KEY].apply(tuple, axis=1)) & (earlier["replaced"] == "")
+            earlier.loc[old, "replaced"] = found["git"].iloc[-1] or "later"
+            found = pd.concat([earlier, found])
+        save_frame(path, found.sort_values(KEY, kind="stable"))
 
 
 def select(path: Path, key: str, chosen: dict[str, dict[str, object]]) -> None:

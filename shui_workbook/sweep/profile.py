@@ -9,18 +9,19 @@ needs it first. `make workbook` runs them side by side, and ends sooner.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from shui_lib.core.arguments import words_by_name
+from shui_lib.core.places import DATA, RUNS
 from shui_lib.core.store import save_frame, save_json
-from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, Outcome, run_all, shared_out
+from shui_workbook.arguments import command_line, words_by_name
+from shui_workbook.course.notebooks import NOTEBOOKS, Outcome, run_all, shared_out
 from shui_workbook.sweep.cost import read_journal
 
 LARGEST = 6  # kinds of stages with a column of their own
@@ -47,6 +48,17 @@ def profile(found: Sequence[Outcome], stages: Mapping[str, Mapping[str, Mapping[
     shown["other stages"] = kinds.drop(columns=largest).sum(axis=1)
     shown.loc["all"] = shown.sum()
     return shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    data_root: Path = DATA
+    out: Path = RUNS / "profile"  # emptied first
+    go_on: bool = False  # empty nothing, and leave out what was measured before
+    notebooks: tuple[Path, ...] = ()  # all chapters by default
+    parameters: tuple[str, ...] = ()  # NAME=VALUE
 
 
 def emptied(out: Path) -> None:
@@ -77,13 +89,7 @@ def measured(out: Path, parameters: Mapping[str, object], notebooks: Sequence[Pa
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; 1 where a chapter failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "profile", help="emptied first")
-    parser.add_argument("--notebooks", type=Path, nargs="*", help="all chapters by default")
-    parser.add_argument("--go-on", action="store_true", help="empty nothing, and leave out what was measured before")
-    parser.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE")
-    args = parser.parse_args(argv)
+    args = command_line(Command, argv, __doc__)
     out = args.out.resolve()
     notebooks = [path.resolve() for path in args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))]
     if not args.go_on:

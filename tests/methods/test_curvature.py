@@ -17,7 +17,7 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import Output
 from shui_lib.benchmark.predict import pixels_for, predict, probability_of_truth, task_loss
 from shui_lib.methods import Given, make_method, settings_of
-from shui_lib.methods.curvature import LOSSES
+from shui_lib.methods.parts.copies import LOSSES
 from shui_lib.methods.parts.kfac import (
     Factors,
     Preconditioner,

@@ -144,3 +144,29 @@ def test_another_seed_draws_other_noise():
     model, given = TwoLayers(K), Given({"support": some_faces(4)})
     one, other = (JiT().unlearn(model, given, Artefacts(), generator=generator(seed)) for seed in (1, 2))
     assert not same_weights(one, other)
+
+
+def test_gradients_add_up_over_batches_where_they_are_never_cleared():
+    """JiT's authors' code: the second step goes along the sum of both gradients."""
+    model, faces = TwoLayers(K), some_faces(6)
+    plain, summed = (
+        JiT(variant="original", sigma=0.3, eta=0.05, copies=2, batch=3, accumulate=a) for a in (False, True)
+    )
+    after = {}
+    for method in (plain, summed):
+        after[method.accumulate] = method.unlearn(model, Given({"forget": faces}), Artefacts(), generator=generator(3))
+    order = torch.randperm(6, generator=(chance := generator(3)))
+    theta, total = {name: v.detach() for name, v in model.named_parameters()}, None
+    for part in (faces[order[:3]], faces[order[3:]]):
+        x = part.pixels().double().flatten(1)
+        moved = step_by_hand(theta, x, sigma=0.3, copies=2, eta=1.0, chance=chance)
+        gradient = {name: theta[name] - moved[name] for name in theta}
+        total = gradient if total is None else {name: total[name] + gradient[name] for name in theta}
+        theta = {name: theta[name] - 0.05 * total[name] for name in theta}
+    assert not same_weights_of(after[False], after[True])
+    for name, value in after[True].named_parameters():
+        torch.testing.assert_close(value.detach(), theta[name])
+
+
+def same_weights_of(one, other) -> bool:
+    return all(torch.equal(p, other.get_parameter(name)) for name, p in one.named_parameters())

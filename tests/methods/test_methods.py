@@ -46,6 +46,7 @@ SMALL = {  # settings that take no time
     "scrub": {"epochs": 1, "max_epochs": 1},
     "bad_teacher": {"epochs": 1},
     "curvature": {"copies": 2},
+    "mu_mis": {"steps": 1, "eta": 1e-2},
 }
 NETWORKS = {
     "vit": partial(small_vit, size=32),
@@ -126,7 +127,13 @@ STILL = {  # a model, and which of its parameters nothing may move
     "frozen weights": (partial(frozen, r"blocks\.1\..*weight"), r"blocks\.1\..*weight"),
     "frozen biases": (partial(frozen, "bias"), "bias"),
 }
-MORE = [{}, {"preconditioner": "pgu"}, {"preconditioner": "kfac", "learned_steps": True}, {"per_sample": True}]
+MORE = [
+    {},
+    {"preconditioner": "pgu"},
+    {"preconditioner": "kfac", "learned_steps": True},
+    {"per_sample": True},
+    {"copies": 2},
+]
 
 
 class Case(NamedTuple):

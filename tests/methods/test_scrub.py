@@ -12,6 +12,7 @@ from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.methods import Given, make_method
 from shui_lib.methods.scrub import SCRUB
+from shui_lib.runs.settings import published_for
 
 WHOLE = {"batch": 1000, "forget_batch": 1000, "crop": None}  # one batch is all
 
@@ -129,3 +130,30 @@ def test_bernoulli_is_another_course_and_not_for_classes():
 def test_no_gradient_is_left_and_the_result_can_be_trained():
     result = unlearned(SCRUB(epochs=1), two_layers(), request())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in result.parameters())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "n_ids", "batch", "crop", "lr", "most"),
+    [
+        ("celebahq", 20, 32, 0.08, 1e-2, 5),
+        ("faces", 10, 32, 0.08, 1e-2, 5),
+        ("celeba", 5, 32, None, 5e-3, 5),
+        ("mufac", 5, 32, None, 1e-3, 7),
+        ("mufac", 10, 32, 0.08, 1e-3, 5),
+    ],
+)
+def test_the_authors_batches_crops_and_epochs_by_data_set(dataset, n_ids, batch, crop, lr, most):
+    settings = published_for("scrub", "one-shui", dataset=dataset, n_ids=n_ids)
+    method = make_method("scrub", {**settings, "variant": "one-shui"})
+    assert (method.batch, method.forget_batch, method.crop) == (batch, 32, crop)
+    assert (method.lr, method.max_epochs, method.epochs) == (lr, most, 10)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "n_ids", "crop", "lr"),
+    [("celebahq", 20, None, 1e-4), ("celeba", 5, None, 1e-4), ("mufac", 5, 0.08, 1e-3), ("mufac", 10, 0.08, 1e-3)],
+)
+def test_bad_teachers_batches_and_crops_by_data_set(dataset, n_ids, crop, lr):
+    settings = published_for("bad_teacher", "one-shui", dataset=dataset, n_ids=n_ids)
+    method = make_method("bad_teacher", {**settings, "variant": "one-shui"})
+    assert (method.batch, method.crop, method.lr, method.epochs) == (32, crop, lr, 5)

@@ -21,7 +21,7 @@ from shui_workbook.studies.selection import (
     REQUESTS,
     REQUESTS_WITH_DATA,
     SEEDS,
-    TRIALS,
+    append,
     choose,
     fold_bias,
     fold_scores,
@@ -29,12 +29,16 @@ from shui_workbook.studies.selection import (
     main,
     pool_experiment,
     pool_requests,
+    read_trials,
     record,
+    recorded_trials,
     remarks,
     search,
     select,
     trials_of,
+    untouched,
 )
+from shui_workbook.studies.trials import AXES, FIRST, FURTHER, Axis
 
 REPORTED_SEEDS = range(5)
 CHOSEN = Path(shui_lib.__file__).parent / "runs" / "selected.json"
@@ -59,7 +63,7 @@ def where(tmp_path_factory):
 
 def test_requests_come_from_the_pool_and_nobody_asks_twice_in_one(where):
     experiment, groups = pool_experiment(n_ids=2, **where)
-    assert len(groups) == REQUESTS and all(len(set(group)) == 2 for group in groups)
+    assert 2 <= len(groups) <= REQUESTS and all(len(set(group)) == 2 for group in groups)
     assert len({tuple(group) for group in groups}) > 1
     assert set(np.concatenate(groups)) <= set(experiment.split.pool)
     assert set(np.concatenate(groups)) <= set(experiment.part("support").identity)
@@ -85,12 +89,12 @@ def variant_of(form: str) -> dict[str, str]:
 
 def test_every_form_gets_the_same_number_of_trials():
     forms = {f"{name}:{variant}".strip(":") for name, method in REGISTRY.items() for variant in method.variants or [""]}
-    assert set(TRIALS) == forms
-    assert len({len(trials_of(form, multilabel=kind)) for form in TRIALS for kind in (True, False)}) == 1
+    assert set(AXES) == forms
+    assert {len(trials_of(form, multilabel=kind)) for form in AXES for kind in (True, False)} == {FIRST}
 
 
 @pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
-@pytest.mark.parametrize("form", TRIALS)
+@pytest.mark.parametrize("form", AXES)
 def test_trials_are_valid_and_differ(form, multilabel):
     variant = variant_of(form)
     trials = trials_of(form, multilabel=multilabel)
@@ -154,7 +158,7 @@ def test_whoever_asks_alone_has_images_enough(where, monkeypatch):
     monkeypatch.setattr("shui_workbook.studies.selection.FEWEST_IMAGES_ALONE", 7)
     everyone, groups = pool_experiment(**{**where, "n_ids": 1})
     sizes = pd.Series(everyone.faces.identity).value_counts()
-    assert len(groups) == REQUESTS and all(len(group) == 1 and sizes[group[0]] >= 7 for group in groups)
+    assert 2 <= len(groups) <= REQUESTS and all(len(group) == 1 and sizes[group[0]] >= 7 for group in groups)
     assert sizes[everyone.request.identities].min() < 7, "others were left out"
 
 
@@ -200,19 +204,19 @@ def test_published_constants_of_the_nearest_setting():
 
 def test_a_search_is_the_mean_of_its_trials_over_requests(where, monkeypatch):
     requests = pool_requests(n_ids=2, **where)
-    monkeypatch.setitem(TRIALS, "gradient_ascent", [{"eta": 0.0}, {"eta": 0.1}])
+    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.0, 0.1))})
     found = search("gradient_ascent", requests)
     assert found["settings"].tolist() == ['{"eta": 0.0}', '{"eta": 0.1}']
-    assert (found["requests"] == REQUESTS).all() and (found["n_ids"] == 2).all()
+    assert (found["requests"] == len(requests)).all() and (found["n_ids"] == 2).all()
     one = requests[0].experiment.with_settings({"gradient_ascent": {"eta": 0.1}})
     by_hand = [judge(one, "gradient_ascent", group, wanted)["tow"] for _, group, wanted in requests]
     assert found["tow"][1] == pytest.approx(np.mean(by_hand))
-    monkeypatch.setitem(TRIALS, "scrub:original", [{"epochs": 1, "max_epochs": 1}])
+    monkeypatch.setitem(AXES, "scrub:original", {"epochs max_epochs": Axis(((1, 1),))})
     assert search("scrub:original", requests)["requests"].tolist() == [REQUESTS_WITH_DATA]
 
 
 def test_what_if_is_recorded_apart_and_chooses_nothing(where, monkeypatch, tmp_path):
-    monkeypatch.setitem(TRIALS, "scrub:original", [{"epochs": 2, "max_epochs": 2, "lr": 0.1}])
+    monkeypatch.setitem(AXES, "scrub:original", {"epochs max_epochs": Axis(((2, 2),)), "lr": Axis((0.1,))})
     before, roots = CHOSEN.read_text(), [f"--{n}-root={where[f'{n}_root']}" for n in ("data", "runs")]
     told = ["--dataset", "tiny", "--n-ids", "2", "--preset", "smoke", "--forms", "scrub:original", *roots]
     main([*told, "--also", "kl=bernoulli", "--results", str(tmp_path)])
@@ -227,7 +231,7 @@ def test_what_if_is_recorded_apart_and_chooses_nothing(where, monkeypatch, tmp_p
 def some_trials(**tows: list[float]) -> pd.DataFrame:
     setting = {"preset": "cpu", "dataset": "tiny", "n_ids": 2}
     return pd.DataFrame(
-        {**setting, "form": form, "settings": f'{{"eta": {k}}}', "tow": v}
+        {**setting, "form": form, "settings": f'{{"eta": {k}}}', "tow": v, "tow_before": 0.0}
         for form, values in tows.items()
         for k, v in enumerate(values)
     )
@@ -238,7 +242,7 @@ def test_the_trial_closest_to_what_is_wanted_is_chosen():
     assert choose(found) == {"gradient_ascent": {"eta": 1}, "meta_unlearn": {"eta": 0}}
 
 
-@pytest.mark.parametrize("form", TRIALS)
+@pytest.mark.parametrize("form", AXES)
 def test_doing_nothing_is_a_setting_of_every_method(form):
     faces, model = tiny_faces(), small_vit()
     method = make_method(parse(form).method, NOTHING[parse(form).method] | variant_of(form))
@@ -252,8 +256,8 @@ def test_doing_nothing_is_a_setting_of_every_method(form):
 
 def test_doing_nothing_is_chosen_where_every_trial_harms():
     found = some_trials(gradient_ascent=[80, 70], meta_unlearn=[90, 99]).assign(tow_before=85.0)
-    assert choose(found, or_nothing=True) == {"gradient_ascent": {"eta": 0.0}, "meta_unlearn": {"eta": 1}}
-    assert choose(found)["gradient_ascent"] == {"eta": 0}
+    assert choose(found) == {"gradient_ascent": {"eta": 0.0}, "meta_unlearn": {"eta": 1}}
+    assert choose(found, or_nothing=False)["gradient_ascent"] == {"eta": 0}
     assert remarks(found[found["form"] == "gradient_ascent"]) == [
         "gradient_ascent: the best trial reaches 80.0, doing nothing 85.0"
     ]
@@ -267,7 +271,7 @@ def test_an_edge_of_the_grid_is_said():
 
 def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
     requests = pool_requests(n_ids=2, **where)[:1]
-    monkeypatch.setitem(TRIALS, "gradient_ascent", [{"eta": 1e38}, {"eta": 0.01}])
+    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((1e38, 0.01))})
     found = search("gradient_ascent", requests)
     assert np.isnan(found["tow"][0]) and "not finite numbers: the model has diverged" in found["note"][0]
     assert found["note"][1] == "" and choose(found) == {"gradient_ascent": {"eta": 0.01}}
@@ -275,7 +279,7 @@ def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
 
 
 def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypatch, capsys):
-    monkeypatch.setitem(TRIALS, "gradient_ascent", [{"eta": 0.0}])
+    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.0,))})
     before, roots = CHOSEN.read_text(), [f"--{n}-root={where[f'{n}_root']}" for n in ("data", "runs")]
     main(["--dataset", "tiny", "--n-ids", "2", "--preset", "smoke", "--forms", "gradient_ascent", *roots])
     assert CHOSEN.read_text() == before
@@ -302,6 +306,11 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tm
     )
     assert whose["gradient_ascent"] == "settings selected for cpu/faces/10"
     assert whose["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
+    said = {"gradient_ascent": {}, "ssd:one-shui": {"alpha": 9.0}}
+    whose = Experiment(n_ids=2, settings=said, **where | {"runs_root": tmp_path}).whose_settings(
+        "gradient_ascent", "ssd"
+    )
+    assert whose.to_dict() == {"gradient_ascent": "settings selected for cpu/faces/10", "ssd": "given by hand"}
 
 
 def test_doing_nothing_drops_nothing(where):
@@ -370,15 +379,20 @@ def test_the_bias_of_the_folds_is_measured_on_a_retrained_model(where):
     assert found["retrained"].tolist() == pytest.approx([100 * one.score("retrained", p) for p in found["split"]])
 
 
-def test_what_the_package_uses_is_what_the_recorded_trials_choose():
+def counted() -> pd.DataFrame:
+    """Trials of the repository's searches that no later search took the place of."""
     if not FOUND.is_file():
         pytest.skip("results/selection.csv is not there: `make tune` writes it")
-    selected = json.loads(CHOSEN.read_text())
-    recorded = pd.read_csv(FOUND)
+    found = read_trials(FOUND)
+    return found[found["replaced"] == ""]
+
+
+def test_what_the_package_uses_is_what_the_recorded_trials_choose():
+    selected, recorded = json.loads(CHOSEN.read_text()), counted()
     for (preset, dataset, n_ids), found in recorded.groupby(["preset", "dataset", "n_ids"]):
-        chosen = choose(found)
+        new = found.groupby("form")["git"].transform("max") != ""  # before, nothing was no choice
+        chosen = choose(found[~new], or_nothing=False) | choose(found[new])
         assert selected[f"{preset}/{dataset}/{n_ids}"] == chosen
-        assert found.groupby("form").size().nunique() == 1, "forms differ in their number of trials"
         for form, settings in chosen.items():
             used = settings_for(form, preset=preset, dataset=dataset, n_ids=n_ids)
             assert used == used | settings
@@ -386,8 +400,80 @@ def test_what_the_package_uses_is_what_the_recorded_trials_choose():
 
 
 def test_the_recorded_trials_are_those_that_the_code_would_run():
-    for (_, dataset, _, form), found in pd.read_csv(FOUND).groupby(["preset", "dataset", "n_ids", "form"]):
+    for (_, dataset, _, form), found in counted().groupby(["preset", "dataset", "n_ids", "form"]):
+        assert FIRST <= len(found) <= FIRST + FURTHER, (dataset, form)
+        if found["git"].max() == "":  # searched before grids grew
+            continue
         recorded = [{k: v for k, v in json.loads(s).items() if k != "simulated_n_ids"} for s in found["settings"]]
         outputs = {"faces": 14, "celebahq": 40}.get(dataset, 1)
         wanted = json.loads(json.dumps(trials_of(form, multilabel=dataset != "ages", outputs=outputs)))
-        assert all(trial in wanted for trial in recorded) and len(recorded) == len(wanted), (dataset, form)
+        assert all(trial in recorded for trial in wanted), (dataset, form)
+
+
+# Growing
+
+
+def eta_of(found: pd.DataFrame) -> list[float]:
+    return [json.loads(settings)["eta"] for settings in found["settings"]]
+
+
+def judged_by(value):
+    """A judge whose Tug-of-War is a function of η."""
+
+    def judge(experiment, form, group, wanted):
+        eta = experiment.method(form).eta
+        return dict.fromkeys(("forget_drop", "retain_drop", "val_drop", "objective"), 0.0) | {
+            "tow": value(eta),
+            "tow_before": 50.0,
+        }
+
+    return judge
+
+
+def test_a_grid_grows_where_its_best_trial_lies_at_an_edge_until_it_does_not(where, monkeypatch):
+    requests = pool_requests(n_ids=2, **where)[:1]
+    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2, 0.4), 2)})
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 90 - abs(eta - 1.6)))
+    found = search("gradient_ascent", requests)
+    assert eta_of(found) == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2] and choose(found) == {"gradient_ascent": {"eta": 1.6}}
+    assert not remarks(found)
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 90 - abs(eta - 0.2)))
+    assert eta_of(search("gradient_ascent", requests)) == [0.1, 0.2, 0.4], "in the middle, nothing more is tried"
+
+
+def test_a_grid_stops_growing_at_the_stated_limit_and_the_edge_is_said(where, monkeypatch):
+    requests = pool_requests(n_ids=2, **where)[:1]
+    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2, 0.4), 2)})
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 60 - 1 / (1 + eta)))
+    found = search("gradient_ascent", requests)
+    assert len(found) == FIRST + FURTHER and "is an edge of its grid" in remarks(found)[0]
+
+
+def test_a_search_goes_on_from_recorded_trials_and_none_is_lost(where, monkeypatch, tmp_path):
+    requests = pool_requests(n_ids=2, **where)[:1]
+    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2), 2)})
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 90 - abs(eta - 0.2)))
+    path = tmp_path / "selection.csv"
+    first = search("gradient_ascent", requests).assign(git="aaa")
+    append(path, first)
+    made = read_trials(path).drop(columns="replaced")
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 1 / 0))
+    again = search("gradient_ascent", requests, made=made)  # all are made: nobody is judged
+    append(path, again)
+    held = read_trials(path)
+    assert eta_of(held) == eta_of(first) and (held["replaced"] == "").all()
+    append(path, first.assign(git="bbb", tow=70.0))
+    held = read_trials(path)
+    assert held.groupby("replaced")["git"].unique().map(list).to_dict() == {"": ["bbb"], "bbb": ["aaa"]}
+
+
+def test_what_is_resumed_scored_the_same_before_unlearning(where, tmp_path, capsys):
+    requests = pool_requests(n_ids=2, **where)
+    path, form = tmp_path / "selection.csv", "gradient_ascent"
+    assert recorded_trials(path, form, requests) is None
+    before = np.mean([tug_of_war(untouched(request), request.wanted) for request in requests])
+    row = {"preset": "smoke", "dataset": "tiny", "n_ids": 2, "form": form, "settings": '{"eta": 0.1}', "note": ""}
+    append(path, pd.DataFrame([{**row, "tow": 1.0, "tow_before": before, "git": ""}]))
+    assert len(recorded_trials(path, form, requests)) == 1
+    append(path, pd.DataFrame([{**row, "tow": 1.0, "tow_before": before + 1, "git": "b"}]))
+    assert recorded_trials(path, form, requests) is None and "all are made" in capsys.readouterr().err

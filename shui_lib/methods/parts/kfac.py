@@ -181,6 +181,29 @@ class Preconditioner:
         return held
 
 
+class Scale:
+    """P of a step that keeps each layer's direction: its gradient divided by the layer's mean curvature ā ḡ.
+
+    What a preconditioned step tends to with much damping, but for its length. Linear and symmetric; zero where
+    `Preconditioner` is.
+    """
+
+    def __init__(self, factors: Mapping[str, Factors]):
+        self.mean = {
+            layer: float(known.inputs.diagonal().mean() * known.outputs.diagonal().mean())
+            for layer, known in factors.items()
+        }
+
+    def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """P ∇ by parameter, for all parameters that ∇ has."""
+        held = {name: torch.zeros_like(value) for name, value in gradient.items()}
+        for layer, mean in self.mean.items():
+            for name in (f"{layer}.weight", f"{layer}.bias"):
+                if name in gradient and mean > 0:
+                    held[name] = gradient[name] / mean
+        return held
+
+
 def precondition_layer(
     layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float
 ) -> dict[str, Tensor]:

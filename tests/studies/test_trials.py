@@ -1,0 +1,40 @@
+"""How grids grow beyond their ends."""
+
+import pytest
+
+from shui_workbook.studies.trials import Axis, first_trials, untried_neighbours
+
+GAMMA = Axis((0.5, 0.75), 3, share=True)
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "below", "above"),
+    [
+        (Axis((0.1, 0.2, 0.4), 2), 0.4, 0.2, 0.8),
+        (Axis((0.1, 0.2, 0.4), 2), 0.1, 0.05, 0.2),
+        (GAMMA, 0.75, 0.5, 0.9),  # odds of 1, 3 and 9
+        (GAMMA, 0.5, 0.25, 0.75),
+        (Axis((1, 3), 3), 1, 1, 3),  # whole numbers end at one
+        (Axis(((2, 1), (5, 3)), 1.6), (5, 3), (2, 1), (8, 5)),
+    ],
+)
+def test_the_neighbours_of_a_value(axis, value, below, above):
+    assert axis.next(value, up=False) == below
+    assert axis.next(value, up=True) == pytest.approx(above)
+
+
+def test_a_value_that_was_tried_is_the_next():
+    assert Axis((0.1, 0.2), 2).next(0.2, up=True, tried=[0.1, 0.2, 0.3]) == 0.3
+
+
+def test_only_ordered_axes_grow_and_what_was_tried_is_not_tried_again():
+    axes = {"eta": Axis((0.1, 0.2), 2), "copies": Axis((0, 16)), "epochs most": Axis(((2, 1), (3, 2)), 2)}
+    tried = first_trials(axes)
+    assert len(tried) == 8 and tried[0] == {"eta": 0.1, "copies": 0, "epochs": 2, "most": 1}
+    best = {"eta": 0.2, "copies": 16, "epochs": 3, "most": 2, "simulated_n_ids": 10}
+    beside = untried_neighbours(best, tried, axes)
+    assert beside == [
+        {"eta": 0.4, "copies": 16, "epochs": 3, "most": 2},
+        {"eta": 0.2, "copies": 16, "epochs": 6, "most": 4},
+    ]
+    assert not untried_neighbours(best, [*tried, *beside], axes)
