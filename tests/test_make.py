@@ -52,3 +52,13 @@ def test_one_thread_a_process_for_small_presets(words, threads, seen):
     """A goal of its own that prints what every command of the Makefile is given."""
     said = would_do("-s", "--eval=threads: ; @echo [$$OMP_NUM_THREADS]", "threads", *words, threads=threads)
     assert said.strip() == f"[{seen}]"
+
+
+def test_settings_of_methods_pass_through_as_one_word():
+    settings = '{"curvature": {"eta": 0.01}}'
+    assert f"'SETTINGS={settings}'" in would_do("-n", "workbook", f"SETTINGS={settings}")
+
+
+def test_a_card_is_checked_without_an_environment():
+    said = would_do("-n", "gpu-check", "VENV=nowhere", "PYTHON=python9", "GPU=--parts rate")
+    assert said.strip() == "SHUI_PROGRESS=off python9 -m benchmarks.gpu_check --parts rate"

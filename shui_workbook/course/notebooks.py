@@ -22,7 +22,6 @@ from typing import Annotated, Literal, NamedTuple
 
 import nbformat
 import papermill
-import torch
 import tyro
 from papermill.inspection import inspect_notebook
 
@@ -169,14 +168,17 @@ def one_thread() -> None:
 
 def side_by_side() -> int:
     """How many chapters run at a time: with a GPU one; else one for each core, and four at most, for the memory."""
+    import torch  # here: every chapter's own process imports this file, and has no use for it
+
     return 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, 4)
 
 
 def run_all(
     out: Path, parameters: Mapping[str, object], notebooks: Sequence[Path], *, workers: int = 1
 ) -> list[Outcome]:
-    """Execute notebooks, `workers` at a time in their order; one that fails leaves the others alone.
+    """Execute notebooks, `workers` at a time; one that fails leaves the others alone.
 
+    Several begin with the last: later chapters are longer, and those of other networks wait for no stage of the first.
     Every chapter is a process of its own, and a stage that several of them need is made by one while the others wait.
     Result rows go to one file, and the stages that each chapter used are listed in `out`/stages. What was asked for
     and a chapter does not follow is said before it runs, and in the table.
@@ -196,12 +198,13 @@ def run_all(
     (out / "stages").mkdir(parents=True)
     started = time.perf_counter()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        running = [pool.submit(_outcome, path, out, values) for path, values in every.items()]
-        ended = progress(as_completed(running), total=len(running), desc="workbook", unit="notebook")
+        order = [*every] if workers == 1 else [*reversed(every)]
+        running = {path: pool.submit(_outcome, path, out, every[path]) for path in order}
+        ended = progress(as_completed(running.values()), total=len(running), desc="workbook", unit="notebook")
         for one in ended:
             if one.exception() is None and one.result().error:
                 print(f"{one.result().chapter} failed: {one.result().error}", file=sys.stderr, flush=True)
-    found = [_result(path, one) for path, one in zip(every, running, strict=True)]
+    found = [_result(path, running[path]) for path in every]
     print(summary(found, without))
     print(f"{len(notebooks)} notebooks in {(time.perf_counter() - started) / 60:.1f} minutes: {out}")
     if rows.is_file():

@@ -1,6 +1,7 @@
 """Running notebooks headlessly: parameters are looked at first, and a chapter that fails leaves the others alone."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import numpy as np
@@ -11,7 +12,7 @@ from tiny import prepare_tiny, tiny_faces
 
 from shui_lib.ltu.networks import SIZES
 from shui_workbook.course import notebooks
-from shui_workbook.course.notebooks import NOTEBOOKS, fitting, main, run_all, run_notebook, shared_out
+from shui_workbook.course.notebooks import NOTEBOOKS, Outcome, fitting, main, run_all, run_notebook, shared_out
 from shui_workbook.figures.photos import thumbnails
 from shui_workbook.studies.gan.study import CHAPTER, PRESETS
 
@@ -172,6 +173,25 @@ def test_chapters_run_side_by_side(tmp_path):
         write(tmp_path / f"0_{mine}.ipynb", wait)
     found = run_all(tmp_path / "out", {"data_root": str(tmp_path)}, sorted(tmp_path.glob("*.ipynb")), workers=2)
     assert [one.error for one in found] == ["", ""] and all(one.seconds > 0 and one.cpu_seconds > 0 for one in found)
+
+
+@pytest.mark.parametrize(("workers", "order"), [(1, "abc"), (2, "cba")])
+def test_several_chapters_begin_with_the_last_and_are_told_in_order(tmp_path, monkeypatch, workers, order):
+    begun = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers, **_):
+            super().__init__(1)
+
+    def outcome(path, out, values):
+        begun.append(path.stem)
+        return Outcome(path.stem, 1.0, 1.0, "")
+
+    monkeypatch.setattr(notebooks, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(notebooks, "_outcome", outcome)
+    paths = [write(tmp_path / f"{name}.ipynb") for name in "abc"]
+    found = run_all(tmp_path / "out", {}, paths, workers=workers)
+    assert "".join(begun) == order and [one.chapter for one in found] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
