@@ -36,6 +36,16 @@ class RandomRequest:
         return {name: faces[getattr(self, name)] for name in PARTS}
 
 
+def check_shares(share: float, kept: float) -> None:
+    """Nothing, if as much can be forgotten and kept.
+
+    Raises:
+        ValueError: a share out of range.
+    """
+    if not (0 < share < 1 and 0 < kept <= 1):
+        raise ValueError(f"share={share} and kept={kept}: forget a share in (0, 1), keep one in (0, 1]")
+
+
 def draw_random_request(
     faces: Faces,
     *,
@@ -55,8 +65,7 @@ def draw_random_request(
     Raises:
         ValueError: a share out of range, or a part that would be empty.
     """
-    if not (0 < share < 1 and 0 < kept <= 1):
-        raise ValueError(f"share={share} and kept={kept}: forget a share in (0, 1), keep one in (0, 1]")
+    check_shares(share, kept)
     parts: tuple[list[np.ndarray], ...] = ([], [], [])
     for label in faces.targets.unique():
         rows = np.flatnonzero((faces.targets == label).numpy())

@@ -22,6 +22,7 @@ PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = tomllib.loads((H
 DEMONSTRATION = {"eta": 1e-3, "alpha": 1e-3, "epochs": 3, "inputs": ("logits", "targets")}
 STANDS_FOR = {"faces": "celebahq", "ages": "mufac"}  # whose constants an embedded data set borrows
 PAPERS = ("celebahq", "celeba", "mufac")
+BY_NAME_ONLY = ("curvature:scale",)  # a part of another form, tuned to be compared with it; in no table
 OWN = "selected.json"  # in a runs folder: what its owner's searches chose
 
 
@@ -170,6 +171,7 @@ def every_form(*, published: bool = True) -> list[str]:
     selected = {name for forms in _selected().values() for name in forms}
     methods = {parse(name).method for name in selected}
     tuned = [form for form in every if form.name in selected or form.method not in methods]
+    tuned = [form for form in tuned if form.name not in BY_NAME_ONLY]
     known = [f._replace(published=True) for f in tuned if PUBLISHED.get(f.method, {}).get(f.variant)]
     return [form.name for form in sorted(tuned + published * known)]
 

@@ -9,7 +9,15 @@ from shui_workbook.figures.attack import (
     plot_roc,
     plot_rocs,
 )
-from shui_workbook.figures.explorer import plot_answers, plot_explorer, plot_moves, plot_paths, plot_people, plot_photo
+from shui_workbook.figures.explorer import (
+    plot_answers,
+    plot_explorer,
+    plot_moves,
+    plot_paths,
+    plot_people,
+    plot_photo,
+    quarters,
+)
 from shui_workbook.figures.handle import plot_handles
 from shui_workbook.figures.photos import (
     plot_faces,
@@ -19,6 +27,7 @@ from shui_workbook.figures.photos import (
     thumbnails,
 )
 from shui_workbook.figures.pipeline import plot_pipeline
+from shui_workbook.figures.reported import plot_reported
 from shui_workbook.figures.scores import (
     plot_bargain,
     plot_differences,
@@ -28,7 +37,7 @@ from shui_workbook.figures.scores import (
     plot_tradeoff,
     plot_trials,
 )
-from shui_workbook.figures.sequential import plot_sequences
+from shui_workbook.figures.sequential import STRATEGIES, plot_sequences
 from shui_workbook.figures.style import METHODS, PARTS, SCORE_NAMES, STYLE, canvas, look, use_style
 from shui_workbook.figures.tradeoff import plot_split, plot_tradeoff_curves, plot_valley, plot_where_the_step_goes
 from shui_workbook.figures.training import (

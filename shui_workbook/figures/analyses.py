@@ -81,6 +81,7 @@ def plot_trends(found: pd.DataFrame, axes: Sequence[Axes], titles: Sequence[str]
         found: columns form (or "mean of three"), measure, rho, low, high; forms from top to bottom, measures from
             left to right.
     """
+    reach = min(1, max(0.4, 1.1 * found[["rho", "low", "high"]].abs().max(axis=None)))
     for ax, title, (_, mine) in zip(axes, titles, found.groupby("measure", sort=False), strict=True):
         for y, row in enumerate(mine.itertuples()):
             _, colour, marker = _look(row.form)
@@ -88,7 +89,7 @@ def plot_trends(found: pd.DataFrame, axes: Sequence[Axes], titles: Sequence[str]
             ax.hlines(y, row.low, row.high, color=colour, linewidth=2)
             ax.scatter(row.rho, y, marker=marker, s=45, color=colour if clear else "white", edgecolor=colour, zorder=3)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set(xlim=(-1, 1), ylim=(len(mine) - 0.5, -0.5), yticks=range(len(mine)), xlabel="Spearman's ρ")
+        ax.set(xlim=(-reach, reach), ylim=(len(mine) - 0.5, -0.5), yticks=range(len(mine)), xlabel="Spearman's ρ")
         ax.set_yticklabels([_look(form)[0] for form in mine["form"]] if ax is axes[0] else [])
         ax.set_title(title)
         ax.grid(axis="y", visible=False)

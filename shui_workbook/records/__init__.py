@@ -4,5 +4,5 @@ The library makes result rows and reads them (`shui_lib.core.rows`); what is don
 """
 
 from shui_lib.core.rows import read_rows
-from shui_workbook.records.compare import benchmark_rows, form_of, paired_difference
+from shui_workbook.records.compare import benchmark_rows, form_of, over_seeds, paired_difference
 from shui_workbook.records.files import record

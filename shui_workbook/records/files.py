@@ -37,7 +37,7 @@ def put(
     path, by = Path(path), [*key, *([order] if order else [])]
     with locked(path):
         if path.is_file():
-            earlier = read(path) if read else _as_before(path, lines)
+            earlier = read(path) if read else as_before(path, lines)
             kept = earlier[~_keys(earlier, key).isin(set(_keys(lines, key)))]
             lines = pd.concat([kept, lines]) if len(kept) else lines
         lines = lines.sort_values(by, kind="stable", ignore_index=True)
@@ -50,7 +50,7 @@ def _keys(lines: pd.DataFrame, key: Sequence[str]) -> pd.Series:
     return lines[list(key)].apply(tuple, axis=1)
 
 
-def _as_before(path: Path, like: pd.DataFrame) -> pd.DataFrame:
+def as_before(path: Path, like: pd.DataFrame) -> pd.DataFrame:
     """A file's lines with the types of new ones: a data set may be called NA, None, 2024 or 1e5."""
     words = [name for name in like if pd.api.types.is_string_dtype(like[name])]
     numbers = {name: [""] for name in like if name not in words}

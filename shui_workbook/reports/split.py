@@ -1,7 +1,7 @@
 """What Curvature's gain is made of: copies of the photo, the scale of each layer's step, its directions.
 
-Each line of a split has one thing more than the line before. Lines are found by the names of their rows, the first
-name that has rows; one that was not run stays empty, and says so.
+Each line of a split has one thing more than the line before. Lines are found by the names of their rows; one that was
+not run stays empty, and says so.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import pandas as pd
 from shui_lib.core.rows import read_rows
 from shui_workbook.records.compare import benchmark_rows, form_of, paired_difference
 
-SPLIT = {  # by line: the rows that may fill it
-    "the photo's gradient": ("gradient_ascent copies=0", "gradient_ascent"),
-    "+ sixteen copies": ("gradient_ascent copies=16",),
-    "+ scale of each layer": ("curvature scale", "curvature scale copies=16"),
-    "+ directions: Curvature": ("curvature copies=16", "curvature"),
-    "Curvature without copies": ("curvature copies=0",),
+SPLIT = {  # by line: the rows of `studies.gain` that fill it, then the tuned forms for comparison
+    "the photo's gradient": "gradient_ascent arm=ascent",
+    "+ sixteen copies": "gradient_ascent arm=ascent+copies",
+    "+ scale of each layer": "curvature arm=scale+copies",
+    "+ directions": "curvature arm=curvature+copies",
+    "directions without copies": "curvature arm=curvature",
+    "Gradient ascent, as tuned": "gradient_ascent",
+    "Curvature, as tuned": "curvature",
 }
 
 
@@ -44,9 +46,8 @@ def split(results: Path | str) -> dict[str, pd.DataFrame]:
 def _lines(rows: pd.DataFrame, known: set[str]) -> pd.DataFrame:
     empty = {"mean": np.nan, "low": np.nan, "high": np.nan, "seeds": 0, "form": ""}
     lines = {}
-    for line, names in SPLIT.items():
-        form = next((name for name in names if name in known), "")
-        lines[line] = {**paired_difference(rows, form, "original"), "form": form} if form else empty
+    for line, form in SPLIT.items():
+        lines[line] = {**paired_difference(rows, form, "original"), "form": form} if form in known else empty
     return pd.DataFrame(lines).T.astype({"mean": float, "low": float, "high": float, "seeds": int})
 
 

@@ -27,19 +27,21 @@ import torch
 import tyro
 from scipy.stats import t as student
 
+from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
 from shui_lib.core.machine import device_name, git_commit
-from shui_lib.core.places import DATA, ROOT, RUNS
+from shui_lib.core.places import DATA, RESULTS, ROOT, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.core.store import save_json
 from shui_lib.ltu.baselines import BASELINES
+from shui_lib.ltu.judge import METRICS
 from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import EVALUATION, KINDS, Guide, Member, auc_of, fit
 from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
 from shui_workbook.arguments import command_line
-from shui_workbook.records.files import put
+from shui_workbook.records.files import check_provenance, put
 from shui_workbook.studies.ltu_measures import guidance, measures
 from shui_workbook.studies.ltu_world import World
 
@@ -159,19 +161,26 @@ def taught_to_the_test(world: World, method: LTU) -> FaceModel:
 
 
 def keep(path: Path, world: World, name: str, variant: str, found: dict[str, float], **about: object) -> None:
-    """Add rows to a file; those of the same key are replaced."""
+    """Add rows to a file; those of the same key are replaced.
+
+    Raises:
+        ValueError: the repository's own results would hold rows of code that is not committed.
+    """
     rows = pd.DataFrame([{"metric": metric, "value": value} for metric, value in found.items()])
     key = {n: getattr(world, n) for n in LTU_KEY[:5]} | {"method": name, "variant": variant}
     rows = rows.assign(**key, **about, device=device_name(torch.device("cpu")), git=git_commit())
     if torch.cuda.is_available():
         rows["device"] = device_name(torch.device("cuda"))
+    if path.resolve().parent == RESULTS.resolve():
+        check_provenance(rows, str(path))
     first = [*LTU_KEY, "value"]
     put(path, rows[[*first, *sorted(set(rows) - set(first))]], LTU_KEY, read=read)
 
 
 def read(path: Path = ROWS) -> pd.DataFrame:
     """The committed rows."""
-    return pd.read_csv(path, keep_default_na=False, na_values={"value": "", "seconds": ""})
+    named = dict.fromkeys(("dataset", "size", "method", "variant", "metric"), str)  # a data set may be called 2024
+    return pd.read_csv(path, dtype=named, keep_default_na=False, na_values={"value": "", "seconds": ""})
 
 
 def is_there(path: Path, world: World, name: str, variant: str) -> bool:
@@ -187,11 +196,19 @@ def once(world: World, name: str, variant: str, make: Callable[[], tuple[FaceMod
     if is_there(ROWS, world, name, variant):
         return
     model, seconds = make()
-    found = measures(world, model, more=what.get("more", False)) | {"UT": seconds}
-    if what.get("guides"):
+    found, note = _measured(world, model, more=what.get("more", False))
+    if what.get("guides") and not note:
         method = method_of("ltu", chosen("ltu", world.dataset) | {"size": world.size})
         found |= guidance(world, model, method, given_to(world).only(method.needs))
-    keep(ROWS, world, name, variant, found)
+    keep(ROWS, world, name, variant, found | {"UT": seconds}, note=note)
+
+
+def _measured(world: World, model: FaceModel, *, more: bool) -> tuple[dict[str, float], str]:
+    """What is measured of a model; of one that has diverged nothing, and that reason."""
+    try:
+        return measures(world, model, more=more), ""
+    except UndefinedScore as error:
+        return dict.fromkeys([*METRICS, "gap"], np.nan), str(error)
 
 
 def tune(world: World) -> None:
@@ -202,7 +219,10 @@ def tune(world: World) -> None:
         for settings in progress(trials, desc=name, unit="trial"):
             model, seconds = unlearned(world, name, method_of(name, settings))
             tried.append({"method": name, "settings": json.dumps(settings), "seconds": round(seconds, 2)})
-            tried[-1] |= measures(world, model, more=False)
+            found, note = _measured(world, model, more=False)
+            tried[-1] |= found
+            if note:
+                print(f"{name} {json.dumps(settings)} is left out: {note}", file=sys.stderr)
         frame = pd.DataFrame(tried).round(4).assign(dataset=world.dataset)
         best[name] = trials[int(frame["gap"].fillna(np.inf).argmin())]
         put(TRIALS_FILE, frame, ["dataset", "method"], decimals=4)

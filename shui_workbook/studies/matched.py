@@ -10,6 +10,7 @@ seen whether looking helps.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,6 +120,26 @@ def compared(rows: pd.DataFrame, form: str, other: str, *, what: str = "retain")
     """Points lost by one row minus those by another at matched strength: mean and interval over the seeds of both."""
     wide = rows.pivot(index="seed", columns="form", values=what)
     return over_seeds(wide[form] - wide[other])
+
+
+def on_the_pool(trials: pd.DataFrame, goals: Sequence[float]) -> pd.DataFrame:
+    """Retain points lost by every row of `selection_ablations.csv` where it has forgotten as much, from its trials.
+
+    Between two step sizes lines are straight, from doing nothing on; each step size has a loss learned for it.
+
+    Args:
+        trials: of one setting, means over requests of tuning-pool people; drops are fractions.
+        goals: points of the forget score.
+    Returns:
+        A line a row, a column a goal; nan where no step size forgets as much.
+    """
+    found = {}
+    for form, mine in trials.groupby("form", sort=False):
+        eta = mine["settings"].map(lambda text: json.loads(text)["eta"])
+        drops = 100 * mine.loc[eta.sort_values().index, ["forget_drop", "retain_drop"]]
+        one = pd.DataFrame({"forget": [0.0, *drops["forget_drop"]], "retain": [0.0, *drops["retain_drop"]]})
+        found[form.removeprefix(f"{FORM} ")] = {goal: at_goal(one, goal) for goal in goals}
+    return pd.DataFrame(found).T
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,10 @@ from torch import Tensor
 
 from shui_lib.benchmark.metrics import average_precision, score
 from shui_lib.benchmark.predict import task_loss
+from shui_lib.core.machine import git_commit
+from shui_lib.core.places import RESULTS
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import put
+from shui_workbook.records.files import as_before, check_provenance, put
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
 
@@ -39,6 +41,8 @@ class Trend(NamedTuple):
     seeds: int
 
     def __str__(self) -> str:
+        if np.isnan(self.rho):
+            return "–"
         alone = np.isnan(self.low)
         return f"{self.rho:+.2f}" + (" (one seed)" if alone else f" [{self.low:+.2f}, {self.high:+.2f}]")
 
@@ -228,11 +232,16 @@ def with_recorded(
         results: folder of the files `people_WHAT_DATASET_N.csv`.
         record: also write them to the file, in place of its lines of the same setting and seeds.
         setting: dataset, preset and n_ids.
+    Raises:
+        ValueError: the repository's own results would hold people measured by code that is not committed.
     """
     path = Path(results) / "people_{what}_{dataset}_{n_ids}.csv".format(what=what, **setting)
-    others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
+    nobody = pd.DataFrame(columns=[*setting, *people.columns])
+    others = as_before(path, people.assign(**setting)) if path.is_file() else nobody
     same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
     further = others[same & ~others["seed"].isin(people["seed"])]
+    if record and path.resolve().parent == RESULTS.resolve():
+        check_provenance(pd.DataFrame({"git": [git_commit()]}), str(path))
     if record:
         ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
         put(path, ours, [*setting, "seed"], decimals=None)
@@ -258,19 +267,19 @@ def _four_digits(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int) -> pd.DataFrame:
-    """Mean of y by increasing x, in bins that hold as many people of each seed.
+def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, within: str = "seed") -> pd.DataFrame:
+    """Mean of y by increasing x, in bins that hold as many people of each seed, or of each group of `within`.
 
-    Departs from the paper, whose bins seem equally wide: some of ours would hold one or two people.
+    Departs from the paper (D26), whose bins seem equally wide: some of ours would hold one or two people.
 
     Args:
-        frame: columns x, y and `seed`.
+        frame: columns x, y, `seed` and the one that `within` names.
     Returns:
         A line a bin: left, right (of x, means over seeds), mean, low, high (95 % over seeds, nan with one) and lines;
         and by seed, `by_seed`, a dictionary of means.
     """
     frame = frame.dropna(subset=[x, y])
-    share = frame.groupby("seed")[x].rank(method="first", pct=True)
+    share = frame.groupby(within)[x].rank(method="first", pct=True)
     mine = frame.assign(bin=np.ceil(share * bins - 1e-9).astype(int))
     found = []
     for _, part in mine.groupby("bin"):

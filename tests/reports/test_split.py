@@ -8,11 +8,15 @@ from shui_lib.core.rows import make_rows
 from shui_workbook import figures
 from shui_workbook.records.files import record
 from shui_workbook.reports.split import SPLIT, gained_by, split
+from shui_workbook.studies.gain import ARMS
 
 
 @pytest.fixture
 def results(tmp_path):
-    gains = {"original": 0, "gradient_ascent": 2, "gradient_ascent copies=16": 7, "curvature scale": 8, "curvature": 10}
+    gains = {"original": 0, "curvature": 10, "gradient_ascent": 7}
+    arms = {"gradient_ascent": ("ascent", "ascent+copies"), "curvature": ("scale+copies", "curvature+copies")}
+    names = [f"{method} arm={arm}" for method, two in arms.items() for arm in two]
+    gains |= dict(zip(names, (2, 7, 8, 10), strict=True))
     for seed in range(3):
         for form, gain in gains.items():
             method, _, variant = form.partition(" ")
@@ -26,18 +30,23 @@ def test_lines_are_found_by_name_and_missing_ones_are_empty(results):
     (frame,) = split(results).values()
     assert list(split(results)) == ["faces, 10 people"] and list(frame.index) == list(SPLIT)
     assert frame["mean"].iloc[:4].tolist() == pytest.approx([2, 7, 8, 10], abs=0.3)
-    assert np.isnan(frame.loc["Curvature without copies", "mean"]) and frame["seeds"].tolist() == [3, 3, 3, 3, 0]
+    assert np.isnan(frame.loc["directions without copies", "mean"])
+    assert frame["seeds"].tolist() == [3, 3, 3, 3, 0, 3, 3]
     assert (frame["low"].iloc[:4] < frame["mean"].iloc[:4]).all()
 
 
 def test_what_one_line_adds_to_another_is_paired(results):
-    added = gained_by(results, "+ directions: Curvature", "+ scale of each layer")
+    added = gained_by(results, "+ directions", "+ scale of each layer")
     assert added["faces, 10 people"].startswith("+2.0 [") or added["faces, 10 people"].startswith("+1.9 [")
-    assert gained_by(results, "Curvature without copies", "the photo's gradient") == {}
+    assert gained_by(results, "directions without copies", "the photo's gradient") == {}
 
 
 def test_a_line_that_was_not_run_says_so(results):
     axes = [figures.canvas(4, 2)]
     figures.plot_split(split(results), axes)
-    assert "not run" in [text.get_text() for text in axes[0].texts] and len(axes[0].patches) == 4
+    assert "not run" in [text.get_text() for text in axes[0].texts] and len(axes[0].patches) == 6
     plt.close("all")
+
+
+def test_every_arm_that_is_computed_has_a_line():
+    assert {form.partition(" ")[2] for form in SPLIT.values()} - {""} == set(ARMS)

@@ -107,3 +107,12 @@ def test_learned_is_what_the_objective_asks_for(tmp_path, monkeypatch):
         assert matched_row(one, name, 1e-2)["reached"] == 0
     phi = [torch.cat([v.flatten() for k, v in a.tensors.items() if k.startswith("phi")]) for a in kept.values()]
     assert not torch.equal(phi[0], phi[1]) and not torch.equal(phi[1], phi[2])
+
+
+def test_trials_of_the_pool_are_read_between_step_sizes():
+    lines = [("a", 3e-3, 0.08, 0.10), ("a", 1e-3, 0.02, 0.04), ("b", 1e-3, 0.01, 0.03)]  # form, eta, forget, retain
+    trials = pd.DataFrame(lines, columns=["form", "eta", "forget_drop", "retain_drop"])
+    trials = trials.assign(form="meta_unlearn " + trials["form"], settings=[f'{{"eta": {e}}}' for e in trials["eta"]])
+    found = matched.on_the_pool(trials, [1, 5])
+    assert found.loc["a"].tolist() == pytest.approx([2, 7]) and found.loc["b", 1] == pytest.approx(3)
+    assert np.isnan(found.loc["b", 5])

@@ -179,7 +179,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says(planted):
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [5, 5, 5]), ([1, 2, 3], [1, 2, np.nan])])
 def test_no_trend_where_there_is_nothing_to_rank(x, y):
     found = people.trend(x, y, seed=np.zeros(len(x)))
-    assert np.isnan(found[:3]).all() and found.seeds == 0
+    assert np.isnan(found[:3]).all() and found.seeds == 0 and str(found) == "–"
 
 
 def test_trends_are_those_of_every_form_and_pair():
@@ -199,12 +199,12 @@ def test_fifths_are_those_of_each_seed():
     assert people.far_minus_near(frame, "x", "y").to_dict() == {0: 4, 1: 0}
 
 
+def one_person(seed, gap):
+    return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
+
+
 def test_people_of_further_seeds_join_those_measured_now(tmp_path):
-    to, setting = (tmp_path, "asking"), {"dataset": "ages", "n_ids": 5}
-
-    def measured(seed, gap):
-        return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
-
+    to, setting, measured = (tmp_path, "asking"), {"dataset": "ages", "n_ids": 5}, one_person
     alone = people.with_recorded(measured(0, 0.123456), *to, record=True, **setting)
     assert alone["gap"].tolist() == [0.123456], "nothing is recorded yet"
     people.with_recorded(measured(1, 0.5), *to, record=True, **setting)
@@ -217,6 +217,25 @@ def test_people_of_further_seeds_join_those_measured_now(tmp_path):
     assert pd.read_csv(tmp_path / "people_asking_ages_5.csv")["gap"].tolist() == [0.1235, 0.9], (
         "recorded again is recorded once"
     )
+
+
+@pytest.mark.parametrize("name", ["NA", "None", "2024", "1e5"])
+def test_people_of_a_data_set_with_any_name_are_recorded_once(tmp_path, name):
+    setting = {"dataset": name, "preset": "cpu", "n_ids": 10}
+    for value in (0.1, 0.2):
+        people.with_recorded(one_person(1, value), tmp_path, "tow", record=True, **setting)
+    known = people.with_recorded(one_person(0, 0.3), tmp_path, "tow", **setting)
+    assert sorted(known["gap"].unique()) == [0.2, 0.3]
+
+
+def test_people_of_the_repository_are_recorded_by_committed_code_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(people, "RESULTS", tmp_path)
+    monkeypatch.setattr(people, "git_commit", lambda: "abcdefg-dirty")
+    setting = {"dataset": "faces", "preset": "cpu", "n_ids": 10}
+    with pytest.raises(ValueError, match="abcdefg-dirty"):
+        people.with_recorded(one_person(1, 0.1), tmp_path, "tow", record=True, **setting)
+    assert not list(tmp_path.glob("*.csv"))
+    people.with_recorded(one_person(1, 0.1), tmp_path / "mine", "tow", **setting)
 
 
 def test_the_best_forms_by_hand():
@@ -240,6 +259,13 @@ def test_bins_hold_everyone_once_in_order_and_each_seed_alike():
     assert found["left"].tolist() == [0, 5, 11, 16] and found["right"].tolist() == [4, 10, 15, 21]
     assert found["mean"].tolist() == [5, 16, 27, 38] and found["by_seed"][0] == {0: 4, 1: 6}
     assert (found["low"] < found["mean"]).all() and (found["mean"] < found["high"]).all()
+
+
+def test_bins_of_photos_are_averaged_by_seed():
+    frame = pd.DataFrame({"photo": np.repeat([0, 1, 2], 4), "seed": np.repeat([0, 0, 1], 4), "x": [1, 2, 3, 4] * 3})
+    frame["x"] += 10 * frame["photo"]
+    found = people.binned(frame.assign(y=[1.0, 1, 5, 5, 3, 3, 7, 7, 0, 0, 0, 0]), "x", "y", bins=2, within="photo")
+    assert found["by_seed"].tolist() == [{0: 2, 1: 0}, {0: 6, 1: 0}] and found["mean"].tolist() == [1, 3]
 
 
 def test_fewer_people_than_bins_leave_out_no_one():

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 
 from shui_lib.benchmark.data import Faces
-from shui_lib.gan.train import labels_of
 
 
 class Request(NamedTuple):
@@ -21,7 +20,7 @@ class Request(NamedTuple):
 
 def held_out(faces: Faces, share: float = 1 / 6, *, seed: int = 0) -> tuple[Faces, Faces]:
     """Training and test pictures, the same share of every class."""
-    chance, labels = torch.Generator().manual_seed(seed), labels_of(faces)
+    chance, labels = torch.Generator().manual_seed(seed), faces.targets
     test = torch.zeros(len(faces), dtype=torch.bool)
     for label in labels.unique():
         own = (labels == label).nonzero()[:, 0]
@@ -38,7 +37,7 @@ def request_of(train: Faces, kind: str, *, seed: int) -> Request:
     word, _, number = kind.partition("-")
     if word not in ("item", "class") or not number.isdecimal():
         raise ValueError(f"request {kind!r} is unknown: write item-COUNT or class-LABEL, item-64 for instance")
-    labels, chance = labels_of(train), torch.Generator().manual_seed(seed)
+    labels, chance = train.targets, torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train), generator=chance)
     asked = torch.zeros(len(train), dtype=torch.bool)
     asked[order[: int(number)] if word == "item" else labels == int(number)] = True
