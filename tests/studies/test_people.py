@@ -330,7 +330,7 @@ def test_trends_are_filled_where_zero_lies_outside():
     dots = [c for c in axes[0].collections if hasattr(c, "get_sizes")]
     white = (1, 1, 1, 1)
     assert [tuple(dot.get_facecolor()[0]) == white for dot in dots] == [False, True]
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["SSD one-shui", "Original"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["SSD (one-shui)", "Original"]
 
 
 def test_doses_have_an_axes_a_factor():
@@ -340,7 +340,7 @@ def test_doses_have_an_axes_a_factor():
     figures.plot_doses(doses, axes, "gap")
     assert [ax.get_xlabel() for ax in axes] == ["pose", "light"]
     assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["0", "0.5", "1"]
-    assert axes[1].get_legend_handles_labels()[1] == ["PGU one-shui"]
+    assert axes[1].get_legend_handles_labels()[1] == ["PGU (one-shui)"]
 
 
 def test_influence_adds_up():
