@@ -83,7 +83,7 @@ def test_the_committed_gan_is_taken_for_its_own_facts_alone(study, tmp_path, mon
 def test_the_committed_gan_gives_its_own_pictures_back():
     gan = load_gan(module.COMMITTED).generator.requires_grad_(False)
     w = gan.latent(torch.randn(4, 64, generator=torch.Generator().manual_seed(0)), torch.arange(4)).detach()
-    found, psnr = invert(gan, render(gan, w))
+    _, psnr = invert(gan, render(gan, w))
     assert psnr.mean() > 30  # acceptance; of real pictures it is about 22 dB, which is what the generator can draw
 
 
