@@ -19,7 +19,7 @@ class Inversion:
     """Adam; the learning rate falls to zero in the last quarter."""
 
     steps: int = 80
-    lr: float = 0.1
+    lr: float = 0.2
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.lr <= 0:
