@@ -48,7 +48,7 @@ class Cascade:
     batch: int = 32  # pictures of each half
     gamma: float = 0.1  # of R1, on learning pictures only
     r1_every: int = 8
-    steps: int = 120  # at most
+    steps: int = 60  # at most
     check: int = 10  # steps from one look to the next
     stop: str = "auc_generated"  # auc_generated | auc_used (few-shot) | what `watch` measures | never
     goal: float = 0.8

@@ -8,7 +8,8 @@ from small_gan import QUICK, same
 
 from data_prep import faces as rendered
 from shui_lib.gan.cascade import Cascade
-from shui_lib.gan.stylegan2 import save_gan
+from shui_lib.gan.latents import invert, render
+from shui_lib.gan.stylegan2 import load_gan, save_gan
 from shui_lib.gan.train import GANTraining
 from shui_workbook.figures import gan as plots
 from shui_workbook.studies.gan import __main__ as command
@@ -79,6 +80,13 @@ def test_the_committed_gan_is_taken_for_its_own_facts_alone(study, tmp_path, mon
     assert same(study.original(), trained) and len(study.history()) == 2
 
 
+def test_the_committed_gan_gives_its_own_pictures_back():
+    gan = load_gan(module.COMMITTED).generator.requires_grad_(False)
+    w = gan.latent(torch.randn(4, 64, generator=torch.Generator().manual_seed(0)), torch.arange(4)).detach()
+    _, psnr = invert(gan, render(gan, w))
+    assert psnr.mean() > 30  # acceptance; of real pictures it is about 22 dB, which is what the generator can draw
+
+
 def test_the_preset_is_what_was_trained(study, tmp_path):
     save_gan(tmp_path / "gan.safetensors", study.original(), {"facts": study.facts, "history": []})
     assert module.trained_as(tmp_path / "gan.safetensors") == study.training
@@ -138,6 +146,15 @@ def test_claims_are_judged_from_rows():
     assert claims["items: it is as hard to tell as after retraining (|AUC − ½|)"] == "does not hold"
     assert claims["items: the generator loses them (re-inversion, 1 dB or more)"] == "does not hold"
     assert claims["items: the perceptual term costs quality"] == "not tested"
+
+
+def test_the_summary_holds_means_and_intervals():
+    about = {"request": "item-64", "method": "cascade", "shot": "few", "mechanism": "average", "fake_label": "0.1"}
+    lines = [{**about, "perceptual": 0.0, "metric": "acc", "seed": seed, "value": 0.8 + seed / 10} for seed in range(2)]
+    lines.append({**lines[0], "shot": "zero", "value": 0.5})
+    found = verdicts.summary(pd.DataFrame(lines), ["acc", "logan"])
+    assert found["acc"].tolist() == ["0.85 [0.215, 1.49]", "0.5"] and found["seeds"].tolist() == [2, 1]
+    assert found["logan"].tolist() == ["", ""]
 
 
 def test_figures_take_data_and_return_axes():

@@ -26,6 +26,7 @@ from shui_workbook.studies.gan.study import COMMITTED, PRESETS, Study
 
 # A class is forgotten where what is drawn of it is as far from it as the next class is (the paper: an FID of 150).
 TURNED = {"stop": "fd_share", "goal": 1.0}
+ONE_PHOTO = Cascade(shot="zero", asked="support", steps=30, batch=16)
 
 
 def plan(items: Sequence[int], label: int) -> list[tuple[str, Cascade]]:
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             chosen = slice(*args.part) if args.part else slice(None)
             table(study, args.results, items=args.items, label=args.label, chosen=chosen, retrain=args.retrain)
         else:
-            photo(study, args.results, Cascade(shot="zero", asked="support", steps=60))
+            photo(study, args.results, ONE_PHOTO)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def reinversion(generator: Generator, forget: Tensor, test: Tensor, settings: In
     return {"psnr_forget": found[: len(forget)].mean().item(), "psnr_test": found[len(forget) :].mean().item()}
 
 
-def nearest_generated(generator: Generator, forget: Tensor, *, seed: int, count: int = 2000) -> float:
+def nearest_generated(generator: Generator, forget: Tensor, *, seed: int, count: int = 1000) -> float:
     """PSNR of the nearest of `count` generated pictures to each forgotten one, mean, dB."""
     labels = all_labels(generator).repeat(-(-count // generator.config.classes))[:count]
     return nearest(forget, sample(generator, labels, seed=seed)[0])[1].mean().item()

@@ -69,7 +69,7 @@ def train_classifier(faces: Faces, *, seed: int, epochs: int) -> Classifier:
         chance = epoch_generator(seed, epoch)
         for index in torch.randperm(len(faces), generator=chance).split(64):
             part = faces[index]
-            x = augment(part.pixels(), size=faces.size, crop=0.7, flip=faces.flip, generator=chance)
+            x = augment(part.pixels(), size=faces.size, crop=0.9, flip=faces.flip, generator=chance)
             optimizer.zero_grad()
             F.cross_entropy(classifier(x), part.targets).backward()
             optimizer.step()

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from shui_workbook.studies.gan.study import Study
 
 SHOWN = 1000  # pictures on each side of a distance
-AUDITED = 32  # pictures inverted again
+AUDITED = 24  # pictures inverted again, so:
+AUDIT = Inversion()
 WATCHED = 300  # pictures looked at on the way
 
 
@@ -116,7 +117,7 @@ def audit_of(study: Study, gan: GAN, kind: str) -> dict[str, float]:
     request = study.request(kind)
     test = like(study.faces[1], request)
     forget, unseen = request.forget[:AUDITED].pixels(), test[:: -(-len(test) // AUDITED)].pixels()
-    found = reinversion(gan.generator, forget, unseen, Inversion(steps=100))
+    found = reinversion(gan.generator, forget, unseen, AUDIT)
     found["psnr_gap"] = found["psnr_forget"] - found["psnr_test"]
     found["psnr_nearest"] = nearest_generated(gan.generator, forget, seed=study.seed)
     found["psnr_nearest_test"] = nearest_generated(gan.generator, unseen, seed=study.seed)
@@ -132,7 +133,7 @@ def audit_of(study: Study, gan: GAN, kind: str) -> dict[str, float]:
 def inverted(study: Study, kind: str) -> Tensor:
     """Latents of the audited pictures of a request in the original generator."""
     pictures = study.request(kind).forget[:AUDITED].pixels()
-    return invert(study.original().generator, pictures, Inversion(steps=100))[0]
+    return invert(study.original().generator, pictures, AUDIT)[0]
 
 
 def photo_measures(study: Study, gan: GAN, support: Faces, label: int) -> dict[str, float]:

@@ -136,7 +136,7 @@ class Study:
         facts = {**self.facts, "without": without} | ({"request": self.seed} if without else {})
         return load_or_compute(self.runs, "gan", facts, compute)
 
-    def classifier(self, seed: int, *, epochs: int = 4) -> Classifier:
+    def classifier(self, seed: int, *, epochs: int = 10) -> Classifier:
         """A classifier of the real training pictures: 0 for distances, 1 for accuracy."""
         facts = {"data": self.facts["data"], "seed": seed, "epochs": epochs}
 

@@ -7,7 +7,7 @@ settings it holds in part where it does in some. With fewer than three seeds not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,20 @@ def of(rows: pd.DataFrame, metric: str, **form: object) -> pd.Series:
     for name, value in form.items():
         chosen &= rows[name].eq(value)
     return rows[chosen].set_index("seed")["value"]
+
+
+def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """A line a model and form, a column a metric: the mean over seeds, with its 95 % interval where two or more are."""
+
+    def told(values: pd.Series) -> str:
+        mean, low, high = interval(values)
+        return f"{mean:.3g}" if len(values) < 2 else f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+
+    form = ["request", "method", "shot", "mechanism", "fake_label", "perceptual"]
+    chosen = rows[rows["metric"].isin(metrics)]
+    cells = chosen.groupby([*form, "metric"])["value"].agg(told).unstack(fill_value="")
+    seeds = chosen.groupby(form)["seed"].nunique().rename("seeds")
+    return cells.reindex(columns=list(metrics), fill_value="").join(seeds)
 
 
 DEFAULTS = {"method": "cascade", "mechanism": "average", "fake_label": "0.01 quantile", "perceptual": 0.0}
