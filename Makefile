@@ -93,7 +93,7 @@ scaling: $(READY) ## every stage at CelebA's size, with noise for photos: how ti
 	$(BIN)/python -m benchmarks.scaling
 
 lab: $(READY) data/faces/dataset.json ## open JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks --ServerApp.contents_manager_class=shui_workbook.course.contents.Contents
 
 app: $(READY) data/faces/dataset.json ## serve the explorer of chapter 11 as a page on this machine
 	$(BIN)/python -m shui_workbook.course.app --port $(or $(PORT),8866) --data-root "$(DATA_ROOT)" --parameters $(PARAMETERS)
