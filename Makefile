@@ -1,11 +1,18 @@
 # Every command sets itself up. Parameters pass through: make workbook DATASET=celebahq N_IDS=20 SEED=0 PRESET=cpu
+# Settings of methods, where a chapter takes them: make workbook SETTINGS='{"curvature": {"eta": 0.01}}'
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DATA_ROOT ?= data
 OUT ?= runs/notebooks
-PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))")
+PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))") 'SETTINGS=$(SETTINGS)'
+# A name that is none of these would be set and read by nobody: N_ID=1 runs with ten people.
+KNOWN := VENV PYTHON DATA_ROOT OUT DATASET N_IDS SEED PRESET RESERVED SHOW_FACES SETTINGS SWEEP WEIGHTS GPU PORT OMP_NUM_THREADS
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+$(error make has no parameter $(filter-out $(KNOWN),$(GIVEN)): it takes $(KNOWN); parameters of single chapters, as FORMS, go to `python -m shui_workbook.course.notebooks run --parameters`)
+endif
 # Threads of small networks wait for each other: one a process, and processes side by side.
 ifneq ($(PRESET),paper)
 OMP_NUM_THREADS ?= 1

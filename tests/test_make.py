@@ -31,6 +31,18 @@ def test_a_folder_with_a_space_stays_one_word(target):
     assert '--data-root "my photos"' in said
 
 
+@pytest.mark.parametrize("word", ["N_ID=1", "n_ids=1", "FORMS=all"])
+def test_a_parameter_that_nobody_reads_is_refused(word):
+    """Without a word it would run with the default."""
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        would_do("-n", "workbook", word)
+    assert f"make has no parameter {word.partition('=')[0]}: it takes" in failed.value.stderr
+    used = set(re.findall(r"\$\((?:or \$\()?([A-Z_]+)\)", (ROOT / "Makefile").read_text()))
+    known = set(re.search("^KNOWN := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
+    own = {"BIN", "READY", "PIP", "PARAMETERS", "NOTEBOOKS", "MAKEFILE_LIST", "KNOWN", "GIVEN"}
+    assert used - known <= own, "a parameter of make that it would refuse"
+
+
 def test_the_tests_that_are_named_are_there():
     named = re.findall(r"(?:tests|notebooks)/\S+\.(?:py|ipynb)", would_do("-n", "test"))
     assert len(named) > 13 and not [name for name in named if not (ROOT / name).is_file()]
@@ -43,6 +55,11 @@ def test_one_thread_a_process_for_small_presets(words, threads, seen):
     """A goal of its own that prints what every command of the Makefile is given."""
     said = would_do("-s", "--eval=threads: ; @echo [$$OMP_NUM_THREADS]", "threads", *words, threads=threads)
     assert said.strip() == f"[{seen}]"
+
+
+def test_settings_of_methods_pass_through_as_one_word():
+    settings = '{"curvature": {"eta": 0.01}}'
+    assert f"'SETTINGS={settings}'" in would_do("-n", "workbook", f"SETTINGS={settings}")
 
 
 def test_a_card_is_checked_without_an_environment():

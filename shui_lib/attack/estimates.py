@@ -69,7 +69,7 @@ def attack_scores(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores of members (N₊,) and non-members (N₋,) by attack, higher for members.
 
-    Departs from the authors: of a population larger than `AUTHORS_POPULATION`, so many images at equal distances.
+    Departs from the authors (D16): of a population larger than `AUTHORS_POPULATION`, so many images at equal distances.
     """
     losses = {part: Signals(target[part], reference[part]) for part in target}
     likely = likelihoods(target, reference)

@@ -125,7 +125,8 @@ def one_shui(positive: Signals, negative: Signals, population: Signals) -> OneSh
     - The TPR at FPR 0.01 % is interpolated, so it reads a number where there are too few negatives for one.
 
     As in their code LR > γ, and each pair of x and z takes a majority vote over matching queries (a draw is a no).
-    Departs from it: float64, not bfloat16; the same images in every query; a loss below 1e-12 counts as 1e-12.
+    Where several pairs reach the same TPR, often 0, the AUC is that of the first: lowest γ, then lowest a (D17).
+    Departs from it (D16): float64, not bfloat16; the same images in every query; a loss below 1e-12 counts as 1e-12.
 
     Args:
         positive, negative, population: losses in nats, (Q, N) each.
@@ -141,7 +142,7 @@ def one_shui(positive: Signals, negative: Signals, population: Signals) -> OneSh
         for gamma, score in zip(ONE_SHUI_GAMMAS, -shares, strict=True):
             curve = roc(score[:n], score[n:])
             tries.append(OneShui(score[:n], score[n:], gamma, a, auc(curve), tpr_between(curve, 1e-4)))
-    return max(tries, key=lambda one: one.tpr)
+    return max(tries, key=lambda one: (one.tpr, -one.gamma, -one.a))  # of ties the first, γ before a, as their loops
 
 
 # ROC ------------------------------------------------------------------------------------------------------------------

@@ -25,8 +25,11 @@ import papermill
 import tyro
 from papermill.inspection import inspect_notebook
 
+from shui_lib.benchmark.data import folder_of
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.places import DATA, RUNS
 from shui_lib.core.progress import progress
+from shui_lib.core.randomness import checked_seed
 from shui_lib.core.rows import read_rows
 from shui_workbook.arguments import command_line, of_type, words_by_name
 
@@ -114,6 +117,21 @@ def left_out(notebooks: Sequence[Path], parameters: Mapping[str, object]) -> dic
     return found
 
 
+def check_setting(notebook: Path, values: Mapping[str, object]) -> None:
+    """Look at what a notebook was given before it, or another one, starts.
+
+    Raises:
+        ValueError: an unknown preset, a seed out of range, or a data set that is not prepared.
+    """
+    if "preset" in values and "preset" not in choices(notebook):
+        preset_named(str(values["preset"]))
+    if "seed" in values:
+        checked_seed(int(str(values["seed"])))
+    dataset, root = str(values.get("dataset", "faces")), Path(str(values.get("data_root", DATA)))
+    if dataset != "faces" and not (folder_of(root, dataset) / "dataset.json").is_file():  # make draws faces
+        raise ValueError(f"DATASET={dataset} is not prepared below {root}: `python -m data_prep --help` says how")
+
+
 def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) -> Path:
     """Execute one notebook in its own folder, with the environment's kernel; the executed copy goes to `out`.
 
@@ -166,11 +184,13 @@ def run_all(
     and a chapter does not follow is said before it runs, and in the table.
 
     Raises:
-        ValueError: as `shared_out`, before anything runs.
+        ValueError: as `shared_out` and `check_setting`, before anything runs.
     """
     rows = Path(str(parameters.get("rows_file") or out / "rows_live.csv"))
     takes_rows = any("rows_file" in declared(path) for path in notebooks)
     every = shared_out(notebooks, {**parameters, **({"rows_file": str(rows)} if takes_rows else {})})
+    for path, values in every.items():
+        check_setting(path, values)
     without = {path.stem: "; ".join(lines) for path, lines in left_out(notebooks, parameters).items() if lines}
     for chapter, lines in without.items():
         print(f"{chapter} runs without {lines}", flush=True)

@@ -193,6 +193,16 @@ def test_one_shui_is_the_authors_variant(seed):
     assert found.auc == pytest.approx(area)
 
 
+def test_of_pairs_with_the_same_tpr_the_authors_first_tells_the_auc():
+    """Seed 7, where several pairs reach the highest TPR and other loops would report another pair's AUC."""
+    positive, negative = losses(30, 7), losses(80, 17)
+    positive = Signals(positive.model * 0.9, positive.reference)
+    population = Signals(*(np.hstack(pair) for pair in zip(losses(120, 27), negative, strict=True)))
+    found, (tpr, area, gamma, a, _) = (f(positive, negative, population) for f in (one_shui, authors))
+    assert (found.tpr, found.gamma, found.a) == (pytest.approx(tpr), gamma, a)
+    assert found.auc == pytest.approx(area)
+
+
 def test_one_shui_takes_losses_of_zero():
     sure = Signals(np.zeros((8, 5)), np.zeros((8, 5)))
     for found in (one_shui(sure, losses(20, 0), losses(30, 1)), one_shui(losses(20, 0), losses(30, 1), sure)):

@@ -76,7 +76,10 @@ ANY = 'dataset: str = "faces"  # faces | celeba\nn_ids: int = 10  # how many\nda
 def test_a_chapter_keeps_its_own_data_where_it_takes_no_other_and_says_so(tmp_path, capsys):
     mine = write(tmp_path / "00_a.ipynb", "print(dataset, 'is shown')", parameters=ANY)
     own = write(tmp_path / "30_b.ipynb", "print(dataset, 'is shown')", parameters=OWN)
-    command = ["run", "--out", str(tmp_path / "out"), "--workers", "1", "--notebooks", str(mine), str(own)]
+    for name in ("ages", "cifar10"):
+        prepare_tiny(tmp_path / "data" / name)
+    command = ["run", "--out", str(tmp_path / "out"), "--workers", "1", "--data-root", str(tmp_path / "data")]
+    command += ["--notebooks", str(mine), str(own)]
     assert main([*command, "--parameters", "DATASET=ages", "N_IDS=3", "SEED="]) == 0
     assert "ages is shown" in said(tmp_path / "out" / mine.name)
     assert "mnist is shown" in said(tmp_path / "out" / own.name)
@@ -86,6 +89,25 @@ def test_a_chapter_keeps_its_own_data_where_it_takes_no_other_and_says_so(tmp_pa
     assert printed[2].endswith("done") and printed[3].endswith(f"done, {told}")
     assert main([*command, "--parameters", "DATASET=cifar10"]) == 0
     assert "cifar10 is shown" in said(tmp_path / "out" / own.name) and "without" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("PRESET=smok", "preset 'smok' is unknown: choose one of smoke, "),
+        ("SEED=4294967296", "seed must be a whole number from 0"),
+        ("DATASET=fases", "DATASET=fases is not prepared below .*data_prep"),
+        ("DATASET=../faces", "no plain folder name"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_before_anything_runs(tmp_path, word, message):
+    """Not chapter by chapter, while those that keep their own data run for minutes."""
+    known = f'{ANY}\npreset: str = "cpu"  # smoke | cpu\nseed: int = 0  # which'
+    path = write(tmp_path / "00_a.ipynb", "raise SystemError('never')", parameters=known)
+    where = ["--out", str(tmp_path / "out"), "--data-root", str(tmp_path)]
+    with pytest.raises(SystemExit, match=message):
+        main(["run", *where, "--notebooks", str(path), "--parameters", word])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_value_that_no_chapter_takes_is_refused(tmp_path):

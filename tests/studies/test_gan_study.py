@@ -1,5 +1,7 @@
 """The GAN study on a few small pictures: stages, rows that are not made twice, claims judged by rule, figures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +29,20 @@ def study(tmp_path_factory):
     rendered.prepare(root / "data" / "few", identities=3, size=16, fewest=24, most=24)
     training = GANTraining(kimg=0.032, batch=8, tick=2)
     return Study("few", 0, 0, root / "data", root / "runs", training, (8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": -1}, "seed must be a whole number from 0"),
+        ({"gan_seed": 2**32}, "seed must be a whole number from 0"),
+        ({"dataset": "/few"}, "no plain folder name"),
+        ({"dataset": "few/"}, "no plain folder name"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(study, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        replace(study, **wrong)
 
 
 def some_plan(items, label):
