@@ -23,8 +23,8 @@ from benchmarks.synthetic import VIT_B
 from data_prep import celeba, celebahq, mufac
 from shui_lib.benchmark.models import build_model
 from shui_lib.benchmark.presets import ModelConfig, preset_named
-from shui_lib.core.store import save_section
 from shui_lib.runs.chain import FOLDS, POPULATION, QUERIES
+from shui_workbook.reports.sections import save_section
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "gpu.md"
 TERA, HOUR = 1e12, 3600.0
