@@ -28,11 +28,17 @@ NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-# uv is used if it is there, and pip where uv fails.
+# uv is used if it is there, and pip where uv fails. Without a GPU PyTorch comes from its CPU index, and several GB of
+# CUDA libraries stay where they are: torch and torchvision both from there, alone, whatever else pip is told to look at,
+# or else both from the usual place. Of one here and one there neither would work.
 PIP := $(BIN)/python -m pip install --quiet --progress-bar off
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+ALONE := --isolated --retries 0 --timeout 15 --index-url $(CPU_INDEX)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
+	sed -nE 's/^  "(torch(vision)?[<>=].*)",$$/\1/p' pyproject.toml > $(VENV)/torch.txt
+	test -e /dev/nvidiactl || test "$$(uname)" != Linux || PIP_CONFIG_FILE=/dev/null $(PIP) $(ALONE) -r $(VENV)/torch.txt 2>/dev/null || echo "PyTorch comes from the usual index: its CPU wheels were not to be had"
 	(command -v uv >/dev/null && uv pip install --quiet --python $(BIN)/python -e ".[dev]") || $(PIP) -e ".[dev]"
 	touch $@
 
@@ -93,7 +99,7 @@ scaling: $(READY) ## every stage at CelebA's size, with noise for photos: how ti
 	$(BIN)/python -m benchmarks.scaling
 
 lab: $(READY) data/faces/dataset.json ## open JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks --ServerApp.contents_manager_class=shui_workbook.course.contents.Contents
 
 app: $(READY) data/faces/dataset.json ## serve the explorer of chapter 11 as a page on this machine
 	$(BIN)/python -m shui_workbook.course.app --port $(or $(PORT),8866) --data-root "$(DATA_ROOT)" --parameters $(PARAMETERS)

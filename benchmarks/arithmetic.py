@@ -21,7 +21,7 @@ from shui_lib.benchmark.predict import predict, task_loss
 
 BATCH, STEPS, SIDE = 32, 4, 1024
 LR, IMAGES = 1e-3, 1024  # of the optimiser; images that are predicted
-OURS_AT_ONCE, OTHERS_AT_ONCE = 256, (64, 1024)  # images in a batch of predictions
+OURS_AT_ONCE, OTHERS_AT_ONCE = 256, (32, 1024)  # images in a batch of predictions
 
 
 class Trainer:

@@ -28,9 +28,8 @@ import torch
 
 from benchmarks.gpu_parts import PARTS, SCALES, Absent, Part
 from benchmarks.machine import machine, slug
-from benchmarks.report import RESULTS
 from shui_lib.core.machine import git_commit
-from shui_lib.core.places import ROOT
+from shui_lib.core.places import RESULTS, ROOT
 from shui_lib.core.store import save_json
 
 BUDGET = 480  # seconds, all parts together

@@ -220,7 +220,8 @@ def small_world(tmp_path_factory) -> dict[str, str]:
     with locked(top / "data" / "faces"):
         if not (top / "data" / "faces").is_dir():
             draw(top / "data" / "faces", identities=60, size=32)
-    return {"preset": "smoke", "size": "smoke", "data_root": str(top / "data"), "runs_root": str(top / "runs")}
+    small = {"preset": "smoke", "size": "smoke", "n_ids": 3}
+    return {**small, "data_root": str(top / "data"), "runs_root": str(top / "runs")}
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

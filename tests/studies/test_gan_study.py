@@ -10,7 +10,8 @@ from small_gan import QUICK, same
 
 from data_prep import faces as rendered
 from shui_lib.gan.cascade import Cascade
-from shui_lib.gan.stylegan2 import save_gan
+from shui_lib.gan.latents import invert, render
+from shui_lib.gan.stylegan2 import load_gan, save_gan
 from shui_lib.gan.train import GANTraining
 from shui_workbook.figures import gan as plots
 from shui_workbook.studies.gan import __main__ as command
@@ -93,6 +94,13 @@ def test_the_committed_gan_is_taken_for_its_own_facts_alone(study, tmp_path, mon
     assert same(study.original(), other)
     save_gan(file, other, {"facts": {**study.facts, "seed": 1}, "history": []})
     assert same(study.original(), trained) and len(study.history()) == 2
+
+
+def test_the_committed_gan_gives_its_own_pictures_back():
+    gan = load_gan(module.COMMITTED).generator.requires_grad_(False)
+    w = gan.latent(torch.randn(4, 64, generator=torch.Generator().manual_seed(0)), torch.arange(4)).detach()
+    _, psnr = invert(gan, render(gan, w))
+    assert psnr.mean() > 30  # acceptance; of real pictures it is about 22 dB, which is what the generator can draw
 
 
 def test_the_preset_is_what_was_trained(study, tmp_path):
