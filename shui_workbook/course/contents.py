@@ -1,7 +1,8 @@
 """JupyterLab without a mark of change on a chapter that was only opened.
 
 Lab writes into every notebook which Python it runs, and so takes it for changed. Here a notebook that is read says just
-that already, and one that is saved leaves it out again: nothing of the machine is committed. `make lab` uses it.
+that already, and one that is saved leaves it out again: nothing of the machine is committed. Nor are widgets, which a
+file that is opened again could only miss. `make lab` uses it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from jupyter_server.services.contents.largefilemanager import AsyncLargeFileMana
 
 from shui_workbook.course.notebooks import KERNEL
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 def of_this_python() -> dict[str, object]:
     """The metadata that Lab would write into a notebook."""
@@ -20,6 +23,13 @@ def of_this_python() -> dict[str, object]:
     except NoSuchKernel:
         shown = KERNEL["display_name"]
     return {"kernelspec": {**KERNEL, "display_name": shown}, "language_info": IPythonKernel.language_info}
+
+
+def without_widgets(cell: dict[str, object]) -> dict[str, object]:
+    """A cell without what lives in the kernel alone."""
+    if "outputs" not in cell:
+        return cell
+    return {**cell, "outputs": [one for one in cell["outputs"] if WIDGET not in one.get("data", {})]}
 
 
 class Contents(AsyncLargeFileManager):
@@ -36,5 +46,6 @@ class Contents(AsyncLargeFileManager):
         """Save a file; a notebook without it."""
         if model.get("type") == "notebook" and model.get("content"):
             metadata = {**model["content"]["metadata"], "kernelspec": KERNEL, "language_info": {"name": "python"}}
-            model = {**model, "content": {**model["content"], "metadata": metadata}}
+            cells = [without_widgets(cell) for cell in model["content"]["cells"]]
+            model = {**model, "content": {**model["content"], "cells": cells, "metadata": metadata}}
         return await super().save(model, path)

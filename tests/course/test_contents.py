@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 
-from shui_workbook.course.contents import Contents
+from shui_workbook.course.contents import WIDGET, Contents
 from shui_workbook.course.notebooks import NOTEBOOKS
 
 
@@ -15,6 +15,9 @@ def test_a_notebook_names_this_python_while_it_is_open_and_its_file_does_not(tmp
 
     async def there_and_back():
         model = await manager.get("a.ipynb")
+        code = next(cell for cell in model["content"]["cells"] if cell["cell_type"] == "code")
+        shown = {"output_type": "display_data", "metadata": {}, "data": {WIDGET: {"model_id": "gone"}}}
+        code["outputs"] = [*code["outputs"], shown]
         await manager.save({"type": "notebook", "content": model["content"]}, "a.ipynb")
         return model
 
