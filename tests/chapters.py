@@ -65,10 +65,13 @@ def shell_of(
 
 
 def replaced(cell: Mapping[str, object], parameters: Mapping[str, object]) -> str:
-    """A cell's source; that of the parameters cell with other values at its end, as papermill injects them."""
-    source = cell["source"]
-    if "parameters" not in cell["metadata"].get("tags", []):
-        return source
+    """A cell's source; that of the parameters cell with other values at its end, as papermill injects them.
+
+    Nothing of a quiz: it is shown by a notebook's page, which is not here, and `tests/course/test_quiz.py` looks at it.
+    """
+    source, tags = cell["source"], cell["metadata"].get("tags", [])
+    if "parameters" not in tags:
+        return "" if "quiz" in tags else source
     takes = {statement.target.id for statement in ast.parse(source).body}
     return source + "\n" + "\n".join(f"{name} = {value!r}" for name, value in parameters.items() if name in takes)
 
