@@ -89,7 +89,7 @@ def write(folder: Folder, index: pd.DataFrame, out: Path, description: Descripti
 
 
 def decode(folder: Folder, names: Sequence[str], images: np.ndarray) -> None:
-    """Fill `images` with the photos `names`, in order: centre square, resized with antialiasing.
+    """Fill `images` with the photos `names`, in order: centre square (D21), resized with antialiasing.
 
     Args:
         images: uint8 (N, size, size, 3), written in place.

@@ -73,7 +73,7 @@ def test_the_page_names_where_each_name_is():
 
 @pytest.mark.parametrize("first", ["shui_lib.methods", "still"])
 def test_a_method_of_another_package_registers_itself(installed, first):
-    asked = "from shui_lib.methods import make_method; from shui_lib.runs.settings import forms_named"
+    asked = "from shui_lib.methods import make_method; from shui_workbook.forms import forms_named"
     tell = "print(make_method('stand_still', {'amount': 1.0}), 'stand_still' in forms_named('support'))"
     done = run(installed, "-c", f"import {first}; {asked}; {tell}")
     assert done.stdout.strip() == "StandStill(amount=1.0) True", done.stderr
@@ -90,6 +90,8 @@ def test_a_data_set_of_another_package_has_its_command(installed):
     assert "Photos of nobody." in run(installed, "-m", "data_prep", "--help").stdout
 
 
-def test_core_loads_no_torch(tmp_path):
-    done = run(tmp_path, "-c", "import sys, shui_lib.core; print('torch' in sys.modules, shui_lib.core.read_rows)")
-    assert done.stdout.startswith("False <function read_rows"), done.stderr
+@pytest.mark.parametrize("module", ["shui_lib.core", "shui_workbook.sweep.grid"])
+def test_what_reads_rows_or_starts_chapters_loads_neither_torch_nor_scipy(tmp_path, module):
+    """Each chapter has a process of its own that starts its kernel: seconds for nothing, fifteen times."""
+    done = run(tmp_path, "-c", f"import sys, {module}; print({{'torch', 'scipy', 'matplotlib'}} & set(sys.modules))")
+    assert done.stdout.strip() == "set()", done.stderr

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shui_lib.core.randomness import drawn_again
+from shui_lib.core.rows import Measured
 
 # Official: γ is 2 on CIFAR-10, 1 elsewhere. Here 1: a geometric mean of K Bernoulli likelihoods evens images out, their
 # ratios seldom differ by a factor of 2, and γ = 2 sends most scores to a tie at zero (chapter 05).
@@ -125,7 +126,8 @@ def one_shui(positive: Signals, negative: Signals, population: Signals) -> OneSh
     - The TPR at FPR 0.01 % is interpolated, so it reads a number where there are too few negatives for one.
 
     As in their code LR > γ, and each pair of x and z takes a majority vote over matching queries (a draw is a no).
-    Departs from it: float64, not bfloat16; the same images in every query; a loss below 1e-12 counts as 1e-12.
+    Where several pairs reach the same TPR, often 0, the AUC is that of the first: lowest γ, then lowest a (D17).
+    Departs from it (D16): float64, not bfloat16; the same images in every query; a loss below 1e-12 counts as 1e-12.
 
     Args:
         positive, negative, population: losses in nats, (Q, N) each.
@@ -141,7 +143,7 @@ def one_shui(positive: Signals, negative: Signals, population: Signals) -> OneSh
         for gamma, score in zip(ONE_SHUI_GAMMAS, -shares, strict=True):
             curve = roc(score[:n], score[n:])
             tries.append(OneShui(score[:n], score[n:], gamma, a, auc(curve), tpr_between(curve, 1e-4)))
-    return max(tries, key=lambda one: one.tpr)
+    return max(tries, key=lambda one: (one.tpr, -one.gamma, -one.a))  # of ties the first, γ before a, as their loops
 
 
 # ROC ------------------------------------------------------------------------------------------------------------------
@@ -152,15 +154,6 @@ class Roc(NamedTuple):
 
     fpr: np.ndarray
     tpr: np.ndarray
-
-
-class Estimate(NamedTuple):
-    """A number with its 95 % interval; nan with a reason where there is none."""
-
-    value: float
-    low: float
-    high: float
-    reason: str = ""
 
 
 def roc(positive: ArrayLike, negative: ArrayLike) -> Roc:
@@ -215,7 +208,7 @@ def evaluate(
     fprs: Sequence[float] = FPRS,
     resamples: int = 500,
     name: str = "rmia",
-) -> dict[str, Estimate]:
+) -> dict[str, Measured]:
     """AUC and TPR at each FPR, with 95 % percentile intervals from a bootstrap over identities; fractions.
 
     Images of one identity are not independent, so identities are drawn, of positives and of negatives apart, each with
@@ -240,10 +233,10 @@ def evaluate(
     low, high = _interval(level, ids, fprs, generator, resamples)
     alone = "" if np.isfinite(low[0]) else "no interval from one identity"
     numbers = zip(measures(fprs), values, low, high, strict=True)
-    found = {f"{name}_{key}": Estimate(*number, alone) for key, *number in numbers}
+    found = {f"{name}_{key}": Measured(*number, alone) for key, *number in numbers}
     for key, fpr in zip([*found][1:], fprs, strict=True):
         if reason := unresolved(curve, fpr, len(negative)):
-            found[key] = Estimate(np.nan, np.nan, np.nan, reason)
+            found[key] = Measured(np.nan, np.nan, np.nan, reason)
     return found
 
 

@@ -232,8 +232,9 @@ def augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.G
         crop: smallest share of the area kept, in (0, 1]; aspect ratios span 3/4 to 4/3.
         flip: whether every second image is mirrored, `Faces.flip` says where that is right.
 
-    Images larger than `size` are sampled finely enough to miss no pixel, and then shrunk with antialiasing, as
-    `Faces.pixels` shrinks them: one pixel in four would alias.
+    Departs from torchvision's RandomResizedCrop (D23), which draws a side again where it is longer than the image's;
+    here it is cut to that. Images larger than `size` are sampled finely enough to miss no pixel, and then shrunk with
+    antialiasing, as `Faces.pixels` shrinks them: one pixel in four would alias.
     """
     area, ratio, left, top, side = torch.rand(5, len(x), generator=generator)
     area = crop + (1 - crop) * area
@@ -251,5 +252,5 @@ def augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.G
 
 
 def shrunk(x: Tensor, size: int) -> Tensor:
-    """Images (B, 3, H, W) in another size, (B, 3, size, size), without aliasing."""
+    """Images (B, 3, H, W) in another size, (B, 3, size, size), without aliasing (D24)."""
     return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

@@ -37,6 +37,8 @@ def finite(logits: Tensor) -> Tensor:
 def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
     """Average precision of every attribute; equal scores count as one threshold.
 
+    Departs from the authors' code (D29), which ranks sigmoids in bfloat16: above a logit of about 6 they are equal.
+
     Args:
         logits: (N, K) scores, any increasing function of the probability.
         targets: (N, K) of 0 and 1.
@@ -56,7 +58,10 @@ def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def mean_average_precision(logits: Tensor, targets: Tensor) -> float:
-    """Macro mAP as a fraction; attributes without a positive are left out (paper, section 5.1).
+    """Macro mAP as a fraction; attributes without a positive are left out (D15).
+
+    The paper does not say what becomes of them. The authors' torchmetrics 1.3.0 leaves them out, with a warning; later
+    versions count them as 0.
 
     Raises:
         UndefinedScore: no attribute has a positive, or answers are no numbers.

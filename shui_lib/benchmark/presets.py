@@ -82,7 +82,7 @@ PRESETS: dict[str, Preset] = {
         train=TrainConfig(epochs=3, lr=5e-5, warmup_epochs=1, clip=1.0),
     ),
     # The paper's appendix A for CelebA-HQ (and the authors' code where it is silent). MUFAC and CelebA have another
-    # weight decay; for MUFAC's η, α and epochs ask for `meta_unlearn:published`.
+    # weight decay (D28); for MUFAC's η, α and epochs ask for `meta_unlearn:published`.
     "paper": Preset(
         model=ModelConfig(architecture="vit_base_patch16_224", image_size=224, pretrained=True),
         train=TrainConfig(

@@ -29,7 +29,7 @@ def cosine(lr: float, passed: float, whole: float) -> float:
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
-    """Linear warm-up per step, then cosine to zero, per step or per epoch."""
+    """Linear warm-up per step, then cosine to zero, per step or per epoch (D22)."""
     passed = epoch + (step + 1) / steps
     if passed <= config.warmup_epochs:
         return config.lr * passed / config.warmup_epochs

@@ -60,6 +60,7 @@ def parse(name: str) -> MethodSpec:
 def reference_of(name: str) -> str:
     """The model that shows an attacker what `name` would be, had it never seen the person (reference page: RMIA).
 
-    The retrained model for a trained one, and the same method prepared and applied anew on the retrained one.
+    The retrained model for a trained one, and the same method prepared and applied anew on the retrained one. Departs
+    from the authors' code (D18), whose reference prepares on D_f too.
     """
     return "retrained" if is_trained(name) else f"{name}@retrained"

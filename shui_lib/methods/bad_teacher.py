@@ -9,10 +9,10 @@ The two forms (Chundawat et al., "Can Bad Teaching Induce Forgetting?", AAAI 202
 
     original    Adam, lr 1e-4, 1 epoch, 30 % of D_r, drawn once
     one-shui    SGD with momentum 0.9 and weight decay 5e-4, lr 1e-4, cosine per epoch, 5 epochs, all of D_r;
-                batches of 32 below 200 identities, crops on MUFAC alone (`settings.PUBLISHED`)
+                batches of 32 below 200 identities, crops on MUFAC alone (`settings.PUBLISHED`; D7)
 
-Departs from the authors' code in the original form: the divergence is summed over outputs, not averaged. Only its scale
-changes, which Adam does not see.
+Departs from the authors' code in the original form (D8): the divergence is summed over outputs, not averaged. Only its
+scale changes, which Adam does not see.
 """
 
 from __future__ import annotations

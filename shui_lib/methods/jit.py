@@ -44,7 +44,7 @@ class JiT(PreparesNothing):
     eta: float = 0.01  # η, learning rate (SGD without momentum)
     copies: int = 25  # n, noisy copies of each image
     batch: int = 128  # images per step
-    accumulate: bool = False  # a step goes along the sum of all gradients so far, as in its authors' code
+    accumulate: bool = False  # a step goes along the sum of all gradients so far, as in its authors' code (D13)
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
         """One step per batch, in an order drawn at random, in eval mode: batch norm keeps its statistics."""

@@ -71,8 +71,8 @@ class MetaUnlearn:
     objective: str = "both"  # terms of eq. 6: both, first or second; "scrub" (Table 5); ours: "held_out", "rank"
     detached: bool = True  # validation under θ_u is a constant, as in the authors' code
     steps: int = 1  # along the learned loss when the request comes, each of size η; it is learned for one
-    # What follows departs from the paper: the step is divided by the training data's curvature ("kfac") or keeps off
-    # the directions that it uses ("pgu"), each parameter has a learned step size, h_φ adds to the negated task loss.
+    # What follows departs from the paper (D25): the step is divided by the training data's curvature ("kfac") or keeps
+    # off the directions that it uses ("pgu"), parameters have learned step sizes, h_φ adds to the negated task loss.
     preconditioner: str = "none"
     damping: float = 0.1  # of the curvature, in units of a layer's mean
     gamma: float = 0.5  # share of a layer's input directions that "pgu" protects
@@ -80,8 +80,8 @@ class MetaUnlearn:
     residual: bool = False
     copies: int = 0  # augmented copies of every photo in S, in rehearsals and at the request; 0: the photos as they are
     crop: float = 0.9  # smallest share of the area that a copy keeps
-    objective_batch: int | None = None  # None: A of all of D_f; 64: the mean of A over batches, as in the authors' code
-    lone: bool = False  # do people with one image rehearse too, their photo being S and D_f? As in the authors' code
+    objective_batch: int | None = None  # None: A of all of D_f (D4); 64: mean of A over batches, as the authors' code
+    lone: bool = False  # do people with one image rehearse too (D5), S and D_f being one? As in the authors' code
     val_sample: int = 256  # validation images per simulated request, and images of others for "scrub", "held_out"
     micro_batch: int = 64
     bf16: bool = False  # on the images to forget and on validation, never on S

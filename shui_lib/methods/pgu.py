@@ -58,10 +58,11 @@ class PGU:
     Published as `original`: γ = 0.90 to 0.95, lr = 0.1, up to 100 epochs. As `one-shui`: the defaults below; for MUFAC
     lr = 0.01 with 5 identities, and 10 epochs with γ = 0.75 with 10.
 
-    Departs from both: patches follow each convolution's own stride (1 in their code), and G_D is summed over images as
-    they are (augmented there). Dropout is on while Gram matrices are summed and while unlearning; batch norms keep
-    their statistics. The original's authors give up if val scores above D_f before the first step; ours takes one.
-    With "up to a share", a layer whose first direction alone exceeds γ is not protected at all in `original` (k = 0).
+    Departs from both (D10): patches follow each convolution's own stride (1 in their code), and G_D is summed over
+    images as they are (augmented there). Dropout is on while Gram matrices are summed and while unlearning; batch norms
+    keep their statistics. The original's authors give up if val scores above D_f before the first step; ours takes one
+    (D12). With "up to a share", a layer whose first direction alone exceeds γ is not protected at all in `original` (k
+    = 0).
     """
 
     variant: str = "one-shui"  # original | one-shui
@@ -156,7 +157,7 @@ def unlikelihood_by_index(logits: Tensor, targets: Tensor) -> Tensor:
     Every negative attribute of an image pays for p₀ and every positive one for p₁, whatever the image's first two
     attributes are. So the probabilities of attributes 0 and 1 are pressed down, and no other is unlearned.
 
-    Departs from the authors' code, which fails where there is one attribute alone: all pay for that one.
+    Departs from the authors' code (D11), which fails where there is one attribute alone: all pay for that one.
     """
     position = targets.long().clamp(max=logits.shape[1] - 1)
     return -(1 - logits.sigmoid().gather(1, position) + SLACK).log().mean()

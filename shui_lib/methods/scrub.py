@@ -13,7 +13,7 @@ The two forms ("Towards Unbounded Machine Unlearning", NeurIPS 2023; De Min et a
 
 Both use one SGD optimizer, and its momentum, for both kinds of step. Batches of 128, and of 32 on D_f, are those of
 SCRUB's authors' code. One-shui's code has 32 on both sides, crops from 8 % of the area on CelebA-HQ and for ten people
-of MUFAC, and none elsewhere: `settings.PUBLISHED` says so by data set, and tuned rows keep the defaults here. Not
+of MUFAC, and none elsewhere: `settings.PUBLISHED` says so by data set, and tuned rows keep the defaults here (D6). Not
 offered: the rewind of SCRUB+R, which keeps every epoch's weights and goes back to where the error on D_f is that on
 comparable unseen images.
 

@@ -48,7 +48,7 @@ class SSD:
 
     Published is the square of the *batch's* mean gradient, in which what images disagree about cancels: where they
     share nothing, I is 1/|B| of the importance to single images. So α depends on the batch size; and as S is one batch
-    of fewer images than those of I_D, I_f is larger for that alone. `per_sample` has neither defect.
+    of fewer images than those of I_D, I_f is larger for that alone. `per_sample` has neither defect (D14).
     """
 
     variant: str = "one-shui"  # original | one-shui

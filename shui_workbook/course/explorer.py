@@ -68,6 +68,7 @@ class Choice(NamedTuple):
     strength: float  # of the form's knob
     identity: int | None = None  # who asks; None is everybody of the request
     photo: int | None = None  # row of the data set that is handed in; None is the Support Sample
+    alone: bool = False  # the form's other settings: those for one person, or those for the whole request
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,7 +239,7 @@ def photos_of(prepared: Prepared, identity: int) -> dict[int, bool]:
 
 def unlearn(prepared: Prepared, support: np.ndarray, choice: Choice) -> FaceModel:
     """θ_u: the chosen method at the chosen strength, from the artefacts that go with its own setting."""
-    method = method_for(prepared, choice.form, alone=choice.identity is not None)
+    method = method_for(prepared, choice.form, alone=choice.alone)
     method = replace(method, **{KNOBS[choice.form].setting: choice.strength})
     given = Given({"support": prepared.faces[support]}).only(method.needs)
     generator = torch.Generator().manual_seed(prepared.experiment.seed)

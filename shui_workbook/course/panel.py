@@ -16,7 +16,7 @@ from shui_workbook.course import explorer
 from shui_workbook.course.explorer import KNOBS, Choice, Prepared
 from shui_workbook.figures import look, quarters
 
-WIDE = {"style": {"description_width": "80px"}, "layout": {"width": "430px", "max_width": "100%"}}
+WIDE = {"style": {"description_width": "80px"}, "layout": {"width": "430px", "max_width": "calc(100% - 8px)"}}
 NOBODY = -1  # in a menu: nobody, or no photo, in particular (None would leave it blank)
 WORDS = """<p><b>forget</b>: photos of the one who asks, which the model was trained on. <b>retain</b>: training photos
 of those who stay. <b>test</b>: photos of strangers. <b>mAP</b>: how well the answers rank photos, 100 at best.
@@ -25,8 +25,8 @@ more makes the truth 2.7 times less likely.</p>"""
 # The picture's quarters stand two in a row where there is room, and one below the other on a phone.
 STYLE = """<style>
 .shui-picture {display: flex; flex-wrap: wrap; max-width: 1044px; line-height: 0}
-.shui-picture img {width: 50%; min-width: min(100%, 440px); flex: 1 1 440px; height: auto; margin: 0}
-.shui-panel {max-width: 100%; overflow: hidden}
+.shui-picture img {width: 50%; min-width: min(100%, 360px); flex: 1 1 360px; height: auto; margin: 0}
+.shui-panel, .shui-panel .widget-box {max-width: 100%; box-sizing: border-box}
 .shui-panel .widget-html-content {line-height: 1.35; overflow-wrap: anywhere}
 .shui-busy .shui-picture {opacity: 0.3}
 </style>"""
@@ -84,12 +84,14 @@ class Panel:
 
     def saved(self) -> HTML:
         """The picture and its words without a widget; hidden as long as the menus live."""
-        return HTML(f'{STYLE}<div class="shui-saved"><p>{self.words.value}</p>{self.picture.value}{WORDS}</div>')
+        how = "Saved picture: run the cell to choose again."
+        said = f"<p>{how} {self.words.value}</p>"
+        return HTML(f'{STYLE}<div class="shui-saved">{said}{self.picture.value}{WORDS}</div>')
 
     def choice(self) -> Choice:
         """What the menus and the slider say."""
         identity, photo = (menu.value if menu.value >= 0 else None for menu in (self.identity, self.photo))
-        return Choice(self.form.value, self.strength, identity, photo)
+        return Choice(self.form.value, self.strength, identity, photo, alone=identity is not None)
 
     def _fill_after(self, control: widgets.Widget) -> None:
         """Fill what depends on a control, and draw once."""

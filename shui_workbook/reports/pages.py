@@ -33,6 +33,7 @@ from shui_workbook.reports.tables import (
     styled,
 )
 from shui_workbook.reports.verdicts import VERDICTS
+from shui_workbook.studies.gain import ARMS, PARTS, split
 
 SETTING = ["dataset", "preset", "n_ids"]
 COST_HEADINGS = {
@@ -125,6 +126,18 @@ def costs(results: Path) -> str:
         shown.insert(0, "access", [access_of(form) for form in shown.index])
         parts += [f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({machine})", "", as_markdown(shown), ""]
     return "\n".join(parts).strip()
+
+
+def gain(results: Path) -> str:
+    """The gain of Curvature split into its parts (`studies/gain.py`) as Markdown, a column a setting."""
+    rows = read_rows(results)
+    cells: dict[str, pd.Series] = {}
+    for (dataset, preset, n_ids), group in rows[rows["step"] == 0].groupby(SETTING, sort=True):
+        if group["variant"].isin(ARMS).any() and not (parts := split(group)).empty:
+            seeds = group.loc[group["variant"].isin(ARMS), "seed"].nunique()
+            cells[f"{dataset}, {n_ids} people, {preset} ({seeds} seeds)"] = parts.apply(_clear, axis=1)
+    table = pd.DataFrame(cells, index=[part for part in PARTS if any(part in column for column in cells.values())])
+    return as_markdown(table.fillna("–"))
 
 
 def _difference(found: pd.Series, *, seeds: int = 0) -> str:
@@ -255,6 +268,7 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "evidence", claims.evidence(paper), by="make tables")
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
+    save_section(docs / "results.md", "gain", gain(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = shown(gains(results))

@@ -15,7 +15,7 @@ from shui_workbook.records import form_of, paired_difference
 
 ORDER = (
     "original", "retrained", "retrained_again",
-    "gradient_ascent", "meta_unlearn", "curvature", "ssd", "jit", "pgu", "scrub", "bad_teacher",
+    "gradient_ascent", "meta_unlearn", "curvature", "ssd", "jit", "pgu", "mu_mis", "scrub", "bad_teacher",
 )  # fmt: skip
 SCORES = ("retain", "forget", "test")
 COLUMNS = {  # metric of split "all": heading

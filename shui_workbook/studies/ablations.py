@@ -50,6 +50,8 @@ def ablations(n_ids: int) -> dict[str, dict[str, object]]:
     for size in (n_ids, other):
         found[f"simulated_n_ids={size}"] = {"simulated_n_ids": size}
     found["validation=differentiable"] = {"detached": False}
+    found["objective_batch=64"] = {"objective_batch": 64}  # as the authors' code, where ours looks at all of D_f
+    found["lone=True"] = {"lone": True}  # people with one image rehearse too, as there
     found["distance=squared"] = {"distance": "squared"}
     for steps in (2, 4):
         found[f"steps={steps}"] = {"steps": steps}

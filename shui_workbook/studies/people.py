@@ -270,7 +270,7 @@ def _four_digits(value: object) -> object:
 def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, within: str = "seed") -> pd.DataFrame:
     """Mean of y by increasing x, in bins that hold as many people of each seed, or of each group of `within`.
 
-    Departs from the paper, whose bins seem equally wide: some of ours would hold one or two people.
+    Departs from the paper (D26), whose bins seem equally wide: some of ours would hold one or two people.
 
     Args:
         frame: columns x, y, `seed` and the one that `within` names.

@@ -1,10 +1,10 @@
 """Choosing settings honestly: on requests made of the tuning pool, of seeds that are never reported.
 
-Fold models, each trained without a fifth of the training identities, tell what a retrained model would say about
-pool identities (with a bias, measured by `--bias`: a fold also misses people who did not ask). Every form of every
-method gets the same number of first trials and the same right to go on (`trials.py`), and the trial with the highest
-Tug-of-War against the fold predictions is chosen, or doing nothing where that scores higher. Validation identities
-stand for the test set here. A of eq. 6 is recorded beside it and chooses nothing.
+Fold models, each trained without a fifth of the training identities, tell what a retrained model would say about pool
+identities (with a bias, measured by `--bias`: a fold also misses people who did not ask). Every form of every method
+gets the same number of first trials and the same right to go on (`trials.py`), and the trial with the highest Tug-of-
+War against the fold predictions is chosen (D27), or doing nothing where that scores higher. Validation identities stand
+for the test set here. A of eq. 6 is recorded beside it and chooses nothing.
 
     python -m shui_workbook.studies.selection --dataset faces --n-ids 10
     python -m shui_workbook.studies.selection --dataset faces --bias
@@ -61,6 +61,7 @@ JUDGED = ("tow", "tow_before", "forget_drop", "retain_drop", "val_drop", "object
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …
 REQUESTS = 6  # of one seed, at most: everybody of the pool asks once, and again where that makes less than two
 REQUESTS_WITH_DATA = 2  # for forms that train on retain data, which cost a hundred times as much
+BEST = 6  # trials of each form that are judged again without the folds' bias
 MOST = 400  # images of retain, and of validation, that a trial is judged on; of forget all
 
 
@@ -142,6 +143,28 @@ def fold_bias(
             found = {"folds": 100 * ours, "retrained": 100 * theirs, "difference": 100 * (ours - theirs)}
             rows.append({**key, "split": part, **found})
     return pd.DataFrame(rows)
+
+
+def corrected(requests: Sequence[PoolRequest], bias: float) -> list[PoolRequest]:
+    """The same requests, the folds' forget score without its measured bias (a fraction, folds − retrained)."""
+    return [one._replace(wanted=one.wanted._replace(forget=one.wanted.forget - bias)) for one in requests]
+
+
+def choices_without_bias(found: pd.DataFrame, requests: Sequence[PoolRequest], bias: float) -> pd.DataFrame:
+    """Would another setting be chosen if the folds' bias were taken off? The `BEST` trials of each form, judged again.
+
+    Returns:
+        A line a form: what was chosen, what would be, and the Tug-of-War of both without the bias.
+    """
+    lines = []
+    for form, trials in found.groupby("form"):
+        trying = _Trying(form, corrected(requests, bias), {})
+        best = trials.dropna(subset="tow").nlargest(BEST, "tow")
+        again = pd.DataFrame([trying.one(json.loads(settings)) for settings in best["settings"]])
+        (was,), (would,) = choose(best).values(), choose(again).values()
+        places = {"bias": 100 * bias, "chosen": json.dumps(was), "without_bias": json.dumps(would)}
+        lines.append({**trying.key, **places, "changes": was != would, "tow": again["tow"].max()})
+    return pd.DataFrame(lines)
 
 
 def judge(experiment: Experiment, form: str, group: np.ndarray, wanted: Scores) -> dict[str, float]:
@@ -308,6 +331,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on from recorded trials of the same pool models")
     parser.add_argument("--bias", action="store_true", help="measure the folds against truly retrained models instead")
+    parser.add_argument(
+        "--unbiased",
+        type=float,
+        nargs="?",
+        const=np.nan,
+        metavar="POINTS",
+        help="test whether the folds' bias of forget changes any choice (by default as results/fold_bias.csv has it)",
+    )
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, help="folder of the trials; the runs folder by default")
@@ -322,6 +353,8 @@ def main(argv: list[str] | None = None) -> None:
         put(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
         return print(found.round(1).to_string(index=False))
     requests = pool_requests(**setting, seeds=args.seeds, **where)
+    if args.unbiased is not None:
+        return print(_unbiased(args, requests).to_string(index=False))
     path = args.results / "selection.csv"
     for form in args.forms or AXES:  # written form by form, so that a killed search loses one
         if also:
@@ -336,6 +369,30 @@ def main(argv: list[str] | None = None) -> None:
         select(selected, "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
         print(*remarks(found), json.dumps(chosen), sep="\n", flush=True)
     print(f"trials are in {path}, choices in {selected}")
+
+
+def _unbiased(args: argparse.Namespace, requests: Sequence[PoolRequest]) -> pd.DataFrame:
+    """`choices_without_bias` of recorded trials and the recorded bias, into fold_bias_choices.csv."""
+    key = pd.Series({"preset": args.preset, "dataset": args.dataset, "n_ids": args.n_ids})
+    points = args.unbiased if args.unbiased == args.unbiased else _recorded_bias(args.results / "fold_bias.csv", key)
+    trials = read_trials(args.results / "selection.csv")
+    mine = (trials[key.index] == key).all(axis=1) & (trials["replaced"] == "") & (trials["git"] != "")
+    found = choices_without_bias(trials[mine], requests, points / 100)
+    put(args.results / "fold_bias_choices.csv", found, [*KEY, "bias"], "form")
+    return found
+
+
+def _recorded_bias(path: Path, key: pd.Series) -> float:
+    """How far the folds' forget score lies above a retrained model's, in points.
+
+    Raises:
+        SystemExit: it was not measured for this setting.
+    """
+    known = pd.read_csv(path)
+    known = known[(known[key.index] == key).all(axis=1) & (known["split"] == "forget")]
+    if known.empty:
+        raise SystemExit(f"no bias is recorded for {dict(key)}: measure it with --bias")
+    return known["difference"].iloc[0]
 
 
 def read_trials(path: Path) -> pd.DataFrame:

@@ -2,12 +2,14 @@
 
 Every form gets `FIRST` trials, all combinations of the values of its axes. Then the best trial is looked at: as long as
 a neighbour of it on an ordered axis has not been tried, with all else equal, it is. So a grid whose best trial lies at
-an edge grows beyond it, by the same rule for all, until the best trial is surrounded or `FURTHER` trials are used up.
+an edge grows beyond it, by the same rule for all, until the best trial is surrounded. What is left of `FURTHER` trials
+goes halfway from the best trial to its neighbours, until they are less than a factor `CLOSE` apart: a coarse grid
+steps over a peak that may be narrower than its steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,7 +19,8 @@ from shui_lib.core.names import parse
 from shui_lib.methods.parts.learned_loss import INPUTS
 
 FIRST = 12  # trials of every form
-FURTHER = 12  # at most, where the best trial lies at an edge
+FURTHER = 12  # at most, beyond edges and between the best trial and its neighbours
+CLOSE = 1.25  # values this close are not told apart
 
 Settings = dict[str, object]
 
@@ -41,6 +44,16 @@ class Axis:
         if isinstance(value, tuple):
             return tuple(self._grown(v, up) for v in value)
         return self._grown(value, up)
+
+    def between(self, value: object, other: object) -> object:
+        """Halfway by ratio, or by that of odds; the value itself where the two are close, whole numbers or pairs."""
+        if isinstance(value, (int, tuple)) or value == other:
+            return value
+        one, two = (v / (1 - v) if self.share else v for v in (value, other))
+        if max(one / two, two / one) < CLOSE:
+            return value
+        half = (one * two) ** 0.5
+        return float(f"{half / (1 + half) if self.share else half:.3g}")
 
     def _grown(self, value: float, up: bool) -> float:
         by = self.factor if up else 1 / self.factor
@@ -131,13 +144,24 @@ def first_trials(axes: Mapping[str, Axis]) -> list[Settings]:
 def untried_neighbours(
     best: Mapping[str, object], tried: Iterable[Mapping], axes: Mapping[str, Axis]
 ) -> list[Settings]:
-    """Of the trials beside the best one, a step down or up one ordered axis, those that were not made yet."""
+    """Of the trials beside the best one, a step down or up one ordered axis, those that were not made yet.
+
+    Where all were made, the trials halfway to them.
+    """
+    beside, halfway = (_around(best, list(tried), axes, halfway=halfway) for halfway in (False, True))
+    return beside or halfway
+
+
+def _around(
+    best: Mapping[str, object], tried: Sequence[Mapping[str, object]], axes: Mapping[str, Axis], *, halfway: bool
+) -> list[Settings]:
     tried, wanted = [_positions(one, axes) for one in tried], []
     here = _positions(best, axes)
     for name, axis in axes.items():
         known = [one[name] for one in tried]
         for up in (False, True) if axis.factor else ():
-            there = {**here, name: axis.next(here[name], up=up, tried=known)}
+            value = axis.next(here[name], up=up, tried=known)
+            there = {**here, name: axis.between(here[name], value) if halfway else value}
             if there not in [*tried, *wanted]:
                 wanted.append(there)
     return [_settings(one.items()) for one in wanted]

@@ -330,7 +330,8 @@ def drawn(shown) -> str:
 
 def test_the_panel_begins_with_one_person(shown, counted, prepared):
     first = int(prepared.experiment.request.identities[0])
-    assert counted == [Choice("gradient_ascent", explorer.tuned(prepared, "gradient_ascent", alone=True), first)]
+    strength = explorer.tuned(prepared, "gradient_ascent", alone=True)
+    assert counted == [Choice("gradient_ascent", strength, first, alone=True)]
     assert drawn(shown).count('<img src="data:image/png;base64,') == 4 and "Tug-of-War" in shown.words.value
 
 
@@ -389,6 +390,14 @@ def test_the_strength_is_that_tuned_for_as_many_as_ask(prepared, monkeypatch):
     assert (method.eta, method.damping, method.copies) == (0.123, 0.5, 3)
     learned = explorer._for_one(prepared.experiment, "meta_unlearn", prepared.methods["meta_unlearn"])
     assert learned.eta == prepared.methods["meta_unlearn"].eta, "the loss was learned for that one"
+
+
+def test_settings_for_one_person_are_those_of_a_choice_that_says_so(prepared, one):
+    cautious = replace(prepared.methods["curvature"], damping=50.0)
+    found = replace(prepared, alone={**prepared.alone, "curvature": cautious})
+    choice = one._replace(form="curvature", strength=0.01)
+    whole, alone = (explorer.respond(found, choice._replace(alone=which)).people["change"] for which in (False, True))
+    assert whole.abs().mean() > 2 * alone.abs().mean()
 
 
 def test_at_work_nothing_can_be_moved_and_it_says_so(shown, prepared, monkeypatch):

@@ -14,6 +14,7 @@ from shui_workbook.reports.pages import (
     costs,
     digest,
     draw,
+    gain,
     gains,
     in_short,
     overview,
@@ -47,7 +48,7 @@ def house(tmp_path) -> Path:
     pd.DataFrame(lines).to_csv(tmp_path / "results" / "costs.csv", index=False)
     for page, names in (
         ("README.md", ["claims", "overview"]),
-        ("docs/results.md", ["results", "rivals", "costs", "evidence", "verdicts"]),
+        ("docs/results.md", ["results", "rivals", "gain", "costs", "evidence", "verdicts"]),
     ):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -62,6 +63,19 @@ def test_gains_are_paired_over_seeds_and_need_several(house):
     assert list(frame.index) == ["curvature", "scrub one-shui"]
     assert frame.loc["curvature", "mean"] == 6 and frame.loc["scrub one-shui", "mean"] == 9
     assert frame.loc["curvature", "low"] == pytest.approx(6 - 4.3027 / np.sqrt(3), abs=1e-3)  # differences 5, 6, 7
+
+
+def test_the_gain_is_split_into_parts_by_setting(house):
+    for seed in range(3):
+        about = {"dataset": "tiny", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": seed, "method": "curvature"}
+        for arm, tow in {"arm=ascent": 81.0, "arm=ascent+copies": 86.0}.items():
+            rows = make_rows({("all", "tow"): tow + seed**2}, {**about, "variant": arm})
+            record(house / "results" / "rows_gain.csv", rows)
+    lines = gain(house / "results").splitlines()
+    assert lines[0] == "|  | tiny, 10 people, cpu (3 seeds) |"
+    assert "| + copies of the photo | **+5.0 [+5.0, +5.0]** |" in lines
+    assert not any("directions" in line for line in lines), "that arm has no rows"
+    assert not {"arm=ascent", "curvature arm=ascent"} & set(gains(house / "results")["tiny, 10 people"].index)
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +107,7 @@ def test_the_picture_sets_apart_who_sees_more_than_the_support(house):
     fig = draw(gains(house / "results"))
     (panel,) = fig.axes
     assert panel.get_title(loc="left") == "tiny, 10 people"
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["Curvature", "SCRUB one-shui"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["Curvature", "SCRUB (one-shui)"]
     (apart,) = [line for line in panel.lines if line.get_linestyle() == ":"]
     assert set(apart.get_ydata()) == {0.5}
 

@@ -15,14 +15,18 @@ from shui_lib.benchmark.predict import predict
 from shui_lib.core.names import parse
 from shui_lib.methods import REGISTRY, Given, make_method
 from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import PUBLISHED, every_form, forms_named, published_for, selected_key, settings_for
+from shui_lib.runs.settings import PUBLISHED, published_for, selected_key, settings_for
+from shui_workbook.forms import every_form, forms_named
+from shui_workbook.records.files import put
 from shui_workbook.studies.selection import (
     NOTHING,
     REQUESTS,
     REQUESTS_WITH_DATA,
     SEEDS,
     append,
+    choices_without_bias,
     choose,
+    corrected,
     fold_bias,
     fold_scores,
     judge,
@@ -30,7 +34,6 @@ from shui_workbook.studies.selection import (
     pool_experiment,
     pool_requests,
     read_trials,
-    record,
     recorded_trials,
     remarks,
     search,
@@ -107,7 +110,7 @@ def test_published_constants_are_settings(method):
         for key in known:
             dataset, _, n_ids = key.partition("/")
             settings = published_for(method, variant, dataset=dataset, n_ids=int(n_ids or 5))
-            assert settings == known[key]
+            assert settings == {name: None if value == "none" else value for name, value in known[key].items()}
             make_method(method, settings | ({"variant": variant} if variant else {}))
 
 
@@ -121,7 +124,7 @@ def test_each_form_borrows_from_where_it_was_tuned(monkeypatch):
         "cpu/photos/20": {"ssd:original": {"alpha": 2}, "meta_unlearn": {"simulated_n_ids": 20}},
         "cpu/photos/50": {"ssd:original": {"alpha": 3}},
     }
-    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: found)
+    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: found)
     photos = {"preset": "cpu", "dataset": "photos"}
     assert [settings_for("ssd:original", **photos, n_ids=n) for n in (20, 25, 50)] == [{"alpha": v} for v in (2, 2, 3)]
     assert settings_for("pgu:original", **photos, n_ids=20) == {"lr": 1}
@@ -136,7 +139,7 @@ def test_each_form_borrows_from_where_it_was_tuned(monkeypatch):
 
 def test_what_a_preset_states_comes_before_borrowed_settings_and_after_its_own(monkeypatch):
     found = {"cpu/faces/10": {"meta_unlearn": {"eta": 7.0, "objective": "first"}}}
-    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: found)
+    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: found)
     paper = {"preset": "paper", "dataset": "celebahq", "n_ids": 20}
     borrowed = settings_for("meta_unlearn", **paper)
     assert borrowed["eta"] == 0.1 and borrowed["objective"] == "first"
@@ -171,17 +174,18 @@ def test_more_than_the_pool_holds_cannot_ask(where, monkeypatch):
 def test_forms_are_named_one_by_one_or_by_a_word():
     assert forms_named("ssd pgu:original") == ["ssd", "pgu:original"]
     assert forms_named("tuned") == every_form(published=False) and forms_named("all") == every_form()
-    support = ["curvature", "gradient_ascent", "jit:one-shui", "meta_unlearn", "pgu:one-shui", "ssd:one-shui"]
+    support = ["curvature", "gradient_ascent", "jit:one-shui", "meta_unlearn", "mu_mis", "pgu:one-shui"]
+    support += ["ssd:one-shui"]
     assert forms_named("support") == support, "in their original form, PGU, SSD and JiT saw what is to be forgotten"
 
 
 def test_a_form_for_which_no_settings_were_selected_runs_by_name_only(monkeypatch):
-    untuned = {"curvature:forget-images", "curvature:one-trained"}
+    untuned = {"curvature:forget-images", "curvature:one-trained", "curvature:scale"}
     for word in ("tuned", "all", "support"):
         assert "curvature" in forms_named(word) and not untuned & set(forms_named(word))
     assert set(forms_named(" ".join(untuned))) == untuned
     chosen = {"cpu/faces/5": {"curvature": {}, "curvature:one-trained": {}}}
-    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: chosen)
+    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: chosen)
     named = forms_named("tuned")
     assert {"curvature", "curvature:one-trained", "ssd:original"} <= set(named), "nobody tuned SSD: all its forms run"
     assert "curvature:forget-images" not in named
@@ -274,7 +278,8 @@ def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((1e38, 0.01))})
     found = search("gradient_ascent", requests)
     assert np.isnan(found["tow"][0]) and "not finite numbers: the model has diverged" in found["note"][0]
-    assert found["note"][1] == "" and choose(found) == {"gradient_ascent": {"eta": 0.01}}
+    assert found["note"][1] == ""
+    assert choose(found, or_nothing=False) == {"gradient_ascent": {"eta": 0.01}}
     assert 'gradient_ascent {"eta": 1e+38} is left out' in capsys.readouterr().err
 
 
@@ -293,7 +298,7 @@ def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypat
 def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tmp_path, monkeypatch):
     eta = {"cpu/faces/10": 1.0, "cpu/ages/10": 2.0, "cpu/celebahq/20": 3.0}
     found = {key: {"gradient_ascent": {"eta": value}} for key, value in eta.items()}
-    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: found)
+    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: found)
 
     def donor(dataset: str, multilabel: bool) -> str:
         return selected_key("gradient_ascent", preset="cpu", dataset=dataset, n_ids=5, multilabel=multilabel)
@@ -350,9 +355,9 @@ def test_validation_stands_for_the_test_set_and_the_original_model_for_those_who
 
 def test_a_new_search_replaces_the_old_one_of_its_setting_and_no_other(tmp_path):
     path, setting = tmp_path / "selection.csv", ["preset", "dataset", "n_ids", "form"]
-    record(path, some_trials(gradient_ascent=[80, 95], ssd=[50]), setting, "settings")
-    record(path, some_trials(gradient_ascent=[70]).assign(n_ids=5), setting, "settings")
-    record(path, some_trials(gradient_ascent=[81]), setting, "settings")
+    put(path, some_trials(gradient_ascent=[80, 95], ssd=[50]), setting, "settings")
+    put(path, some_trials(gradient_ascent=[70]).assign(n_ids=5), setting, "settings")
+    put(path, some_trials(gradient_ascent=[81]), setting, "settings")
     held = pd.read_csv(path).groupby(["n_ids", "form"])["tow"].agg(list).to_dict()
     assert held == {(2, "gradient_ascent"): [81], (2, "ssd"): [50], (5, "gradient_ascent"): [70]}
 
@@ -410,6 +415,30 @@ def test_the_recorded_trials_are_those_that_the_code_would_run():
         assert all(trial in recorded for trial in wanted), (dataset, form)
 
 
+def test_a_bias_of_the_folds_is_taken_off_what_is_wanted(where):
+    (one, *_), (other, *_) = (requests := pool_requests(n_ids=2, **where)), corrected(requests, -0.05)
+    assert other.wanted == one.wanted._replace(forget=one.wanted.forget + 0.05)
+
+
+def test_the_bias_changes_a_choice_where_it_is_large_enough(where, monkeypatch):
+    requests = pool_requests(n_ids=2, **where)[:2]
+
+    def judge(experiment, form, group, wanted):  # the model scores η on the images to forget
+        tow = 100 * (1 - abs(experiment.method(form).eta - wanted.forget))
+        return dict.fromkeys(("forget_drop", "retain_drop", "val_drop", "objective"), 0.0) | {
+            "tow": tow,
+            "tow_before": 0.0,
+        }
+
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judge)
+    level = np.mean([request.wanted.forget for request in requests])
+    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((round(level, 2), round(level + 0.2, 2)))})
+    found = search("gradient_ascent", requests)
+    assert not choices_without_bias(found, requests, 0.0)["changes"].item()
+    (line,) = choices_without_bias(found, requests, -0.2).to_dict("records")
+    assert line["changes"] and json.loads(line["without_bias"])["eta"] == round(level + 0.2, 2)
+
+
 # Growing
 
 
@@ -435,10 +464,12 @@ def test_a_grid_grows_where_its_best_trial_lies_at_an_edge_until_it_does_not(whe
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2, 0.4), 2)})
     monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 90 - abs(eta - 1.6)))
     found = search("gradient_ascent", requests)
-    assert eta_of(found) == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2] and choose(found) == {"gradient_ascent": {"eta": 1.6}}
+    assert eta_of(found)[:6] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2] and choose(found) == {"gradient_ascent": {"eta": 1.6}}
+    assert eta_of(found)[6:] == [1.13, 2.26, 1.34, 1.9], "then halfway to its neighbours, until they are close"
     assert not remarks(found)
     monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 90 - abs(eta - 0.2)))
-    assert eta_of(search("gradient_ascent", requests)) == [0.1, 0.2, 0.4], "in the middle, nothing more is tried"
+    found = eta_of(search("gradient_ascent", requests))
+    assert min(found) == 0.1 and max(found) == 0.4, "in the middle, nothing beyond is tried"
 
 
 def test_a_grid_stops_growing_at_the_stated_limit_and_the_edge_is_said(where, monkeypatch):

@@ -37,4 +37,19 @@ def test_only_ordered_axes_grow_and_what_was_tried_is_not_tried_again():
         {"eta": 0.4, "copies": 16, "epochs": 3, "most": 2},
         {"eta": 0.2, "copies": 16, "epochs": 6, "most": 4},
     ]
-    assert not untried_neighbours(best, [*tried, *beside], axes)
+    halfway = untried_neighbours(best, [*tried, *beside], axes)
+    assert [one["eta"] for one in halfway] == [0.141, 0.283], "pairs have no half"
+    assert untried_neighbours(best, [*tried, *beside, *halfway], axes)[0]["eta"] == 0.168
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "other", "half"),
+    [
+        (Axis((0.1, 0.2), 2), 0.1, 0.2, 0.141),
+        (Axis((0.1, 0.2), 2), 0.2, 0.18, 0.2),  # close
+        (GAMMA, 0.75, 0.9, 0.839),  # odds of 3 and 9: 5.2
+        (Axis((1, 3), 3), 1, 3, 1),
+    ],
+)
+def test_halfway_between_two_values(axis, value, other, half):
+    assert axis.between(value, other) == half

@@ -1,8 +1,9 @@
 """Distillation: a student learns what a teacher says (Hinton et al., 2015). SCRUB and Bad Teacher are made of it.
 
 The student learns in train mode, on augmented images, as it was trained; the teacher sees the very same pixels, in eval
-mode and without gradient. Departs from the authors' codes of both methods: the student's BatchNorm layers stay in eval
-mode. A pass over the few images to forget would otherwise drag their statistics along, and a batch of one would fail.
+mode and without gradient. Departs from the authors' codes of both methods (D9): the student's BatchNorm layers stay in
+eval mode. A pass over the few images to forget would otherwise drag their statistics along, and a batch of one would
+fail.
 """
 
 from __future__ import annotations

@@ -43,7 +43,11 @@ class Step(NamedTuple):
 
 
 def parameters(model: FaceModel) -> Theta:
-    """θ: the model's trainable parameters by name, detached."""
+    """θ: the model's trainable parameters by name, detached.
+
+    Departs from the authors' code (D19), whose inner step passes over parameters of modules that have children: class
+    token and position embeddings never move there.
+    """
     return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
 

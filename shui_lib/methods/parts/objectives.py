@@ -85,7 +85,7 @@ def alignment_objective(
     scores = (a.score_f, a.score_v, a.score_v0)
     weights = [1 - m if accuracy_factor and not math.isnan(m) else 1.0 for m in scores]
     forget, val, val0 = (w * loss for w, loss in zip(weights, (a.loss_f, a.loss_v, a.loss_v0), strict=True))
-    # Departs from the paper's equations: validation terms are constants, as in the authors' code.
+    # Departs from the paper's equations (D3): validation terms are constants, as in the authors' code.
     first, second = d(forget, val.detach() if detached else val), d(forget, val0.detach())
     return {"first": first, "second": second, "both": first + second}[terms]
 
@@ -140,7 +140,10 @@ def mean_over_batches(
 def scrub_objective(
     model: FaceModel, theta: Theta, known: MetaBatch, *, micro_batch: int, bf16: bool
 ) -> ObjectiveResult:
-    """SCRUB's loss: disagree with θ about D_f, agree with it about D_r and stay right there (its two kinds of step)."""
+    """SCRUB's loss: disagree with θ about D_f, agree with it about D_r and stay right there (its two kinds of step).
+
+    Departs from the authors' code (D20), whose divergence is a mean over outputs too.
+    """
     kl = divergence_for(known.forget, kl="softmax", temperature=SCRUB_TEMPERATURE)
     square = SCRUB_TEMPERATURE**2
 
