@@ -31,8 +31,14 @@ def new_shell() -> InteractiveShell:
 
 
 def run(shell: InteractiveShell, source: str) -> None:
-    """Run one cell; what it raises is raised, and its pictures are closed."""
-    done = shell.run_cell(source, silent=True)
+    """Run one cell; what it raises is raised, and its pictures are closed. Inside, it is *the* shell, as in a kernel:
+    what captures a cell's displays asks for that one."""
+    for kind in shell._walk_mro():
+        kind._instance = shell
+    try:
+        done = shell.run_cell(source, silent=True)
+    finally:
+        InteractiveShell.clear_instance()
     plt.close("all")
     done.raise_error()
 

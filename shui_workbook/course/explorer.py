@@ -47,7 +47,9 @@ class Knob(NamedTuple):
         return 10 ** (self.low + position / 100 * (self.high - self.low))
 
     def position(self, strength: float) -> float:
-        """Where a setting lies on the slider, from 0 to 100."""
+        """Where a setting lies on the slider, from 0 to 100; one that does nothing at all lies at 0."""
+        if not 0 < strength < math.inf:
+            return 0.0
         return min(max(100 * (math.log10(strength) - self.low) / (self.high - self.low), 0.0), 100.0)
 
 

@@ -156,7 +156,9 @@ class Panel:
         """The strength that was tuned for as many people as ask now."""
         self.strength = explorer.tuned(self.prepared, self.form.value, alone=self.identity.value != NOBODY)
         self.slider.value = KNOBS[self.form.value].position(self.strength)
-        self._say("as tuned for " + ("a whole request" if self.identity.value == NOBODY else "one person"))
+        whom = "a whole request" if self.identity.value == NOBODY else "one person"
+        nothing = ": nothing that was tried did better than doing nothing" if self.strength == 0 else ""
+        self._say(f"as tuned for {whom}{nothing}")
 
     def _moved(self) -> None:
         self.strength = KNOBS[self.form.value].at(self.slider.value)

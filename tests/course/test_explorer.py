@@ -245,11 +245,9 @@ def test_a_slider_reaches_what_was_chosen_and_what_was_published(prepared, form)
     if name.method in PUBLISHED:
         known.append(published_for(name.method, name.variant, **setting))
     default = getattr(method, knob.setting)
-    assert all(0 <= knob.position(one.get(knob.setting, default)) <= 100 for one in known)
-    assert all(
-        np.isclose(knob.at(knob.position(one.get(knob.setting, default))), one.get(knob.setting, default))
-        for one in known
-    )
+    for strength in (one.get(knob.setting, default) for one in known):
+        assert strength == 0 or np.isclose(knob.at(knob.position(strength)), strength)
+    assert knob.position(0.0) == 0, "doing nothing is the weak end"
     ends = [
         explorer.unlearn(prepared, np.flatnonzero(prepared.part == "support"), Choice(form, 10**end))
         for end in (knob.low, knob.high)
