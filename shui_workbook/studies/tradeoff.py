@@ -36,6 +36,7 @@ STRENGTH = {  # by form: the setting that grows, and its power that does (SSD da
 }
 FIRST, GROWTH, MOST = 1 / 8, 1.5, 18  # of the selected strength; from one step to the next; steps at most
 FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
+BETWEEN = 12  # strengths that are tried in between for that, at most
 COPIES = 4  # cropped and mirrored views of each image, for the losses on copies
 SHORT = 1 / 64  # length of the first step along a direction, in the units of the weights
 CURVE_KEY = ["dataset", "preset", "n_ids", "seed", "form"]
@@ -138,21 +139,23 @@ def _judged(experiment: Experiment, model: FaceModel, losses: bool) -> dict[str,
     return {"tow": tug_of_war(reached, experiment.scores("retrained")), **reached._asdict(), **found}
 
 
-def _resolved(
-    strengths: Sequence[float], lost: Callable[[float], float], most: float, goal: float, halvings: int = 5
-) -> list[float]:
+def _resolved(strengths: Sequence[float], lost: Callable[[float], float], most: float, goal: float) -> list[float]:
     """Strengths with others between those that lie more than `most` apart in what is lost, on the way to `goal`.
 
-    Halved `halvings` times at most: a method may jump.
+    The widest gap is halved first, `BETWEEN` times at most: a method may jump, and scores of few images always do.
     """
-    for _ in range(halvings if most > 0 else 0):
-        wide = [
-            (low + high) / 2
-            for low, high in pairwise(strengths)
-            if abs(lost(high) - lost(low)) > most and min(lost(low), lost(high)) < goal
-        ]
-        strengths = sorted([*strengths, *wide])
-    return list(strengths)
+    found = list(strengths)
+    for _ in range(BETWEEN if most > 0 else 0):
+        gaps = {
+            (low, high): abs(lost(high) - lost(low))
+            for low, high in pairwise(found)
+            if min(lost(low), lost(high)) < goal
+        }
+        if not gaps or max(gaps.values()) <= most:
+            break
+        low, high = max(gaps, key=gaps.get)
+        found = sorted([*found, (low + high) / 2])
+    return found
 
 
 def at_goal(curve: pd.DataFrame, goal: float, what: str = "retain") -> float:

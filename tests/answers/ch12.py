@@ -2,6 +2,7 @@
 
 from answers import Answers
 
+SKIP = ("12-16",)  # curves of six methods, which the exercises do not need
 ANSWERS = {
     "12-32": Answers(
         right=("cost = np.float32(cost)", "strangers = dict(strangers)"),
