@@ -106,7 +106,7 @@ def test_a_bargain_says_its_numbers():
 
 
 def test_the_pipeline_has_two_rows_that_share_their_steps():
-    shown = words(figures.plot_pipeline())
+    shown = [text.get_text() for text in figures.plot_pipeline().texts]
     assert sum("one step" in text for text in shown) == 2
     assert any("the data is gone" in text for text in shown)
 
