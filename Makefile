@@ -8,7 +8,7 @@ DATA_ROOT ?= data
 OUT ?= runs/notebooks
 PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))") 'SETTINGS=$(SETTINGS)'
 # A name that is none of these would be set and read by nobody: N_ID=1 runs with ten people.
-KNOWN := VENV PYTHON DATA_ROOT OUT DATASET N_IDS SEED PRESET RESERVED SHOW_FACES SETTINGS SWEEP WEIGHTS GPU PORT OMP_NUM_THREADS
+KNOWN := VENV PYTHON DATA_ROOT OUT DATASET N_IDS SEED PRESET RESERVED SHOW_FACES SETTINGS SWEEP WEIGHTS GPU PORT OMP_NUM_THREADS CPU_INDEX
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
 $(error make has no parameter $(filter-out $(KNOWN),$(GIVEN)): it takes $(KNOWN); parameters of single chapters, as FORMS, go to `python -m shui_workbook.course.notebooks run --parameters`)

@@ -25,8 +25,8 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Given
 from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import forms_named
 from shui_workbook.arguments import Setting, command_line
+from shui_workbook.forms import forms_named
 from shui_workbook.records.files import put
 
 COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]

@@ -191,12 +191,11 @@ def chapters(scale: Scale, tell: Tell) -> None:
     """
     from shui_workbook.course.notebooks import NOTEBOOKS, run_all
 
-    notebooks, failed = sorted(NOTEBOOKS.glob("*.ipynb")), []
+    failed = []
     with tempfile.TemporaryDirectory() as folder:
-        out, parameters = Path(folder), smoke(Path(folder))
-        for start in range(0, len(notebooks), SIDE_BY_SIDE):  # what is told stays, when the time is over
-            some = notebooks[start : start + SIDE_BY_SIDE]
-            for one in run_all(out, parameters_of(some, parameters), some, workers=SIDE_BY_SIDE):
+        for some in a_few_at_a_time(sorted(NOTEBOOKS.glob("*.ipynb"))):  # what is told stays, when the time is over
+            values = parameters_of(some, smoke(Path(folder)))
+            for one in run_all(Path(folder), values, some, workers=SIDE_BY_SIDE):
                 tell({"name": "chapters", "case": one.chapter, "seconds": one.seconds, "note": one.error})
                 failed += [one.chapter] if one.error else []
     if failed:
@@ -209,11 +208,20 @@ def jupyter() -> None:
         raise Absent(f"no {' and no '.join(missing)}: the chapters take Jupyter")
 
 
+def a_few_at_a_time(notebooks: list[Path]) -> list[list[Path]]:
+    """Groups of chapters that run together; those of other networks stand apart, whose defaults are small already."""
+    people = [path for path in notebooks if "n_ids" in parameters_of([path], {"n_ids": 1})]
+    groups = (people, [path for path in notebooks if path not in people])
+    return [some[k : k + SIDE_BY_SIDE] for some in groups for k in range(0, len(some), SIDE_BY_SIDE)]
+
+
 def parameters_of(notebooks: list[Path], parameters: Mapping[str, object]) -> dict[str, object]:
-    """Those that one of the notebooks has: `run_all` refuses others."""
+    """Those that one of the notebooks has, as `run_all` refuses others; no preset for chapters of other networks."""
     from shui_workbook.course.notebooks import declared
 
     known = set().union(*(declared(path) for path in notebooks))
+    if "n_ids" not in known:
+        known -= {"preset"}
     return {name: value for name, value in parameters.items() if name in known}
 
 
@@ -225,7 +233,7 @@ def smoke(folder: Path) -> dict[str, object]:
 
         data = folder / "data"
         prepare(data / "faces")
-    return {"preset": "smoke", "size": "smoke", "data_root": str(data), "runs_root": str(folder / "runs")}
+    return {"preset": "smoke", "data_root": str(data), "runs_root": str(folder / "runs")}
 
 
 # The order: what is small and tells most first ------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from IPython.core.interactiveshell import InteractiveShell
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 from shui_workbook.course.notebooks import NOTEBOOKS
 
@@ -24,9 +25,20 @@ def code_cells(path: Path) -> list[dict[str, object]]:
     return [{**cell, "source": "".join(cell["source"])} for cell in cells if cell["cell_type"] == "code"]
 
 
+def new_shell() -> InteractiveShell:
+    """A shell that writes no history: that would be a thread each, and all shells live until the process ends."""
+    return InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+
+
 def run(shell: InteractiveShell, source: str) -> None:
-    """Run one cell; what it raises is raised, and its pictures are closed."""
-    done = shell.run_cell(source, silent=True)
+    """Run one cell; what it raises is raised, and its pictures are closed. Inside, it is *the* shell, as in a kernel:
+    what captures a cell's displays asks for that one."""
+    for kind in shell._walk_mro():
+        kind._instance = shell
+    try:
+        done = shell.run_cell(source, silent=True)
+    finally:
+        InteractiveShell.clear_instance()
     plt.close("all")
     done.raise_error()
 
@@ -48,7 +60,7 @@ def shell_of(
     Raises:
         RuntimeError: a cell raised; it names the cell.
     """
-    shell = InteractiveShell()
+    shell = new_shell()
     for cell in code_cells(path) if cells is None else cells:
         visit(shell, cell)
         try:
@@ -71,7 +83,7 @@ def results_of(
     notebook: NotebookNode, parameters: Mapping[str, object]
 ) -> Iterator[tuple[NotebookNode, Exception | None]]:
     """Run a notebook's code cells in order, whatever they raise; each with its exception, None where there is none."""
-    shell = InteractiveShell()
+    shell = new_shell()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             try:

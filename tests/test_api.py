@@ -73,7 +73,7 @@ def test_the_page_names_where_each_name_is():
 
 @pytest.mark.parametrize("first", ["shui_lib.methods", "still"])
 def test_a_method_of_another_package_registers_itself(installed, first):
-    asked = "from shui_lib.methods import make_method; from shui_lib.runs.settings import forms_named"
+    asked = "from shui_lib.methods import make_method; from shui_workbook.forms import forms_named"
     tell = "print(make_method('stand_still', {'amount': 1.0}), 'stand_still' in forms_named('support'))"
     done = run(installed, "-c", f"import {first}; {asked}; {tell}")
     assert done.stdout.strip() == "StandStill(amount=1.0) True", done.stderr

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "shui_lib.runs": LIBRARY,
     "shui_lib.ltu": METHODS | {"shui_lib.attack", "shui_lib.ltu"},
     "shui_lib.gan": METHODS | {"shui_lib.attack", "shui_lib.gan"},
-    "shui_workbook": CORE,
+    "shui_workbook": LIBRARY,
     "shui_workbook.records": RECORDS,
     "shui_workbook.figures": BENCHMARK | {"shui_workbook.figures"},
     "shui_workbook.studies": STUDIES,

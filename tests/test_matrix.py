@@ -122,7 +122,8 @@ def run(roots, monkeypatch):
     def run(number: int, **parameters: object) -> None:
         path = chapter(f"{number:02}")
         monkeypatch.chdir(path.parent)
-        execute(path, {"preset": "smoke", **roots, **parameters})
+        shell = execute(path, {"preset": "smoke", **roots, **parameters})
+        shell.reset(new_session=False)  # its models; IPython keeps the shell
 
     return run
 

@@ -4,4 +4,4 @@ Arrays in, numbers out: no model and no image is needed here.
 """
 
 from shui_lib.attack.estimates import attack, likelihoods
-from shui_lib.attack.rmia import Estimate, Signals, evaluate, roc
+from shui_lib.attack.rmia import Signals, evaluate, roc

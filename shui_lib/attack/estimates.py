@@ -8,7 +8,6 @@ import numpy as np
 
 from shui_lib.attack.rmia import (
     FPRS,
-    Estimate,
     Signals,
     evaluate,
     likelihood,
@@ -19,6 +18,7 @@ from shui_lib.attack.rmia import (
     scores,
     tpr_between,
 )
+from shui_lib.core.rows import Measured
 
 # Images in the authors' population, at most: the votes on it cost members and non-members times these. All of the
 # workbook's own data sets have fewer.
@@ -33,7 +33,7 @@ def attack(
     identity: Mapping[str, np.ndarray],
     *,
     seed: int = 0,
-) -> dict[str, Estimate]:
+) -> dict[str, Measured]:
     """RMIA as published (rmia_…), as the authors ran it (rmia_one_shui_…), and the loss threshold (loss_…); fractions.
 
     Of the authors' form also the TPR between steps of the ROC, which is what their tables hold, without an interval.
@@ -47,14 +47,14 @@ def attack(
     """
     if reason := diverged(target, "the model") or diverged(reference, "its reference"):
         names = [f"{name}_{measure}" for name in ATTACKS for measure in measures(FPRS)]
-        return dict.fromkeys([*names, INTERPOLATED], Estimate(np.nan, np.nan, np.nan, reason))
+        return dict.fromkeys([*names, INTERPOLATED], Measured(np.nan, np.nan, np.nan, reason))
     ids = {"positive_ids": identity["members"], "negative_ids": identity["non_members"]}
     found, every = {}, attack_scores(target, reference)
     for name, (positive, negative) in every.items():
         generator = np.random.default_rng(seed)  # the same identities are drawn for every attack
         found |= evaluate(positive, negative, **ids, generator=generator, name=name)
     between = tpr_between(roc(*every["rmia_one_shui"]), 1e-4)
-    return found | {INTERPOLATED: Estimate(between, np.nan, np.nan, "interpolated")}
+    return found | {INTERPOLATED: Measured(between, np.nan, np.nan, "interpolated")}
 
 
 def diverged(losses: Mapping[str, np.ndarray], who: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shui_lib.core.randomness import drawn_again
+from shui_lib.core.rows import Measured
 
 # Official: γ is 2 on CIFAR-10, 1 elsewhere. Here 1: a geometric mean of K Bernoulli likelihoods evens images out, their
 # ratios seldom differ by a factor of 2, and γ = 2 sends most scores to a tie at zero (chapter 05).
@@ -155,15 +156,6 @@ class Roc(NamedTuple):
     tpr: np.ndarray
 
 
-class Estimate(NamedTuple):
-    """A number with its 95 % interval; nan with a reason where there is none."""
-
-    value: float
-    low: float
-    high: float
-    reason: str = ""
-
-
 def roc(positive: ArrayLike, negative: ArrayLike) -> Roc:
     """ROC of scores, higher for members; equal scores are one threshold; (N₊,), (N₋,) to (T + 1,)."""
     level = _levels(positive, negative)
@@ -216,7 +208,7 @@ def evaluate(
     fprs: Sequence[float] = FPRS,
     resamples: int = 500,
     name: str = "rmia",
-) -> dict[str, Estimate]:
+) -> dict[str, Measured]:
     """AUC and TPR at each FPR, with 95 % percentile intervals from a bootstrap over identities; fractions.
 
     Images of one identity are not independent, so identities are drawn, of positives and of negatives apart, each with
@@ -241,10 +233,10 @@ def evaluate(
     low, high = _interval(level, ids, fprs, generator, resamples)
     alone = "" if np.isfinite(low[0]) else "no interval from one identity"
     numbers = zip(measures(fprs), values, low, high, strict=True)
-    found = {f"{name}_{key}": Estimate(*number, alone) for key, *number in numbers}
+    found = {f"{name}_{key}": Measured(*number, alone) for key, *number in numbers}
     for key, fpr in zip([*found][1:], fprs, strict=True):
         if reason := unresolved(curve, fpr, len(negative)):
-            found[key] = Estimate(np.nan, np.nan, np.nan, reason)
+            found[key] = Measured(np.nan, np.nan, np.nan, reason)
     return found
 
 

@@ -103,8 +103,7 @@ def load_faces(folder: Path | str) -> Faces:
     Raises:
         FileNotFoundError: the folder, or one of its three files, is missing.
         CorruptFile: images.npy is cut, or its content is another than when it was prepared.
-        ValueError: the files disagree in number or size of the images, there is only one identity, or a
-            target or an identity is out of range.
+        ValueError: the files disagree in number or size of the images, or hold one identity or values out of range.
     """
     folder = Path(folder)
     missing = [name for name in ("images.npy", "index.csv", "dataset.json") if not (folder / name).is_file()]
@@ -136,17 +135,13 @@ def _check_values(folder: Path, targets: np.ndarray, identity: np.ndarray, class
     Raises:
         ValueError: some are not; as a file that was edited may say, with CelebA's −1 for instance.
     """
-    known, words = range(classes or 2), "other than 0 and 1"
-    if classes:
-        words = f"outside 0 … {classes - 1}, or no whole numbers,"
-    bad = {f"targets {words}": ~np.isin(targets, known).all(1)}
-    bad["identities below 0, or no whole numbers,"] = ~((identity >= 0) & (identity % 1 == 0))
+    words = f"outside 0 … {classes - 1}, or no whole numbers," if classes else "other than 0 and 1"
+    bad = {f"targets {words}": ~np.isin(targets, range(classes or 2)).all(1)}
+    bad["identities below 0, or no whole numbers,"] = (identity < 0) | (identity % 1 != 0)
     for what, rows in bad.items():
         if rows.any():
-            raise ValueError(
-                f"{folder / 'index.csv'} has {what} in {rows.sum()} rows, row {rows.argmax()} the first: "
-                "prepare the folder again"
-            )
+            first = f"{rows.sum()} rows, row {rows.argmax()} the first"
+            raise ValueError(f"{folder / 'index.csv'} has {what} in {first}: prepare the folder again")
 
 
 def _images(folder: Path, about: Mapping[str, object], count: int) -> tuple[np.ndarray, str]:

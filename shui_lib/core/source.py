@@ -45,12 +45,11 @@ def source_of_method(method: type) -> str:
 def _text(function: Callable) -> str:
     try:
         text = inspect.getsource(function)
-    except (OSError, TypeError):  # typed into a console, which keeps no text
-        return repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names))
-    try:
         return ast.dump(_bare(ast.parse(textwrap.dedent(text))))
     except SyntaxError:  # a lambda, cut out of its line
         return text
+    except (OSError, TypeError):  # typed into a console, which keeps no text
+        return repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names))
 
 
 def _file(module: str) -> Path:

@@ -62,7 +62,7 @@ class Experiment(Chain):
     def attack_on(self, target: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Measured]:
         """`attack` on what any two models have answered (`queries`, `ask`)."""
         found = attack(target, reference, self.attack_identity, seed=self.seed)
-        return {name: Measured(100 * e.value, 100 * e.low, 100 * e.high, e.reason) for name, e in found.items()}
+        return {name: Measured(100 * e.value, 100 * e.low, 100 * e.high, e.note) for name, e in found.items()}
 
     def rows(self, *models: str, attacked: bool = False) -> pd.DataFrame:
         """Result rows (`shui_lib.core.rows`) of the given models; with `attacked`, those of the attack too."""

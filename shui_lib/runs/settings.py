@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.names import MethodSpec, parse
-from shui_lib.methods import REGISTRY, make_method, needs_of
+from shui_lib.methods import REGISTRY, make_method
 
 Settings = Mapping[str, Mapping[str, object]]  # by method or form
 HERE = files("shui_lib.runs")
@@ -22,7 +22,6 @@ PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = tomllib.loads((H
 DEMONSTRATION = {"eta": 1e-3, "alpha": 1e-3, "epochs": 3, "inputs": ("logits", "targets")}
 STANDS_FOR = {"faces": "celebahq", "ages": "mufac"}  # whose constants an embedded data set borrows
 PAPERS = ("celebahq", "celeba", "mufac")
-BY_NAME_ONLY = ("curvature:scale",)  # a part of another form, tuned to be compared with it; in no table
 OWN = "selected.json"  # in a runs folder: what its owner's searches chose
 
 
@@ -91,7 +90,8 @@ def _nearest(keys: Iterable[str], prefix: str, n_ids: int) -> str | None:
 
 
 @cache
-def _selected() -> dict[str, dict[str, dict[str, object]]]:
+def selected() -> dict[str, dict[str, dict[str, object]]]:
+    """What the workbook's own searches chose: settings by "preset/dataset/n_ids" and form."""
     return json.loads((HERE / "selected.json").read_text())
 
 
@@ -99,9 +99,9 @@ def _known(own: Path | None) -> dict[str, dict[str, dict[str, object]]]:
     """What the workbook's own searches chose, and before it what a user's did, which lies in their runs folder."""
     path = Path(own) / OWN if own else None
     if path is None or not path.is_file():
-        return _selected()
+        return selected()
     theirs = json.loads(path.read_text())
-    return {key: _selected().get(key, {}) | theirs.get(key, {}) for key in {*_selected(), *theirs}}
+    return {key: selected().get(key, {}) | theirs.get(key, {}) for key in {*selected(), *theirs}}
 
 
 def selected_key(
@@ -159,29 +159,3 @@ def spec_named(name: str) -> MethodSpec:
         return form
     (default,) = (field.default for field in fields(REGISTRY[form.method]) if field.name == "variant")
     return form._replace(variant=default)
-
-
-def every_form(*, published: bool = True) -> list[str]:
-    """Names of all methods in their forms; with `published`, also those with the constants of the literature.
-
-    Of a method that was tuned these are the forms that were: any other runs by name only, until settings are selected
-    for it. A method that nobody tuned, as one of your own, is here in all its forms.
-    """
-    every = [MethodSpec(name, variant) for name, method in REGISTRY.items() for variant in method.variants or ("",)]
-    selected = {name for forms in _selected().values() for name in forms}
-    methods = {parse(name).method for name in selected}
-    tuned = [form for form in every if form.name in selected or form.method not in methods]
-    tuned = [form for form in tuned if form.name not in BY_NAME_ONLY]
-    known = [f._replace(published=True) for f in tuned if PUBLISHED.get(f.method, {}).get(f.variant)]
-    return [form.name for form in sorted(tuned + published * known)]
-
-
-def forms_named(words: str) -> list[str]:
-    """What a notebook's parameter `forms` names: one by one, or by a word.
-
-    "tuned" is every form, "all" the published ones too, "support" those tuned ones that see Support Samples only.
-    """
-    if words == "support":
-        return [name for name in every_form(published=False) if needs_of(*parse(name)[:2]) == ("support",)]
-    several = {"tuned": every_form(published=False), "all": every_form()}
-    return several.get(words, words.split())

@@ -30,7 +30,7 @@ def plot_importance_ratio(ratio: np.ndarray, threshold: float, ax: Axes | None =
 
 def plot_by_layer(values: pd.DataFrame, ylabel: str, ax: Axes | None = None) -> Axes:
     """Bars for each layer (index), one for each form (columns; shades of its method's colour)."""
-    ax = ax or canvas(min(0.36 * len(values) + 1.5, 9.5), 3.2)
+    ax = ax or canvas(min(max(0.36 * len(values) + 1.5, 6.5), 9.5), 3.2)
     width = 0.8 / len(values.columns)
     for k, form in enumerate(values):
         label, colour, _ = look(form)

@@ -224,7 +224,8 @@ def tune(world: World) -> None:
             if note:
                 print(f"{name} {json.dumps(settings)} is left out: {note}", file=sys.stderr)
         frame = pd.DataFrame(tried).round(4).assign(dataset=world.dataset)
-        best[name] = trials[int(frame["gap"].fillna(np.inf).argmin())]
+        if frame["gap"].notna().any():
+            best[name] = trials[int(frame["gap"].fillna(np.inf).argmin())]
         put(TRIALS_FILE, frame, ["dataset", "method"], decimals=4)
         save_json(CHOSEN, _choices(CHOSEN) | {world.dataset: best})
 

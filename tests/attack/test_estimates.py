@@ -56,7 +56,7 @@ def test_the_authors_tpr_is_a_number_where_a_step_has_none(both):
     groups = [Signals(*(losses[part] for losses in both)) for part in ("members", "non_members", "trained")]
     population = (np.hstack([groups[g][k] for g in (2, 0, 1)]) for k in range(2))
     between = found["rmia_one_shui_interpolated_tpr_at_1e-4"]
-    assert between.value == one_shui(*groups[:2], Signals(*population)).tpr > 0 and between.reason == "interpolated"
+    assert between.value == one_shui(*groups[:2], Signals(*population)).tpr > 0 and between.note == "interpolated"
     assert np.isnan([between.low, between.high, found["rmia_one_shui_tpr_at_1e-4"].value]).all()
 
 
@@ -68,6 +68,6 @@ def test_answers_that_are_no_numbers_leave_every_figure_empty(both, who):
     found = attack(*both, ids)
     assert [*found] == [*whole]
     assert np.isnan([estimate[:3] for estimate in found.values()]).all()
-    assert {estimate.reason for estimate in found.values()} == {
+    assert {estimate.note for estimate in found.values()} == {
         f"1 of 3840 answers of {who} are not finite numbers: it has diverged"
     }

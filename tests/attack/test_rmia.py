@@ -284,7 +284,7 @@ def test_estimates_are_plain_numbers_within_their_intervals():
     assert [*found] == ["rmia_auc", "rmia_tpr_at_1e-2", "rmia_tpr_at_1e-3", "rmia_tpr_at_1e-4"]
     assert found["rmia_auc"].value == pytest.approx(u_statistic(positive, negative))
     for one in [*found.values()][:3]:
-        assert 0 <= one.low <= one.value <= one.high <= 1 and one.low < one.high and one.reason == ""
+        assert 0 <= one.low <= one.value <= one.high <= 1 and one.low < one.high and one.note == ""
 
 
 def test_weights_are_literal_copies():
@@ -336,8 +336,8 @@ def test_what_cannot_be_resolved_is_said():
     negative = np.random.default_rng(0).random(7000)
     found = judged([0.5, 2], negative, [1, 2], np.arange(7000), resamples=5)
     one = found["rmia_tpr_at_1e-4"]
-    assert one.reason == "not resolvable (N₋ = 7000)" and np.isnan(one[:3]).all()
-    assert found["rmia_tpr_at_1e-3"].reason == "" and found["rmia_tpr_at_1e-3"].value == 0.5
+    assert one.note == "not resolvable (N₋ = 7000)" and np.isnan(one[:3]).all()
+    assert found["rmia_tpr_at_1e-3"].note == "" and found["rmia_tpr_at_1e-3"].value == 0.5
 
 
 def test_members_who_tie_at_the_top_with_too_many_others_have_no_tpr():
@@ -349,8 +349,8 @@ def test_members_who_tie_at_the_top_with_too_many_others_have_no_tpr():
         found = judged([highest] * 25 + [lower] * 25, others, **ids)
         one, coarser = found["rmia_tpr_at_1e-4"], found["rmia_tpr_at_1e-3"]
         assert one.value == pytest.approx(value, nan_ok=True), "members on top of all, or of none, tie with nobody"
-        assert one.reason == ("not resolvable (5 of N₋ = 10123 tie at the top)" if np.isnan(value) else "")
-        assert coarser.reason == "", "ten are allowed"
+        assert one.note == ("not resolvable (5 of N₋ = 10123 tie at the top)" if np.isnan(value) else "")
+        assert coarser.note == "", "ten are allowed"
 
 
 def test_a_larger_population_tells_the_highest_apart():
@@ -370,7 +370,7 @@ def test_one_identity_has_a_value_and_no_interval():
     assert found["loss_auc"].value == pytest.approx(5.5 / 6)
     assert found["loss_tpr_at_5e-1"].value == 1
     for one in found.values():
-        assert np.isnan([one.low, one.high]).all() and one.reason == "no interval from one identity"
+        assert np.isnan([one.low, one.high]).all() and one.note == "no interval from one identity"
 
 
 def test_what_cannot_be_judged_is_refused():

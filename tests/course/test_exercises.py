@@ -212,6 +212,9 @@ def test_the_exit_status_says_whether_everything_is_solved(tmp_path, monkeypatch
 # The chapters themselves. That their checks pass with the solutions is nbval's to say: the chapters hold the solutions.
 
 
+TOO_SMALL = ("20_learning_to_unlearn",)  # under `smoke`: its model remembers too little for a guide
+
+
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory) -> dict[str, str]:
     """Sixty rendered people of 32 pixels, and stages under `smoke` that all processes of this session share."""
@@ -220,7 +223,7 @@ def small_world(tmp_path_factory) -> dict[str, str]:
     with locked(top / "data" / "faces"):
         if not (top / "data" / "faces").is_dir():
             draw(top / "data" / "faces", identities=60, size=32)
-    small = {"preset": "smoke", "size": "smoke", "n_ids": 3}
+    small = {"preset": "smoke", "n_ids": 3}
     return {**small, "data_root": str(top / "data"), "runs_root": str(top / "runs")}
 
 
@@ -233,7 +236,8 @@ def test_in_the_student_copy_of_a_chapter_every_check_fails_and_nothing_else(pat
     monkeypatch.setenv("SHUI_PROGRESS", "off")
     chapter = nbformat.read(path, as_version=4)
     checks = 0
-    for one, error in results_of(student_copy(chapter), small_world):
+    given = {name: value for name, value in small_world.items() if name != "preset" or path.stem not in TOO_SMALL}
+    for one, error in results_of(student_copy(chapter), given):
         is_check = "check" in tags(one)
         checks += is_check
         assert is_check == isinstance(error, AssertionError), f"{error or 'passes'}: {one.source}"

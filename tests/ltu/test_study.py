@@ -126,15 +126,17 @@ def test_a_data_set_that_was_tuned_leaves_the_settings_of_others_alone(files):
 def test_a_trial_that_diverges_has_no_gap_and_the_search_goes_on(world, files, monkeypatch, capsys):
     def unlearned(w, name, method):
         model = w.model("original")
-        if method.alpha > 1:
+        if max(getattr(method, "alpha", 0), getattr(method, "lr", 0)) > 1:
             next(model.parameters()).data.fill_(torch.nan)
         return model, 1.0
 
-    monkeypatch.setattr(study, "TRIALS", {"fisher": [{"alpha": 2.0}, {"alpha": 1e-3}]})
+    trials = {"fisher": [{"alpha": 2.0}, {"alpha": 1e-3}], "ft": [{"lr": 2.0}]}
+    monkeypatch.setattr(study, "TRIALS", trials)
     monkeypatch.setattr(study, "unlearned", unlearned)
     study.tune(world)
-    assert json.loads(study.CHOSEN.read_text()) == {"fisher": {"alpha": 1e-3}}
-    assert pd.read_csv(study.TRIALS_FILE)["gap"].isna().tolist() == [True, False]
+    chosen = json.loads(study.CHOSEN.read_text())
+    assert chosen == {"tiny": {"fisher": {"alpha": 1e-3}}}, "what always diverges has no settings"
+    assert pd.read_csv(study.TRIALS_FILE)["gap"].isna().tolist() == [True, False, True]
     assert 'fisher {"alpha": 2.0} is left out: ' in capsys.readouterr().err
 
 

@@ -274,7 +274,7 @@ def test_rows_say_where_settings_were_selected(finished, monkeypatch):
     assert notes["original"].tolist() == [""] and notes["meta_unlearn"].tolist() == [
         "settings selected for cpu/faces/10, but for those of preset smoke"
     ]
-    monkeypatch.setattr("shui_lib.runs.settings._selected", lambda: {})
+    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: {})
     assert one.rows("gradient_ascent")["note"].unique().tolist() == ["settings not selected"]
 
 

@@ -1,9 +1,9 @@
 """GAN unlearning, from data to rows: train, forget by cascade, measure. Everything is resumed where it was killed.
 
-python -m shui_workbook.studies.gan train                                 the GAN of seed 0, with its sample sheets
-python -m shui_workbook.studies.gan table --seeds 0 1 2                   Tables III to XIV, as far as asked for
-python -m shui_workbook.studies.gan photo --seeds 0 1 2                   one untrained picture of a person
-python -m shui_workbook.studies.gan table --dataset mnist        digits (`python -m data_prep mnist` first)
+python -m shui_workbook.studies.gan train --commit                    the GAN of seed 0, with its sample sheets
+python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 2    the first cascades of Tables III to XIV
+python -m shui_workbook.studies.gan photo --seeds 0 1 2               one untrained picture of a person
+python -m shui_workbook.studies.gan table --dataset mnist             digits (`python -m data_prep mnist` first)
 """
 
 from __future__ import annotations
