@@ -46,7 +46,7 @@ def test_search_and_navigation(site, browser):
     page.wait_for_url("**/README.html")
     page.locator("nav.bd-links").get_by_text("03 · ").click()
     page.wait_for_url("**/03_*.html")
-    solution = page.locator("details").first
+    solution = page.locator("details", has=page.locator("div.highlight")).first
     assert solution.locator("summary").is_visible() and not solution.locator("div.highlight").first.is_visible()
     solution.locator("summary").click()
     assert solution.locator("div.highlight").first.is_visible()
