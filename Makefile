@@ -16,7 +16,7 @@ export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 
-.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises html clean
+.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises slides html clean
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -55,7 +55,7 @@ tables: $(READY) ## rewrite docs/results.md and the README's claims from results
 	$(BIN)/python -m shui_workbook.reports.pages
 
 weights: $(READY) ## bring pretrained weights (face-resnet, vit-s14) into weights/; WEIGHTS=NAME for one
-	$(BIN)/python -m shui_lib.benchmark.weights $(WEIGHTS)
+	$(BIN)/python -m data_prep.weights $(WEIGHTS)
 
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
 	$(BIN)/python -m shui_workbook.studies.selection --dataset "$(or $(DATASET),faces)" --n-ids "$(or $(N_IDS),10)" --preset "$(or $(PRESET),cpu)" --data-root "$(DATA_ROOT)"
@@ -65,7 +65,7 @@ test: check data/faces/dataset.json ## lint, unit tests, every notebook under nb
 	SHUI_STUDENT_COPIES=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/course/test_exercises.py -k student_copy_of_a_chapter
 
 test-matrix: $(READY) data/faces/dataset.json ## every chapter under `smoke`, on requests and data sets of other kinds
-	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/test_matrix.py
+	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto --dist loadgroup -q tests/test_matrix.py
 
 check: $(READY) ## lint and unit tests, for daily work
 	$(BIN)/ruff check .
@@ -89,6 +89,9 @@ notebooks: $(READY) data/faces/dataset.json ## execute the notebooks in place an
 
 exercises: $(READY) ## cut the student copies, without solutions: exercises/
 	$(BIN)/python -m shui_workbook.course.exercises
+
+slides: $(READY) ## slides of the chapters, from cells tagged `slide`: site/slides/
+	$(BIN)/python -m shui_workbook.course.slides
 
 # MyST-NB writes a folder of its own beside the pages.
 html: $(VENV)/site-ready ## the executed course as a static site with search: site/html/index.html

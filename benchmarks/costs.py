@@ -8,9 +8,9 @@ process to itself, and both of its steps are measured as `make bench` measures: 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,15 +20,16 @@ import torch
 from benchmarks.machine import machine, slug
 from benchmarks.measure import measured
 from shui_lib.benchmark.predict import predict
-from shui_lib.core.arguments import ROOT, add_setting
 from shui_lib.core.names import parse
+from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Given
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.settings import forms_named
-from shui_workbook.studies.selection import record
+from shui_workbook.arguments import Setting, command_line
+from shui_workbook.records.files import put
 
-KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
+COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
 
 
 def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
@@ -45,7 +46,7 @@ def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
     before = measured(lambda: method.prepare(model, data, generator=draws()), device=device)
     served = measured(lambda: method.unlearn(model, given, before.result, generator=draws()), device=device)
     kept = sum(t.numel() * t.element_size() for t in before.result.tensors.values()) / 2**20
-    about = {name: getattr(experiment, name) for name in KEY[:4]}
+    about = {name: getattr(experiment, name) for name in COST_KEY[:4]}
     return about | {
         "form": parse(form).line,
         "machine": slug(machine()),
@@ -57,20 +58,24 @@ def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command(Setting):
+    """Options of this command."""
+
+    forms: str = "tuned"  # as shui_lib/core/names.py writes them, in one word
+    results: Path = RESULTS / "costs.csv"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure every tuned form and record what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_setting(parser)
-    parser.add_argument("--forms", default="tuned", help="as shui_lib/core/names.py writes them, in one word")
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "costs.csv")
-    args = vars(parser.parse_args(argv))
-    path, forms, seeds = args.pop("results"), forms_named(args.pop("forms")), args.pop("seeds")
-    for seed in seeds:
-        Experiment(seed=seed, **args).stage("original")  # trained here, if it is not there
+    asked = command_line(Command, argv, __doc__)
+    forms = forms_named(asked.forms)
+    for seed in asked.seeds:
+        Experiment(**asked.of_seed(seed)).stage("original")  # trained here, if it is not there
         for form in progress(forms, desc="costs", unit="form"):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
-                found = fresh.submit(cost_of, form, {**args, "seed": seed}).result()
-            record(path, pd.DataFrame([found]).round(3), KEY, "form")
+                found = fresh.submit(cost_of, form, asked.of_seed(seed)).result()
+            put(asked.results, pd.DataFrame([found]).round(3), COST_KEY, "form")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.measure import Row
-from shui_lib.core.store import save_section
+from shui_workbook.reports.sections import save_section
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, SPEED = ROOT / "results", ROOT / "docs" / "speed.md"

@@ -10,7 +10,6 @@ not what ViT-B/16 costs. One size is one process. It fails if something grows fa
 
 from __future__ import annotations
 
-import argparse
 import gc
 import io
 import os
@@ -20,23 +19,27 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+import tyro
 from PIL import Image
 
 from data_prep import celeba
 from shui_lib.benchmark.presets import PRESETS, ModelConfig
 from shui_lib.core.machine import RESET, resident, with_peak
-from shui_lib.core.store import save_figure, save_frame
+from shui_lib.core.store import save_frame
 from shui_lib.methods import REGISTRY
 from shui_lib.runs.experiment import Experiment
 from shui_workbook import figures
+from shui_workbook.arguments import command_line
+from shui_workbook.reports.sections import save_figure
 from shui_workbook.studies import people as analyses
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,7 +140,7 @@ class Rehearsal:
         }
         near = analyses.nearest_distance(seen[retain.rows], retain.identity, seen[forget.rows], forget.identity)
         people = analyses.compared(tables, "original").merge(near.reset_index()).assign(seed=e.seed)
-        analyses.trends(people, ("euclid",), analyses.MEASURES, np.random.default_rng(0))
+        analyses.trends(people, ("euclid",), analyses.MEASURES)
 
 
 def rehearse(where: Path, share: int) -> pd.DataFrame:
@@ -228,12 +231,17 @@ def one_size(share: int) -> pd.DataFrame:
         return pd.read_csv(Path(folder) / "table.csv")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    shares: tuple[int, ...] = SHARES  # one person of so many
+    within: Annotated[Path | None, tyro.conf.Suppress] = None  # how `one_size` calls
+
+
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shares", type=int, nargs="+", default=SHARES, help="one person of so many")
-    parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)  # how `one_size` calls
-    args = parser.parse_args(argv)
+    args = command_line(Command, argv, __doc__)
     if not RESET.exists():
         sys.exit("the highest mark of memory is read from /proc: run this on Linux")
     if args.within:

@@ -187,11 +187,13 @@ def prepare(
     (with label noise), or for task "ages" the class number `label`, 0 to 7, without noise.
 
     Raises:
-        ValueError: identities, size, task, first_identity, fewest or most out of range.
+        ValueError: identities, seed, size, task, first_identity, fewest or most out of range.
     """
     _known_task(task)
     if identities < 1 or first_identity < 0:
         raise ValueError(f"identities={identities}, first_identity={first_identity}: use at least 1, from 0 on.")
+    if seed < 0:
+        raise ValueError(f"seed={seed}: use 0 or more.")
     if not 1 <= fewest <= most:
         raise ValueError(f"fewest={fewest}, most={most}: use 1 <= fewest <= most pictures for each person.")
     if size < 16:

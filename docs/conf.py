@@ -4,6 +4,8 @@ Sphinx with MyST-NB is what Jupyter Book 1 puts together; taken directly it is f
 """
 
 import json
+import re
+from pathlib import Path
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -15,18 +17,19 @@ copyright = author = "the workbook's authors"
 html_copy_source = html_show_sphinx = False
 extensions = ["myst_nb"]
 html_theme = "sphinx_book_theme"
+html_static_path = ["site"]
+html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_theme_options = {"use_download_button": False, "show_toc_level": 2, "navbar_persistent": []}
 html_context = {"default_mode": "auto"}
-html_show_search_summary = False  # a page from a disk may not read other pages
+html_show_search_summary = False  # a page from a disk may not read other pages: `snippets` brings their text
 root_doc = "README"
 include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "docs/api.md",
-    "docs/gpu.md",
-    "docs/results.md",
-    "docs/speed.md",
+    "LICENSE-text.md",
+    "docs/*.md",
     "notebooks/*.ipynb",
 ]
 exclude_patterns = [".*", "data", "exercises", "runs", "site"]  # not even looked into
@@ -45,12 +48,10 @@ PAGES = """
 :glob:
 
 notebooks/*
-docs/api
-docs/results
-docs/gpu
+docs/*
 CONTRIBUTING
-docs/speed
 CHANGELOG
+LICENSE-text
 ```
 """
 
@@ -66,6 +67,8 @@ def read(app: Sphinx, name: str, source: list[str]) -> None:
 def folded(notebook: dict) -> dict:
     """A chapter whose solutions open on a click."""
     for cell in notebook["cells"]:
+        if "quiz" in cell["metadata"].get("tags", []):
+            cell["metadata"]["tags"].append("remove-input")
         if "solution" not in cell["metadata"].get("tags", []):
             continue
         if cell["cell_type"] == "code":
@@ -90,11 +93,41 @@ def inline_math(writer, node: nodes.math) -> None:
 
 def display_math(writer, node: nodes.math_block) -> None:
     """An equation on a line of its own."""
-    writer.body.append(f"<div>{mathml(node, display='block')}</div>")
+    writer.body.append(f"<div class='equation'>{mathml(node, display='block')}</div>")
     raise nodes.SkipNode
+
+
+NUMBER = re.compile(r"[+−–-]?\d[\d.,]*( ?%|e[+-]\d+)?( ± .*| \[.*|\s*→.*)?$|[+−-]?\d[\d.]* to [+−-]?\d[\d.]*$")
+
+
+def keep_numbers_whole(app: Sphinx, doctree: nodes.document) -> None:
+    """Mark the cells of tables that hold a number and its interval; the style sheet breaks no line in them."""
+    for entry in doctree.findall(nodes.entry):
+        if NUMBER.match(entry.astext().strip()):
+            entry["classes"].append("number")
+
+
+def snippets(app: Sphinx, error: Exception | None) -> None:
+    """Write the text of every page into a script, from which the search page quotes (`docs/site/site.js`)."""
+    if error is None and app.builder.format == "html":
+        texts = {}
+        for name in sorted(app.env.found_docs):
+            found = app.env.get_doctree(name).findall(lambda node: isinstance(node, nodes.paragraph | nodes.title))
+            texts[name] = " ".join(" ".join(node.astext().split()) for node in found)
+        script = f"const PAGES = {json.dumps(texts, ensure_ascii=False)};\n"
+        (Path(app.outdir) / "_static" / "pages.js").write_text(script, encoding="utf-8")
+
+
+def quoting(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
+    """Only the search page needs the text of all others."""
+    if pagename == "search":
+        app.add_js_file("pages.js")
 
 
 def setup(app: Sphinx) -> None:
     """What Sphinx calls."""
     app.connect("source-read", read)
+    app.connect("doctree-read", keep_numbers_whole)
+    app.connect("html-page-context", quoting)
+    app.connect("build-finished", snippets)
     app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))

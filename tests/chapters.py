@@ -2,7 +2,7 @@
 
 import ast
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -30,27 +30,41 @@ def run(shell: InteractiveShell, source: str) -> None:
     done.raise_error()
 
 
-def execute(
-    path: Path, parameters: Mapping[str, object], *, until: str = "", skip: Collection[str] = ()
+def shell_of(
+    path: Path,
+    parameters: Mapping[str, object],
+    *,
+    cells: Sequence[Mapping[str, object]] | None = None,
+    skip: Collection[str] = (),
+    visit: Callable[[InteractiveShell, Mapping[str, object]], None] = lambda shell, cell: None,
 ) -> InteractiveShell:
     """Run a chapter's cells in order, its parameters replaced; the shell holds its names.
 
     Args:
-        until: the id of the cell before which to stop; none, to run all.
+        cells: those to run; all by default.
         skip: ids of cells that are not run.
+        visit: called with every cell before it is run, or skipped.
     Raises:
         RuntimeError: a cell raised; it names the cell.
     """
     shell = InteractiveShell()
-    for cell in code_cells(path):
+    for cell in code_cells(path) if cells is None else cells:
         source = cell["source"]
-        if cell["id"] == until:
-            break
         if "parameters" in cell["metadata"].get("tags", []):
             takes = {statement.target.id for statement in ast.parse(source).body}
             source += "\n" + "\n".join(f"{name} = {value!r}" for name, value in parameters.items() if name in takes)
+        visit(shell, cell)
         try:
             None if cell["id"] in skip else run(shell, source)
         except Exception as error:
             raise RuntimeError(f"cell {cell['id']} of {path.stem}: {cell['source'][:300]}") from error
     return shell
+
+
+def execute(
+    path: Path, parameters: Mapping[str, object], *, until: str = "", skip: Collection[str] = ()
+) -> InteractiveShell:
+    """As `shell_of`, up to the cell with the id `until`; without one, all cells."""
+    cells = code_cells(path)
+    ends = [k for k, cell in enumerate(cells) if cell["id"] == until]
+    return shell_of(path, parameters, cells=cells[: ends[0]] if ends else cells, skip=skip)

@@ -54,19 +54,24 @@ def celebahq(root: Path, people: dict[int, int] = PEOPLE, *, pixels: int = 64, s
     return folder
 
 
-def mufac(root: Path, *, with_folder: bool = False, seed: int = 0) -> Path:
+def mufac(root: Path, *, with_folder: bool = False, families: int = 0, seed: int = 0) -> Path:
     """Write `root/mufac`: families F0001 to F0003, persons D and S, two photos each; returns it.
 
     The number in a file name is another age than the row's, and the same file names return in each split.
+
+    Args:
+        families: further ones in every split, F0101 to F0103, F0201 and so on, with six photos of each person.
     """
     rng = np.random.default_rng(seed)
     folder = root / "mufac"
     for split, family in (("train", "F0003"), ("val", "F0001"), ("test", "F0002")):
-        rows = []
-        for number, (person, letter) in enumerate([("S", "a"), ("D", "h"), ("S", "b"), ("D", "d")]):
-            name = f"AGE_{person}_{45 + number}.jpg"
+        people = enumerate([("S", "a"), ("D", "h"), ("S", "b"), ("D", "d")])
+        rows = [(family, person, letter, f"AGE_{person}_{45 + number}.jpg") for number, (person, letter) in people]
+        for more in (f"F{k:02}{family[-2:]}" for k in range(1, families + 1)):
+            rows += [(more, p, "abcdefgh"[n], f"{more}_AGE_{p}_{45 + n}.jpg") for p in "DS" for n in range(6)]
+        for *_, name in rows:
             photo(folder / f"{split}_images" / name, (128, 128), rng)
-            rows.append((family, person, letter, f"{split}_images/{name}" if with_folder else name))
+        rows = [(*who, f"{split}_images/{name}" if with_folder else name) for *who, name in rows]
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerows([("family_id", "person_id", "age_class", "image_path"), *rows])

@@ -1,11 +1,18 @@
 """A GAN of 8 pixels and pictures for it, for tests of seconds."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from shui_lib.benchmark.data import Faces
-from shui_lib.gan.inversion import Inversion
-from shui_lib.gan.stylegan2 import GANConfig, build
+from shui_lib.gan.latents import Inversion
+from shui_lib.gan.stylegan2 import GANConfig, build, load_gan
 from shui_lib.gan.train import GANTraining
 
 CONFIG = GANConfig(classes=3, channels=(8, 8), latent=8, group=4)
@@ -30,3 +37,24 @@ def same(one, other) -> bool:
     """Two GANs with the same weights, bit for bit."""
     pairs = zip(one, other, strict=True)
     return all(torch.equal(a, b) for p, q in pairs for a, b in zip(p.parameters(), q.parameters(), strict=True))
+
+
+def killed_and_resumed_alike(child: str, folder: Path) -> bool:
+    """Does a program make the same gan.safetensors, killed by -9 after its first checkpoint and started again?
+
+    Args:
+        child: Python code; it works in the folder sys.argv[1] and writes its checkpoint there.
+    """
+    whole, killed = folder / "whole", folder / "killed"
+    for path in (whole, killed):
+        path.mkdir()
+    start = [sys.executable, "-c", child]
+    subprocess.run([*start, str(whole)], check=True)
+    running = subprocess.Popen([*start, str(killed)])
+    while not list(killed.glob("*.checkpoint")):
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (killed / "gan.safetensors").exists(), "it was killed before its end"
+    subprocess.run([*start, str(killed)], check=True)
+    return same(*(load_gan(path / "gan.safetensors") for path in (whole, killed)))

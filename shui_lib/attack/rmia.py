@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from shui_lib.core.randomness import drawn_again
+
 # Official: γ is 2 on CIFAR-10, 1 elsewhere. Here 1: a geometric mean of K Bernoulli likelihoods evens images out, their
 # ratios seldom differ by a factor of 2, and γ = 2 sends most scores to a tie at zero (chapter 05).
 GAMMA, A = 1.0, 0.3
@@ -330,7 +332,7 @@ def _interval(
     if min(sizes) == 1:
         return np.full((2, 1 + len(fprs)), np.nan).tolist()
     for _ in range(times):
-        often = [np.bincount(generator.integers(size, size=size), minlength=size) for size in sizes]
+        often = [drawn_again(size, generator) for size in sizes]
         weight = np.concatenate([count[i] for count, i in zip(often, ids, strict=True)])  # (N₊ + N₋,)
         drawn.append(_measure(_curve(level, weight, len(ids[0])), fprs))
     return np.quantile(drawn, [0.025, 0.975], axis=0).tolist()

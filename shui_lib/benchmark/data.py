@@ -105,7 +105,8 @@ def load_faces(folder: Path | str) -> Faces:
     Raises:
         FileNotFoundError: the folder, or one of its three files, is missing.
         CorruptFile: images.npy is cut, or its content is another than when it was prepared.
-        ValueError: the files disagree in number or size of the images, or there is only one identity.
+        ValueError: the files disagree in number or size of the images, there is only one identity, or a
+            target or an identity is out of range.
     """
     folder = Path(folder)
     missing = [name for name in ("images.npy", "index.csv", "dataset.json") if not (folder / name).is_file()]
@@ -122,11 +123,32 @@ def load_faces(folder: Path | str) -> Faces:
         raise ValueError(f"{folder}: one identity only; unlearning needs others to keep, prepare at least 10")
     classes = tuple(about["classes"])
     multilabel = about["task"] == "multilabel"
-    values = index[list(classes)].to_numpy(np.float32) if multilabel else index["label"].to_numpy(np.int64)
+    values = index[list(classes) if multilabel else ["label"]].to_numpy(np.float64)
+    _check_values(folder, values, index["identity"].to_numpy(np.float64), 0 if multilabel else len(classes))
+    values = values.astype(np.float32) if multilabel else values[:, 0].astype(np.int64)
     identity = index["identity"].to_numpy(np.int64)
     mark = hashlib.sha256(described + listed + content.encode()).hexdigest()[:16]
     targets, flip = torch.tensor(values), about.get("flip", True)  # face sets and older folders do not say it
     return Faces(images, np.arange(len(index)), identity, targets, classes, about["name"], mark, flip)
+
+
+def _check_values(folder: Path, targets: np.ndarray, identity: np.ndarray, classes: int) -> None:
+    """Attributes are 0 and 1, classes (where there are some) whole numbers below `classes`, and so are identities.
+
+    Raises:
+        ValueError: some are not; as a file that was edited may say, with CelebA's −1 for instance.
+    """
+    known, words = range(classes or 2), "other than 0 and 1"
+    if classes:
+        words = f"outside 0 … {classes - 1}, or no whole numbers,"
+    bad = {f"targets {words}": ~np.isin(targets, known).all(1)}
+    bad["identities below 0, or no whole numbers,"] = ~((identity >= 0) & (identity % 1 == 0))
+    for what, rows in bad.items():
+        if rows.any():
+            raise ValueError(
+                f"{folder / 'index.csv'} has {what} in {rows.sum()} rows, row {rows.argmax()} the first: "
+                "prepare the folder again"
+            )
 
 
 def _images(folder: Path, about: Mapping[str, object], count: int) -> tuple[np.ndarray, str]:

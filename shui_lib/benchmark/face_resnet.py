@@ -1,7 +1,7 @@
 """A residual network for face recognition: the 29 convolutions of dlib's, with a head for attributes.
 
 Davis King's `dlib_face_recognition_resnet_model_v1`, trained to tell persons apart on about three million photos, of
-celebrities in part. `shui_lib.benchmark.weights` brings its weights; it has no batch norm (dlib's affine layers are
+celebrities in part. `data_prep.weights` brings its weights; it has no batch norm (dlib's affine layers are
 folded into the convolutions) and no dropout.
 """
 

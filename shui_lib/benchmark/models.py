@@ -13,9 +13,9 @@ import timm
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-from shui_lib.benchmark import weights
 from shui_lib.benchmark.face_resnet import FaceResNet
 from shui_lib.benchmark.presets import ModelConfig
+from shui_lib.core import places
 from shui_lib.core.randomness import seeded
 from shui_lib.core.store import checksum, load_tensors
 
@@ -130,12 +130,16 @@ def _weights(config: ModelConfig) -> str | None:
     return config.weights or os.environ.get("SHUI_WEIGHTS")
 
 
+def weights_file(name: str) -> Path:
+    """The file that weights with a name are kept in (`data_prep.weights` brings some)."""
+    return places.WEIGHTS / f"{name}.safetensors"
+
+
 def _local(file: str) -> Path:
-    """A path, or the file of weights that have a name (`shui_lib.benchmark.weights`)."""
-    if file in weights.SOURCES:
-        path, mend = weights.where(file), f"`python -m shui_lib.benchmark.weights {file}` brings them"
-    else:
-        path, mend = Path(file), "give the path of a .safetensors file of the architecture"
+    """The path of weights, which are given as a path or by name."""
+    named = not file.endswith(".safetensors")
+    path = weights_file(file) if named else Path(file)
     if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}: {mend}")
+        mend = f"`python -m data_prep.weights {file}` brings them, or give" if named else "give"
+        raise FileNotFoundError(f"no weights at {path}: {mend} the path of a .safetensors file of the architecture")
     return path

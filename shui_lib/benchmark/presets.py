@@ -14,7 +14,7 @@ class ModelConfig:
     image_size: int | None = None  # pixels; None takes the size of the data set
     stem: str = "patch"  # patch | conv (a ViT from scratch on few images sees details much sooner)
     pretrained: bool = False  # ImageNet weights, from timm's hub or `weights`
-    weights: str | None = None  # a local .safetensors file, or a name of `shui_lib.benchmark.weights`
+    weights: str | None = None  # a local .safetensors file, or a name of `data_prep.weights`
     options: Mapping[str, int | float | str] = field(default_factory=dict)  # passed on to timm
 
 

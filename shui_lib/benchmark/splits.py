@@ -103,10 +103,10 @@ def draw_request(
     order = np.array([i for i in _permuted(candidates, generator) if sizes[i] >= FEWEST_IMAGES], dtype=np.int64)
     alone = next((k for k, i in enumerate(order) if sizes[i] >= FEWEST_IMAGES_ALONE), None)
     if n_ids < 1 or n_ids > len(order) or (n_ids == 1 and alone is None):
+        where = "of" if from_pool else "outside"
         raise ValueError(
-            f"n_ids={n_ids} identities asked for, but {len(order)} training identities "
-            f"{'of' if from_pool else 'outside'} the tuning pool have "
-            f"{FEWEST_IMAGES} images or more (a request of one needs {FEWEST_IMAGES_ALONE}): ask for 1 to {len(order)}"
+            f"n_ids={n_ids} identities asked for, but {len(order)} training identities {where} the tuning pool have "
+            f"{FEWEST_IMAGES} images or more{_advice(len(order), alone)}"
         )
     if alone:
         order = np.concatenate([order[[alone]], np.delete(order, alone)])
@@ -116,6 +116,15 @@ def draw_request(
     train = np.setdiff1d(np.flatnonzero(np.isin(identity, split.train)), support)
     of_request = np.isin(identity[train], asking[:n_ids])
     return Request(asking[:n_ids], support[:n_ids], train[of_request], train[~of_request], support[n_ids:])
+
+
+def _advice(able: int, alone: int | None) -> str:
+    """What to ask for in place of a request that cannot be drawn."""
+    fewest = 1 if alone is not None else 2
+    if able < fewest:
+        return ": prepare identities with more images"
+    nobody = f", and nobody has the {FEWEST_IMAGES_ALONE} that a request of one needs" if fewest > 1 else ""
+    return f"{nobody}: ask for {fewest} to {able}"
 
 
 def simulated_requests(

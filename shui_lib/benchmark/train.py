@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from shui_lib.benchmark.data import AUGMENT, Faces
-from shui_lib.benchmark.duration import announce
 from shui_lib.benchmark.metrics import UndefinedScore, score_or_nan
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, task_loss
@@ -88,10 +88,11 @@ def fit(
     history, kept = _resume(model, optimizer, checkpoint)
     if not history:
         _standardise(model, train, seed=seed)
-    announce(model, train, config, epochs=config.epochs - len(history))
-    bar = progress(total=config.epochs, initial=len(history), desc="train", unit="epoch", mininterval=1)
+    # Counted in images, so that the time that is left is known long before the first epoch ends.
+    images, done = config.epochs * len(train), len(history) * len(train)
+    bar = progress(total=images, initial=done, desc="train", unit="image", mininterval=1)
     for epoch in range(len(history), config.epochs):
-        loss, rate = _one_epoch(model, optimizer, train, config, epoch, epoch_generator(seed, epoch))
+        loss, rate = _one_epoch(model, optimizer, train, config, epoch, epoch_generator(seed, epoch), bar)
         logits = predict(model, val, bf16=config.bf16).logits
         row = {"epoch": epoch + 1, "lr": rate, "loss": loss}
         row |= {"val_loss": task_loss(logits, val.targets).item(), "val_score": score_or_nan(logits, val.targets)}
@@ -100,8 +101,7 @@ def fit(
         history.append(row)
         if checkpoint:
             save_tensors(checkpoint, _snapshot(model, optimizer, kept), {"history": history})
-        bar.set_postfix(loss=f"{loss:.3f}", val=f"{100 * row['val_score']:.1f}")
-        bar.update()
+        bar.set_postfix(loss=f"{loss:.3f}", val=f"{100 * row['val_score']:.1f}", refresh=False)
     bar.close()
     model.load_state_dict(kept)
     return model.eval(), pd.DataFrame(history)
@@ -126,6 +126,7 @@ def _one_epoch(
     config: TrainConfig,
     epoch: int,
     generator: torch.Generator,
+    bar: tqdm,
 ) -> tuple[float, float]:
     device = next(model.parameters()).device
     model.train()
@@ -147,6 +148,7 @@ def _one_epoch(
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
         total += loss.detach() * len(index)
+        bar.update(len(index))
     return (total / len(train)).item(), optimizer.param_groups[0]["lr"]
 
 

@@ -4,4 +4,4 @@ It knows nothing of faces or methods; importing it loads no torch.
 """
 
 from shui_lib.core.names import parse, reference_of
-from shui_lib.core.rows import benchmark_rows, form_of, paired_difference, read_rows, record
+from shui_lib.core.rows import check_rows, make_rows, read_rows

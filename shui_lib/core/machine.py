@@ -43,18 +43,6 @@ def git_commit() -> str:
     return found.stdout.strip()
 
 
-@cache
-def in_history(commit: str) -> bool:
-    """Is it a commit that the one checked out comes from? Never so of "-dirty" ones, nor of all but the last ones in a
-    shallow clone."""
-    command = ["git", "merge-base", "--is-ancestor", commit, "HEAD"]
-    try:
-        known = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True)
-    except OSError:
-        return False
-    return bool(commit) and known.returncode == 0
-
-
 def with_peak(run: Callable[[], T], device: torch.device) -> tuple[T, float | None]:
     """`run()`, and by how much memory grew at its peak over what was held at the start, in MiB.
 

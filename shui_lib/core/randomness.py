@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -29,6 +30,11 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 def draw_seed(generator: torch.Generator) -> int:
     """A seed drawn from a generator."""
     return int(torch.randint(2**31, (), generator=generator))
+
+
+def drawn_again(count: int, generator: np.random.Generator) -> np.ndarray:
+    """(count,) how often each of so many occurs when as many are drawn with replacement: one draw of a bootstrap."""
+    return np.bincount(generator.integers(count, size=count), minlength=count)
 
 
 @contextmanager

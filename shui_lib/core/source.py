@@ -1,8 +1,8 @@
 """What code a stage was made by: a hash that changes when that code does, and not when its words do.
 
 The key of a stage holds it, so that nothing is read back that other code has made. It covers a module and all of ours
-that it imports, without comments and docstrings. Files of `MOVE_NO_NUMBER` are left out: they store, name and report,
-or hold settings, which stand in the key themselves.
+that it imports, without comments, docstrings and what errors say. Files of `MOVE_NO_NUMBER` are left out: they store,
+name and report, or hold settings, which stand in the key themselves.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import textwrap
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-CORE = ("arguments", "machine", "names", "progress", "rows", "source", "stages", "store")
+CORE = ("machine", "names", "places", "progress", "rows", "source", "stages", "store")
 MOVE_NO_NUMBER = {*(f"shui_lib.core.{name}" for name in CORE), "shui_lib.benchmark.presets", "shui_lib.methods"}
 
 
@@ -43,9 +44,13 @@ def source_of_method(method: type) -> str:
 
 def _text(function: Callable) -> str:
     try:
-        return inspect.getsource(function)
+        text = inspect.getsource(function)
     except (OSError, TypeError):  # typed into a console, which keeps no text
         return repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names))
+    try:
+        return ast.dump(_bare(ast.parse(textwrap.dedent(text))))
+    except SyntaxError:  # a lambda, cut out of its line
+        return text
 
 
 def _file(module: str) -> Path:
@@ -73,12 +78,14 @@ def _imported(module: str) -> list[str]:
 
 
 def _bare(tree: ast.Module) -> ast.Module:
-    """The tree without docstrings; comments are not in it."""
+    """The tree without docstrings and without what its errors say; comments are not in it."""
     bare = ast.parse(ast.unparse(tree))
     for node in ast.walk(bare):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [line for line in body if not _is_text(line)]
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            node.exc.args, node.exc.keywords = [], []
     return bare
 
 

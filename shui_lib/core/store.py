@@ -1,4 +1,4 @@
-"""Files that are never half-written: tensors as safetensors, facts as JSON, figures as PNG, all renamed into place."""
+"""Files that are never half-written: tensors as safetensors, facts as JSON, all renamed into place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
 SOON = 10.0  # seconds of waiting for a lock after which we say so
@@ -48,7 +47,8 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _renamed(path: Path, write) -> None:
+def replacing(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, and rename it to `path` once that is done."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -64,7 +64,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, o
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"note": json.dumps(note or {})}
-    _renamed(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
+    replacing(path, lambda temporary: save_file(plain, temporary, metadata=metadata))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -91,21 +91,7 @@ def load_note(path: Path) -> dict[str, object]:
 
 def save_text(path: Path, text: str) -> None:
     """Write text."""
-    _renamed(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def save_section(path: Path, name: str, text: str, *, by: str) -> None:
-    """Put text between `<!-- NAME: written by `BY` -->` and `<!-- end of NAME -->` of a Markdown file.
-
-    Raises:
-        ValueError: a marker is missing.
-    """
-    begin, end = f"<!-- {name}: written by `{by}` -->", f"<!-- end of {name} -->"
-    whole = path.read_text(encoding="utf-8")
-    if begin not in whole or end not in whole:
-        raise ValueError(f"{path} lacks the markers {begin} and {end}: put them around the section")
-    before, rest = whole.split(begin)
-    save_text(path, f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+    replacing(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def save_json(path: Path, value: object) -> None:
@@ -115,12 +101,7 @@ def save_json(path: Path, value: object) -> None:
 
 def save_frame(path: Path, frame: pd.DataFrame) -> None:
     """Write a frame as CSV without its row numbers."""
-    _renamed(path, lambda temporary: frame.to_csv(temporary, index=False))
-
-
-def save_figure(path: Path, figure: Figure, **how: object) -> None:
-    """Write a figure as PNG; `how` goes to matplotlib's `savefig`."""
-    _renamed(path, lambda temporary: figure.savefig(temporary, format="png", **how))
+    replacing(path, lambda temporary: frame.to_csv(temporary, index=False))
 
 
 def checksum(path: Path) -> str:

@@ -17,27 +17,26 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.train import pack, unpack
 from shui_lib.core.randomness import epoch_generator
 from shui_lib.core.store import load_note, load_tensors, save_tensors
-from shui_lib.gan.inversion import Inversion, all_labels, invert
-from shui_lib.gan.losses import adversarial, fake_label_of, learn_discriminator, substitution, unlearn_discriminator
-from shui_lib.gan.metrics import Classifier, auc, judge, pictures_of, sample
+from shui_lib.gan.latents import Inversion, Substitutes, all_labels, invert, render
+from shui_lib.gan.metrics import auc, judge, sample
+from shui_lib.gan.steps import Game, Maps, Pictures, due, fake_label_of, gan_step, learn_zero, redraw, silence
 from shui_lib.gan.stylegan2 import GAN
-from shui_lib.gan.substitutes import Substitutes, check_mechanism, render
-from shui_lib.gan.train import Player, check_data, draw_fakes, draw_labels, gan_step, labels_of, take
+from shui_lib.gan.train import check_data, pictures_of
 from shui_lib.methods import Given
-
-GOAL = 0.8  # AUC at which items count as forgotten
-RULES = ("generated", "used", "as_paper", "never")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cascade:
-    """Settings of one cascade."""
+    """Settings of one cascade.
+
+    It stops where the measure named by `stop` is at `goal` or above in two looks in a row. Departs from the paper by
+    default: zero-shot has no learning pictures, so the measure compares generated ones of G° with the forgotten.
+    """
 
     shot: str = "few"  # few | zero
     mechanism: str = "average"  # of the substitute
@@ -45,21 +44,21 @@ class Cascade:
     constant: float | None = None  # y_f as in the paper (−1, 0.1, 0.5); None takes the quantile
     quantile: float = 0.01  # of D° on generated pictures
     perceptual: float = 0.0  # λ2
-    cover: bool = False  # of a class: also break mapping(z, c), not the inverted latents alone
     lr: float = 5e-4  # a quarter of the GAN's own
     batch: int = 32  # pictures of each half
     gamma: float = 0.1  # of R1, on learning pictures only
     r1_every: int = 8
-    steps: int = 120  # at most
+    steps: int = 60  # at most
     check: int = 10  # steps from one look to the next
-    stop: str = "generated"  # generated | used | as_paper | never
+    stop: str = "auc_generated"  # auc_generated | auc_used (few-shot) | what `watch` measures | never
+    goal: float = 0.8
     inversion: Inversion = field(default_factory=Inversion)
 
     def __post_init__(self) -> None:
-        if self.shot not in ("few", "zero") or self.stop not in RULES:
-            raise ValueError(f"shot {self.shot!r}, stop {self.stop!r}: choose few or zero, and {', '.join(RULES)}")
-        if self.stop == "used" and self.shot == "zero":
-            raise ValueError("stop='used' reads learning pictures, zero-shot has none: choose generated")
+        if self.shot not in ("few", "zero"):
+            raise ValueError(f"shot {self.shot!r} is unknown: choose few or zero")
+        if self.stop == "auc_used" and self.shot == "zero":
+            raise ValueError("stop='auc_used' reads learning pictures, zero-shot has none: choose auc_generated")
         if min(self.lr, self.batch, self.steps, self.check, self.r1_every) <= 0 or not 0 <= self.quantile <= 1:
             raise ValueError(f"{self}: lr, batch, steps, check and r1_every must be positive, quantile in [0, 1]")
 
@@ -75,187 +74,127 @@ class Cascade:
         *,
         label: int | None = None,
         seed: int = 0,
-        classifier: Classifier | None = None,
+        maps: Maps | None = None,
         watch: Callable[[GAN], dict[str, float]] | None = None,
         checkpoint: Path | None = None,
     ) -> tuple[GAN, pd.DataFrame]:
         """A new GAN that has forgotten; the one given is not changed.
 
         Args:
-            given: the parts named in `needs`.
             label: the class to be forgotten, None for items.
-            classifier: whose maps the perceptual term compares; needed where λ2 is above 0.
-            watch: measures that the method itself has no data for, at every look. `as_paper` stops on its `auc_lu`, or
-                for a class on `fd_u` reaching `fd_ceiling`.
+            maps: of a classifier; needed where λ2 is above 0.
+            watch: measures that the method itself has no data for, at every look.
             checkpoint: a file rewritten at every look; a run that finds one goes on from it, to the same weights.
         Returns:
             The GAN; one row a look: step, seconds (of the cascade), invert_seconds, what stopping reads, and losses.
         Raises:
             ValueError: data and GAN do not fit. NotGiven: a part is missing. Diverged: a loss is not finite.
         """
-        run = _Run(self, gan, given, label, seed, classifier, watch)
-        run.resume(checkpoint)
-        while run.step < self.steps and not run.done():
+        run = _Run(self, gan, given.only(self.needs), label, seed, maps, watch)
+        run.begin(checkpoint)
+        while not run.done():
             run.block()
             if checkpoint:
-                save_tensors(checkpoint, run.tensors(), {"history": run.history})
-        return GAN(*(player.network.eval() for player in run.players)), pd.DataFrame(run.history)
+                run.save(checkpoint)
+        return GAN(*(network.eval() for network in run.now)), pd.DataFrame(run.history)
 
 
 class _Run:
-    """One cascade under way."""
+    """One cascade under way; `w` (N, Z) are latents of the pictures to be forgotten."""
 
-    def __init__(self, settings: Cascade, gan: GAN, given: Given, label, seed: int, classifier, watch):
+    def __init__(self, settings: Cascade, gan: GAN, given: Given, label, seed: int, maps, watch):
         self.settings, self.gan, self.label, self.seed = settings, gan, label, seed
-        self.classifier, self.watch, self.history = classifier, watch, []
-        given = given.only(settings.needs)
-        self.forget: Faces = getattr(given, settings.asked)
-        self.learn: Faces | None = given.learn if settings.shot == "few" else None
-        self._check(gan)
-        networks = (copy.deepcopy(network).train().requires_grad_() for network in gan)
-        self.players = tuple(Player(network, settings.lr) for network in networks)
-        labels = all_labels(gan.generator)
-        self.among = labels if label is None else labels[labels != label]  # what learning generates
-        self.w: Tensor | None = None
+        self.maps, self.watch = maps, watch
+        self.labels = all_labels(gan.generator)
+        self.staying = self.labels if label is None else self.labels[self.labels != label]
+        self._check(given)
+        parts = {name: pictures_of(given.parts[name], self.labels.device) for name in settings.needs}
+        self.forget: Pictures = parts[settings.asked]
+        self.learn: Pictures | None = parts.get("learn")
+        self.now = copy.deepcopy(gan)
+        for network in self.now:
+            network.train().requires_grad_()
+        self.game = Game(self.now, settings.lr)
+        self.history: list[dict[str, float]] = []
 
-    def _check(self, gan: GAN) -> None:
-        check_mechanism(self.settings.mechanism, label=self.label)
-        for faces in filter(None, (self.forget, self.learn)):
-            check_data(faces, gan.generator.config)
-        if self.label is not None and not 0 <= self.label < gan.generator.config.classes:
-            raise ValueError(
-                f"class {self.label} does not exist: the GAN knows 0 to {gan.generator.config.classes - 1}"
-            )
-        if self.settings.cover and self.label is None:
-            raise ValueError("cover=True breaks a whole class: give its label")
-        if self.settings.perceptual and self.classifier is None:
-            raise ValueError("the perceptual term compares a classifier's maps: give one, or set perceptual=0")
-
-    @property
-    def step(self) -> int:
-        return self.history[-1]["step"] if self.history else 0
+    def _check(self, given: Given) -> None:
+        for faces in given.parts.values():
+            check_data(faces, self.gan.generator.config)
+        if self.label is not None and not 0 <= self.label < len(self.labels):
+            raise ValueError(f"class {self.label} does not exist: the GAN knows 0 to {len(self.labels) - 1}")
+        if self.settings.perceptual and self.maps is None:
+            raise ValueError("the perceptual term compares a classifier's maps: give them, or set perceptual=0")
 
     def done(self) -> bool:
-        """Did two looks in a row say so?"""
-        return len(self.history) >= 2 and all(line["stop"] for line in self.history[-2:])
+        """Did two looks in a row say so, or is the budget spent?"""
+        said = [line["stop"] for line in self.history[-2:]]
+        return said == [True, True] or self.history[-1]["step"] >= self.settings.steps
 
-    def resume(self, checkpoint: Path | None) -> None:
-        """Go on from a file, or begin: invert, and look at the GAN as it was."""
+    def begin(self, checkpoint: Path | None) -> None:
+        """Go on from a file; or invert, and look at the GAN as it was."""
         begun, found = time.perf_counter(), checkpoint is not None and checkpoint.exists()
         if found:
             tensors, self.history = load_tensors(checkpoint), load_note(checkpoint)["history"]
-            self.w = tensors.pop("w")
-            for player, role in zip(self.players, GAN._fields, strict=True):
-                own = {name.removeprefix(f"{role}/"): t for name, t in tensors.items() if name.startswith(f"{role}/")}
-                unpack(player.network, player.optimizer, own)
+            self.w = tensors["w"]
+            unpack(nn.ModuleDict(self.now._asdict()), self.game.optimizer, tensors)
         else:
-            self.w = invert(self.gan.generator, self.forget, self.settings.inversion).w
-        self.seconds = time.perf_counter() - begun
+            self.w = invert(self.gan.generator, self.forget[0], self.settings.inversion)[0]
+        spent = time.perf_counter() - begun
         self.substitutes = Substitutes(self.gan.generator, self.w, self.settings.mechanism, label=self.label)
-        drawn = sample(self.gan.generator, self.among.repeat(-(-1000 // len(self.among))), seed=self.seed)
-        logits = judge(self.gan.discriminator, {"generated": drawn})["generated"]
+        self.drawn = sample(self.gan.generator, self.staying.repeat(-(-1000 // len(self.staying))), seed=self.seed)
+        logits = judge(self.gan.discriminator, {"generated": self.drawn})["generated"]
         self.fake_label = fake_label_of(logits, constant=self.settings.constant, quantile=self.settings.quantile)
-        self.drawn = tuple(part[:250] for part in drawn)
         if not found:
-            self.look({}, 0, 0.0)
+            self.look({"step": 0, "seconds": 0.0, "invert_seconds": spent, "fake_label": self.fake_label})
 
-    def tensors(self) -> dict[str, Tensor]:
+    def save(self, checkpoint: Path) -> None:
         """Everything that the rest of the cascade depends on."""
-        whole = {"w": self.w}
-        for player, role in zip(self.players, GAN._fields, strict=True):
-            whole |= {f"{role}/{name}": value for name, value in pack(player.network, player.optimizer).items()}
-        return whole
+        tensors = pack(nn.ModuleDict(self.now._asdict()), self.game.optimizer)
+        save_tensors(checkpoint, tensors | {"w": self.w}, {"history": self.history})
 
     def block(self) -> None:
-        """The steps up to the next look."""
-        begun, first = time.perf_counter(), self.step
-        chance, lines = epoch_generator(self.seed, first), []
-        last = min(first + self.settings.check, self.settings.steps)
+        """The steps up to the next look; looking is not counted as time of the cascade."""
+        begun, before, lines = time.perf_counter(), self.history[-1], []
+        first = before["step"]
+        last, chance = min(first + self.settings.check, self.settings.steps), epoch_generator(self.seed, first)
         for step in range(first, last):
-            lines.append(self.unlearn_step(step, chance) | self.learn_step(step, chance))
-        self.look(pd.DataFrame(lines).mean().to_dict(), last, time.perf_counter() - begun)
+            lines.append(self.forget_some(step, chance) | self.learn_some(step, chance))
+        spent = before["seconds"] + time.perf_counter() - begun
+        self.look(before | {"step": last, "seconds": spent} | pd.DataFrame(lines).mean().to_dict())
 
     @torch.no_grad()
-    def look(self, losses: dict[str, float], step: int, seconds: float) -> None:
-        """Add a line to the history; measuring is not counted as time of the cascade."""
-        now = GAN(*(player.network for player in self.players))
-        parts = {"forget": pictures_of(self.forget), "generated": self.drawn}
-        if self.learn is not None:
-            parts["used"] = pictures_of(self.learn)
-        logits = judge(now.discriminator, parts)
-        line = {f"auc_{part}": auc(logits[part], logits["forget"]) for part in parts if part != "forget"}
-        line |= self.watch(now) if self.watch else {}
-        spent = seconds + (self.history[-1]["seconds"] if self.history else 0.0)
-        told = {"step": step, "seconds": spent, "invert_seconds": self.seconds, "fake_label": self.fake_label}
-        if self.history:
-            told["invert_seconds"] = self.history[0]["invert_seconds"]
-        self.history.append(told | line | losses | {"stop": self.stops(line)})
+    def look(self, line: dict[str, float]) -> None:
+        """Add a line to the history: what was spent and lost, what D tells apart, and whether that is enough."""
+        parts = {"forget": self.forget, "generated": tuple(part[:250] for part in self.drawn)}
+        if self.learn:
+            parts["used"] = self.learn
+        logits = judge(self.now.discriminator, parts)
+        line |= {f"auc_{part}": auc(logits[part], logits["forget"]) for part in parts if part != "forget"}
+        line |= self.watch(self.now) if self.watch else {}
+        name = self.settings.stop
+        if name != "never" and name not in line:
+            raise ValueError(f"stop={name!r} needs `watch` to measure it: give it, or another rule")
+        self.history.append(line | {"stop": name != "never" and line[name] >= self.settings.goal})
 
-    def stops(self, line: dict[str, float]) -> bool:
-        """Has it forgotten, as far as the rule can see?
-
-        Departs from the paper by default: zero-shot has no learning pictures, so generated ones of G° stand for them.
-        """
-        rule = self.settings.stop
-        if rule == "never":
-            return False
-        if rule != "as_paper":
-            return line[f"auc_{rule}"] >= GOAL
-        try:
-            return line["auc_lu"] >= GOAL if self.label is None else line["fd_u"] >= line["fd_ceiling"]
-        except KeyError as error:
-            raise ValueError(f"stop='as_paper' needs `watch` to measure {error}: give it, or another rule") from error
-
-    def unlearn_step(self, step: int, chance: torch.Generator) -> dict[str, float]:
-        """Discriminator (6), then generator (9), on a batch of D_u; a latent gets no gradient."""
-        (g, d), settings, device = self.players, self.settings, self.w.device
-        index = torch.randint(len(self.forget), (settings.batch,), generator=chance)
-        x, y = take(self.forget, index, chance, flip=False, device=device)
-        asked = draw_labels(all_labels(g.network), len(x), chance)
-        with torch.no_grad():
-            fake = draw_fakes(g.network, asked, chance)
-        mixed = torch.randperm(2 * len(x), generator=chance)  # else the spread of a batch would tell D_u apart
-        logits = torch.empty(2 * len(x), device=device)
-        logits = logits.index_put((mixed,), d.network(torch.cat([x, fake])[mixed], torch.cat([y, asked])[mixed]))
-        loss = unlearn_discriminator(logits[: len(x)], logits[len(x) :], self.fake_label)
-        told = {"unlearn_d": d.step(loss, "discriminator's unlearning loss")}
-        w, instead = self.pairs(index, step, chance)
-        shown = g.network.synthesis(w)
-        loss = substitution(shown, instead, perceptual=settings.perceptual, classifier=self.classifier) + adversarial(
-            d.network(shown, y)
-        )
-        return told | {"unlearn_g": g.step(loss, "generator's unlearning loss")}
-
-    def pairs(self, index: Tensor, step: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents of D_u and the pictures that they shall show; with `cover`, half of them from the mapping."""
-        w, latents = self.w[index], self.substitutes.at(step / self.settings.steps)[index]
-        if self.settings.cover:
-            half = len(w) // 2
-            z = torch.randn(half, w.shape[1], generator=chance).to(w.device)
-            with torch.no_grad():
-                mapped = self.gan.generator.latent(z, torch.full((half,), self.label, device=w.device))
-            w = torch.cat([mapped, w[half:]])
-        return w, render(self.gan.generator, latents)
-
-    def learn_step(self, step: int, chance: torch.Generator) -> dict[str, float]:
-        """Few-shot: the GAN's own step. Zero-shot: the frozen generator's pictures stand for D_l (10-14)."""
+    def forget_some(self, step: int, chance: torch.Generator) -> dict[str, float]:
+        """The unlearning half on a batch of D_u."""
         settings = self.settings
-        if self.learn is None:
-            return self.learn_zero(chance)
-        index = torch.randint(len(self.learn), (settings.batch,), generator=chance)
-        real = take(self.learn, index, chance, flip=False, device=self.w.device)
-        due = settings.r1_every if step % settings.r1_every == 0 else 0
-        among = labels_of(self.learn).to(self.w.device)
-        return gan_step(self.players, real, among, chance, gamma=settings.gamma, r1_every=due)
+        index, forget = self.some(self.forget, chance)
+        told = silence(self.game, forget, self.fake_label, self.labels, chance)
+        instead = render(self.gan.generator, self.substitutes.at(step / settings.steps)[index])
+        weighed = {"perceptual": settings.perceptual, "maps": self.maps}
+        return told | redraw(self.game, self.w[index], forget[1], instead, **weighed)
 
-    def learn_zero(self, chance: torch.Generator) -> dict[str, float]:
-        """Discriminator (13), then generator (14)."""
-        (g, d), count = self.players, self.settings.batch
-        asked, shown = (draw_labels(self.among, count, chance) for _ in range(2))
-        with torch.no_grad():
-            real, fake = draw_fakes(self.gan.generator, shown, chance), draw_fakes(g.network, asked, chance)
-            before = self.gan.discriminator(real, shown)
-        loss = learn_discriminator(d.network(real, shown), before, d.network(fake, asked))
-        told = {"loss_d": d.step(loss, "discriminator's learning loss")}
-        loss = adversarial(d.network(draw_fakes(g.network, asked, chance), asked))
-        return told | {"loss_g": g.step(loss, "generator's learning loss")}
+    def learn_some(self, step: int, chance: torch.Generator) -> dict[str, float]:
+        """The learning half: few-shot, the GAN's own step; zero-shot, without data."""
+        settings = self.settings
+        if not self.learn:
+            return learn_zero(self.game, self.gan, self.staying, settings.batch, chance)
+        _, real = self.some(self.learn, chance)
+        r1 = due(step, settings.gamma, settings.r1_every)
+        return gan_step(self.game, real, self.learn[1], chance, r1=r1)
+
+    def some(self, pictures: Pictures, chance: torch.Generator) -> tuple[Tensor, Pictures]:
+        """A batch, with repeats: positions (B,), and the pictures there."""
+        index = torch.randint(len(pictures[0]), (self.settings.batch,), generator=chance)
+        return index, tuple(part[index] for part in pictures)

@@ -33,7 +33,7 @@ class GANConfig:
     def __post_init__(self) -> None:
         if self.classes < 2:
             raise ValueError(f"classes is {self.classes}: the GAN is label-conditional, it needs at least 2")
-        if not self.channels or min(self.channels) < 1 or self.latent < 1 or self.group < 1:
+        if min(*self.channels, self.latent, self.group) < 1:
             raise ValueError(f"{self}: channels, latent and group must be 1 or more")
 
     @property
@@ -52,32 +52,25 @@ def unit(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
-class Linear(nn.Module):
-    """A fully connected layer with an equalised learning rate: N(0, 1) weights, scaled when they are used."""
+class Equalised(nn.Module):
+    """A fully connected layer, or a convolution of `width` pixels, with N(0, 1) weights that are scaled when used.
 
-    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, speed: float = 1.0):
+    So every layer learns at the same rate; `speed` makes one slower.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int = 0, *, bias: float = 0.0, speed: float = 1.0):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / speed)
+        kernel = (width, width) if width else ()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, *kernel) / speed)
         self.bias = nn.Parameter(torch.full((outputs,), bias / speed))
-        self.scale, self.speed = speed / math.sqrt(inputs), speed
+        self.scale, self.speed = speed / math.sqrt(self.weight[0].numel()), speed
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs) to (B, outputs)."""
-        return F.linear(x, self.weight * self.scale, self.bias * self.speed)
-
-
-class Conv(nn.Module):
-    """A convolution of the discriminator, equalised likewise."""
-
-    def __init__(self, inputs: int, outputs: int, width: int, *, bias: bool = True):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, width, width))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.scale = 1 / math.sqrt(inputs * width**2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H, W)."""
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
+        """(B, inputs) to (B, outputs), or (B, inputs, H, W) to (B, outputs, H, W)."""
+        weight, bias = self.weight * self.scale, self.bias * self.speed
+        if x.ndim == 2:
+            return F.linear(x, weight, bias)
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool = True) -> Tensor:
@@ -89,10 +82,8 @@ def modulated_conv(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool
         x: (B, I, H, W). weight: (O, I, k, k). style: (B, I).
     """
     y = F.conv2d(x * style[:, :, None, None], weight, padding=weight.shape[-1] // 2)  # (B, O, H, W)
-    if not demodulate:
-        return y
-    norm = style.square() @ weight.square().sum((2, 3)).T  # (B, O)
-    return y * torch.rsqrt(norm + 1e-8)[:, :, None, None]
+    norm = style.square() @ weight.square().sum((2, 3)).T + 1e-8  # (B, O)
+    return y * torch.rsqrt(norm)[:, :, None, None] if demodulate else y
 
 
 class StyledConv(nn.Module):
@@ -100,7 +91,7 @@ class StyledConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, latent: int):
         super().__init__()
-        self.style = Linear(latent, inputs, bias=1.0)
+        self.style = Equalised(latent, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
         self.noise = nn.Parameter(torch.zeros(()))
@@ -120,12 +111,11 @@ class Synthesis(nn.Module):
         super().__init__()
         channels, latent = config.channels, config.latent
         self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
-        self.convs = nn.ModuleList()
-        self.styles, self.to_rgb = nn.ModuleList(), nn.ParameterList()
+        self.convs, self.styles, self.to_rgb = nn.ModuleList(), nn.ModuleList(), nn.ParameterList()
         for before, after in zip((None, *channels[:-1]), channels, strict=True):
             first = [] if before is None else [StyledConv(before, after, latent)]
             self.convs.append(nn.ModuleList([*first, StyledConv(after, after, latent)]))
-            self.styles.append(Linear(latent, after, bias=1.0))
+            self.styles.append(Equalised(latent, after, bias=1.0))
             self.to_rgb.append(nn.Parameter(torch.randn(3, after, 1, 1)))
         self.bias = nn.Parameter(torch.zeros(3, 1, 1))
 
@@ -137,8 +127,8 @@ class Synthesis(nn.Module):
                 x, picture = (F.interpolate(part, scale_factor=2, mode="bilinear") for part in (x, picture))
             for conv in convs:
                 x = conv(x, w, noise)
-            rgb = modulated_conv(x, weight, style(w) / math.sqrt(weight.shape[1]), demodulate=False)
-            picture = picture + rgb
+            scaled = style(w) / math.sqrt(weight.shape[1])
+            picture = picture + modulated_conv(x, weight, scaled, demodulate=False)
         return picture
 
 
@@ -148,17 +138,14 @@ class Generator(nn.Module):
     def __init__(self, config: GANConfig):
         super().__init__()
         self.config = config
-        self.label = Linear(config.classes, config.latent)
-        layers = [Linear(width * config.latent, config.latent, speed=0.01) for width in (2, 1)]
+        self.label = nn.Embedding(config.classes, config.latent)
+        layers = [Equalised(width * config.latent, config.latent, speed=0.01) for width in (2, 1)]
         self.mapping, self.synthesis = nn.ModuleList(layers), Synthesis(config)
 
     def latent(self, z: Tensor, label: Tensor) -> Tensor:
         """w (B, Z) from z (B, Z) ~ N(0, 1) and labels (B,) int."""
-        hot = F.one_hot(label, self.config.classes).to(z)
-        x = torch.cat([unit(z), unit(self.label(hot))], 1)
-        for layer in self.mapping:
-            x = lrelu(layer(x))
-        return x
+        first, second = self.mapping
+        return lrelu(second(lrelu(first(torch.cat([unit(z), unit(self.label(label))], 1)))))
 
     def forward(self, z: Tensor, label: Tensor, *, noise: torch.Generator | None = None) -> Tensor:
         """Pictures (B, 3, S, S)."""
@@ -181,8 +168,8 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.first, self.second = Conv(inputs, inputs, 3), Conv(inputs, outputs, 3)
-        self.shortcut = Conv(inputs, outputs, 1, bias=False)
+        self.first, self.second = Equalised(inputs, inputs, 3), Equalised(inputs, outputs, 3)
+        self.shortcut = Equalised(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H/2, W/2)."""
@@ -197,28 +184,25 @@ class Discriminator(nn.Module):
         super().__init__()
         self.config = config
         channels = config.channels[::-1]
-        self.from_rgb = Conv(3, channels[0], 1)
-        self.blocks = nn.ModuleList(map(Residual, channels[:-1], channels[1:]))
-        self.last = Conv(channels[-1] + 1, channels[-1], 3)
-        self.dense = Linear(16 * channels[-1], channels[-1])
-        self.out = Linear(channels[-1], config.latent)
-        self.label = Linear(config.classes, config.latent)
+        self.from_rgb = Equalised(3, channels[0], 1)
+        self.blocks = nn.Sequential(*map(Residual, channels[:-1], channels[1:]))
+        self.last = Equalised(channels[-1] + 1, channels[-1], 3)
+        self.dense = Equalised(16 * channels[-1], channels[-1])
+        self.out = Equalised(channels[-1], config.latent)
+        self.label = nn.Embedding(config.classes, config.latent)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """Logits (B,) of pictures (B, 3, S, S) with labels (B,) int; they depend on the company in a batch."""
         if x.shape[1:] != (3, self.config.size, self.config.size):
             raise ValueError(f"pictures are {tuple(x.shape[1:])}, the GAN's are (3, {self.config.size}, same)")
-        h = lrelu(self.from_rgb(x))
-        for block in self.blocks:
-            h = block(h)
+        h = self.blocks(lrelu(self.from_rgb(x)))
         h = lrelu(self.last(spread(h, self.config.group)))
         h = self.out(lrelu(self.dense(h.flatten(1))))  # (B, Z)
-        hot = F.one_hot(label, self.config.classes).to(x)
-        return (h * unit(self.label(hot))).sum(1) / math.sqrt(h.shape[1])
+        return (h * unit(self.label(label))).sum(1) / math.sqrt(h.shape[1])
 
 
 class GAN(NamedTuple):
-    """Generator and discriminator."""
+    """The two players."""
 
     generator: Generator
     discriminator: Discriminator
@@ -232,9 +216,7 @@ def build(config: GANConfig, *, seed: int) -> GAN:
 
 def save_gan(path: Path, gan: GAN, note: dict[str, object] | None = None) -> None:
     """Weights and architecture in one file; `note` is the lineage."""
-    tensors = {
-        f"{part}/{name}": value for part in gan._fields for name, value in getattr(gan, part).state_dict().items()
-    }
+    tensors = nn.ModuleDict(gan._asdict()).state_dict()
     save_tensors(path, tensors, {**(note or {}), "config": asdict(gan.generator.config)})
 
 
@@ -248,9 +230,7 @@ def load_gan(path: Path) -> GAN:
     try:
         config = load_note(path)["config"]
         gan = build(GANConfig(**{**config, "channels": tuple(config["channels"])}), seed=0)
-        for part in gan._fields:
-            own = {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
-            getattr(gan, part).load_state_dict({name: tensor.float() for name, tensor in own.items()})
+        nn.ModuleDict(gan._asdict()).load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CorruptFile(
             f"{path} holds no label-conditional GAN of this workbook ({str(error)[:200]}): train one with "

@@ -211,7 +211,7 @@ class _MetaTraining:
                 group["lr"] = rate * group["faster"]
             for row in self._one_epoch(epoch_generator(self.seed, epoch + 1)):
                 self.history.append({"epoch": epoch + 1, **row})
-                bar.set_postfix(A=f"{row['objective']:.4f}")
+                bar.set_postfix(A=f"{row['objective']:.4f}", refresh=False)
                 bar.update()
             if checkpoint:
                 save_tensors(checkpoint, pack(self.loss, self.optimizer), {"history": self.history})

@@ -108,7 +108,8 @@ class Experiment(Chain):
         """Where the settings of forms come from, in words for a reader: by form."""
         own = "chosen for this very setting on its tuning pool"
         told = {name: self._borrowed(spec_named(name)) or own for name in forms}
-        return pd.Series(told | dict.fromkeys(self.settings.keys() & told.keys(), "given by hand"), dtype=str)
+        by_hand = {name: "given by hand" for name in forms if self.settings.get(spec_named(name).name)}
+        return pd.Series(told | by_hand, dtype=str)
 
     def _borrowed(self, form: MethodSpec) -> str:
         """A note on settings that were not selected, or not published, for this very setting; or ""."""

@@ -3,67 +3,20 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from shui_lib.benchmark.presets import ALL_INPUTS, preset_named
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.names import MethodSpec, parse
 from shui_lib.methods import REGISTRY, needs_of
 
-# Constants of the literature, by method, variant and setting ("" is for all settings; reference page, sections 3, 4).
-# Those of CelebA-HQ stand in for rendered attributes, those of MUFAC for rendered ages, each for any other data set of
-# its task.
-_PGU = {"gamma": 0.9, "lr": 0.1, "epochs": 5}
-_SCRUB = {"batch": 32, "forget_batch": 32, "crop": 0.08, "epochs": 10, "max_epochs": 5, "lr": 1e-2}
-PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = {
-    "meta_unlearn": {
-        "": {
-            "": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS},
-            "celebahq/1": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS, "simulated_n_ids": 50},
-            "celeba/1": {"eta": 0.1, "alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS, "simulated_n_ids": 10},
-            "mufac/5": {"eta": 1e-3, "alpha": 1e-2, "epochs": 10, "inputs": ALL_INPUTS},
-            "mufac/10": {"eta": 1e-3, "alpha": 1e-3, "epochs": 3, "inputs": ALL_INPUTS},
-        }
-    },
-    "ssd": {
-        "original": {"": {"alpha": 10.0, "shrink": 1.0}},  # ViT, random images; to forget a class α is 5
-        "one-shui": {
-            "celebahq/20": {"alpha": 50.0, "shrink": 0.1},
-            "celebahq/50": {"alpha": 10.0, "shrink": 0.5},
-            "celeba/5": {"alpha": 50.0, "shrink": 2.0},
-            "mufac/5": {"alpha": 50.0, "shrink": 0.1},
-            "mufac/10": {"alpha": 1.0, "shrink": 0.1},
-        },
-    },
-    "jit": {
-        # ViT, random images: σ = 0.5 on pixels divided by .27 (CIFAR's), 0.26 on ours, divided by .5; its code sums up.
-        "original": {"": {"sigma": 0.26, "eta": 0.1, "accumulate": True}},
-        "one-shui": {"": {"sigma": 30.0, "eta": 0.01}},
-    },
-    "pgu": {
-        # Its CIFAR-10 runs: lr 0.1 falling to a fifth over 100 epochs; γ = 0.9 is the lower end of what it gives.
-        "original": {"": {"gamma": 0.9, "lr": 0.1, "epochs": 100}},
-        "one-shui": {"": _PGU, "mufac/5": {**_PGU, "lr": 0.01}, "mufac/10": {"gamma": 0.75, "lr": 0.1, "epochs": 10}},
-    },
-    "scrub": {
-        "original": {"": {}},  # {}: the form's own defaults, which its file states
-        # Batches of 32; crops from 8 % of the area on CelebA-HQ and for ten people of MUFAC, none elsewhere.
-        "one-shui": {
-            "celebahq/20": _SCRUB,
-            "celeba/5": {**_SCRUB, "lr": 5e-3, "crop": None},
-            "mufac/5": {**_SCRUB, "lr": 1e-3, "crop": None, "max_epochs": 7},
-            "mufac/10": {**_SCRUB, "lr": 1e-3},
-        },
-    },
-    "bad_teacher": {
-        "original": {"": {}},
-        # Batches of 32 below 200 identities; crops from 8 % of the area on MUFAC, none elsewhere.
-        "one-shui": {"": {"batch": 32, "crop": None}, "mufac/5": {"batch": 32, "crop": 0.08, "lr": 1e-3}},
-    },
-}
+HERE = files("shui_lib.runs")
+# Constants of the literature, by method, variant and setting.
+PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = tomllib.loads((HERE / "published.toml").read_text())
 # What chapters 00 and 03 demonstrate with small presets: a step large enough to be seen. Never reported as a result.
 DEMONSTRATION = {"eta": 1e-3, "alpha": 1e-3, "epochs": 3, "inputs": ("logits", "targets")}
 STANDS_FOR = {"faces": "celebahq", "ages": "mufac"}  # whose constants an embedded data set borrows
@@ -87,7 +40,8 @@ def published_for(
     if not known:
         raise ValueError(f"no published constants are known of {method} {variant}".rstrip() + ": leave out `published`")
     nearest = _nearest(known, published_as(dataset, multilabel=multilabel), n_ids)
-    return dict(known[nearest] if nearest else known.get("", next(iter(known.values()))))
+    found = known[nearest] if nearest else known.get("", next(iter(known.values())))
+    return {name: None if value == "none" else value for name, value in found.items()}
 
 
 def published_as(dataset: str, *, multilabel: bool | None = None) -> str:
@@ -105,7 +59,7 @@ def _nearest(keys: Iterable[str], prefix: str, n_ids: int) -> str | None:
 
 @cache
 def _selected() -> dict[str, dict[str, dict[str, object]]]:
-    return json.loads((files("shui_lib.runs") / "selected.json").read_text())
+    return json.loads((HERE / "selected.json").read_text())
 
 
 def _known(own: Path | None) -> dict[str, dict[str, dict[str, object]]]:

@@ -12,21 +12,22 @@ left are told so and asked to come back.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import psutil
 from tornado.web import HTTPError, RequestHandler
 
-from shui_lib.core.arguments import words_by_name
-from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, fitting, run_notebook
+from shui_lib.core.places import DATA, RUNS
+from shui_workbook.arguments import command_line, words_by_name
+from shui_workbook.course.notebooks import NOTEBOOKS, fitting, run_notebook
 
 CHAPTER = NOTEBOOKS / "11_explorer.ipynb"
 TITLE = "Forgetting a person from one photo"
@@ -115,15 +116,20 @@ def serve(notebook: Path, *, host: str, port: int) -> int:
         return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    host: str = "127.0.0.1"  # address to listen on: any other lets other machines in
+    port: int = 8866
+    data_root: Path = DATA
+    runs_root: Path = RUNS
+    parameters: tuple[str, ...] = ()  # NAME=VALUE
+
+
 def main(argv: list[str] | None = None) -> int:
     """Execute the page once, and serve it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on: any other lets other machines in")
-    parser.add_argument("--port", type=int, default=8866)
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
-    parser.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE")
-    args = parser.parse_args(argv)
+    args = command_line(Command, argv, __doc__)
     where = {"data_root": str(args.data_root.resolve()), "runs_root": str(args.runs_root.resolve())}
     with tempfile.TemporaryDirectory() as folder:
         cut = Path(folder) / "page.ipynb"

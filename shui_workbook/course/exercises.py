@@ -11,12 +11,12 @@ that can be read, run and linted where it stands, and not a comment that a tool 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from nbformat import NotebookNode
 
 from shui_lib.core.progress import progress
 from shui_lib.core.store import save_text
+from shui_workbook.arguments import command_line
 from shui_workbook.course.notebooks import CELL_LIMIT, NOTEBOOKS, ROOT, in_a_line, one_thread
 
 
@@ -247,13 +248,18 @@ def mark_all(paths: Sequence[Path], chapters: Mapping[str, NotebookNode], *, lim
     return solved
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    out: Path = ROOT / "exercises"  # a folder from where ../data is found
+    mark: tuple[Path, ...] = ()  # runs the code in these files: read it before
+    minutes: float = 30  # for one file
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "exercises", help="a folder from where ../data is found")
-    parser.add_argument("--mark", type=Path, nargs="+", metavar="FILE", help="runs the code in them: read it before")
-    parser.add_argument("--minutes", type=float, default=30, help="for one file (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = command_line(Command, argv, __doc__)
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     if not args.mark:
         cut_all(args.out, paths)

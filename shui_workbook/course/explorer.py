@@ -7,6 +7,7 @@ Nothing is written: the Support Sample and the unlearned model live as long as t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from shui_lib.benchmark.predict import Predictions, pixels_for, task_loss
 from shui_lib.core.names import parse
 from shui_lib.methods import Artefacts, Given, Method
 from shui_lib.runs.experiment import Experiment
+from shui_lib.runs.settings import settings_for
 from shui_workbook.figures import plot_explorer
 from shui_workbook.studies.people import centroids
 
@@ -37,8 +39,16 @@ class Knob(NamedTuple):
     setting: str  # field of the method
     symbol: str
     meaning: str
-    low: float  # log₁₀ of the ends of a slider
-    high: float
+    low: float  # log₁₀ at the weak end of a slider
+    high: float  # and at the strong end; smaller than `low` where a smaller value forgets more
+
+    def at(self, position: float) -> float:
+        """The setting at a position of the slider, from 0 (weak) to 100 (strong)."""
+        return 10 ** (self.low + position / 100 * (self.high - self.low))
+
+    def position(self, strength: float) -> float:
+        """Where a setting lies on the slider, from 0 to 100."""
+        return min(max(100 * (math.log10(strength) - self.low) / (self.high - self.low), 0.0), 100.0)
 
 
 KNOBS = {  # the methods that see the Support Set only
@@ -46,7 +56,7 @@ KNOBS = {  # the methods that see the Support Set only
     "meta_unlearn": Knob("eta", "η", "size of the one step along the learned loss", -4, -1),
     "curvature": Knob("eta", "η", "size of the one step, held back where the training data is sensitive", -4, -1.5),
     "pgu:one-shui": Knob("lr", "lr", "learning rate of its projected steps", -2, 1),
-    "ssd:one-shui": Knob("alpha", "α", "threshold of importance; smaller is stronger", 0.5, 4),
+    "ssd:one-shui": Knob("alpha", "α", "threshold of importance; smaller is stronger", 4, 0.5),
     "jit:one-shui": Knob("eta", "η", "size of the one step against sensitivity to noise", -5, 0),
 }
 
@@ -72,7 +82,8 @@ class Prepared:
     even: np.ndarray  # (N,) is the photo of the sample that has as many of everybody?
     original: Predictions  # of θ on the N photos
     retrained: Tensor  # (N, K) logits of θ_r
-    methods: Mapping[str, Method]
+    methods: Mapping[str, Method]  # with the settings for the whole request
+    alone: Mapping[str, Method]  # with those for one person, as far as the artefacts do not depend on them
     artefacts: Mapping[str, Artefacts]
     places: pd.DataFrame  # index identity; x, y: the first principal components of the identities' centroids
     explained: tuple[float, float]  # share of the centroids' variance on each axis
@@ -101,6 +112,7 @@ def prepare(experiment: Experiment, *, forms: Sequence[str] = tuple(KNOBS), most
     known = np.concatenate([experiment.rows_of["train"], experiment.rows_of["test"]])
     places, explained = _map(whole.features[torch.from_numpy(known)], faces.identity[known])
     model, of = experiment.model("original"), torch.from_numpy(rows)
+    methods = {form: experiment.method(form) for form in forms}
     return Prepared(
         experiment=experiment,
         model=model,
@@ -110,11 +122,19 @@ def prepare(experiment: Experiment, *, forms: Sequence[str] = tuple(KNOBS), most
         even=even,
         original=Predictions(*(values[of] for values in whole)),
         retrained=experiment.predictions("retrained").logits[of],
-        methods={form: experiment.method(form) for form in forms},
+        methods=methods,
+        alone={form: _for_one(experiment, form, method) for form, method in methods.items()},
         artefacts={form: experiment.artefacts(form) for form in forms},
         places=places,
         explained=explained,
     )
+
+
+def _for_one(experiment: Experiment, form: str, method: Method) -> Method:
+    """The method with what was selected for a request of one person; what its artefacts depend on stays."""
+    where = {"preset": experiment.preset, "dataset": experiment.dataset, "multilabel": experiment.faces.multilabel}
+    selected = settings_for(form, n_ids=1, **where)
+    return replace(method, **{name: value for name, value in selected.items() if name in method.at_request})
 
 
 def offered(first: str, data_root: str | Path, runs_root: str | Path) -> list[str]:
@@ -200,9 +220,14 @@ def parts_of(prepared: Prepared, choice: Choice) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(mask) for name, mask in found.items()}
 
 
-def tuned(prepared: Prepared, form: str) -> float:
-    """The strength that the form was given on the tuning pool (or by its preset)."""
-    return getattr(prepared.methods[form], KNOBS[form].setting)
+def method_for(prepared: Prepared, form: str, *, alone: bool) -> Method:
+    """The form with settings for one person, or for the whole request."""
+    return (prepared.alone if alone else prepared.methods)[form]
+
+
+def tuned(prepared: Prepared, form: str, *, alone: bool = False) -> float:
+    """The strength that the form was given on the tuning pool (or by its preset): for one person, or for all."""
+    return getattr(method_for(prepared, form, alone=alone), KNOBS[form].setting)
 
 
 def photos_of(prepared: Prepared, identity: int) -> dict[int, bool]:
@@ -213,7 +238,8 @@ def photos_of(prepared: Prepared, identity: int) -> dict[int, bool]:
 
 def unlearn(prepared: Prepared, support: np.ndarray, choice: Choice) -> FaceModel:
     """θ_u: the chosen method at the chosen strength, from the artefacts that go with its own setting."""
-    method = replace(prepared.methods[choice.form], **{KNOBS[choice.form].setting: choice.strength})
+    method = method_for(prepared, choice.form, alone=choice.identity is not None)
+    method = replace(method, **{KNOBS[choice.form].setting: choice.strength})
     given = Given({"support": prepared.faces[support]}).only(method.needs)
     generator = torch.Generator().manual_seed(prepared.experiment.seed)
     return method.unlearn(prepared.model, given, prepared.artefacts[choice.form], generator=generator)
@@ -300,3 +326,22 @@ def in_words(scores: pd.DataFrame) -> str:
     return ", ".join(
         f"{names.get(part, part)} {one['original']:.1f} → {one['unlearned']:.1f} %" for part, one in scores.iterrows()
     )
+
+
+def alternatives(found: Response) -> list[str]:
+    """What stands in for each quarter of the picture where it cannot be seen, in its order."""
+
+    def most(part: str) -> str:
+        answers = found.answers[part]
+        name = (answers["after"] - answers["before"]).abs().idxmax()
+        return (
+            f"{part}: {name} moves most, from {answers.loc[name, 'before']:.0f} to {answers.loc[name, 'after']:.0f} %"
+        )
+
+    worse = found.people.query("part == 'retain'")["change"]
+    return [
+        f"Answers before and after. {most('support')}. {most('forget')}.",
+        f"Answers before and after. {most('retain')}. {most('test')}.",
+        f"Scores before and after: {in_words(found.scores)}.",
+        f"Map of people. Known worse by more than 0.1 nats: {(worse > 0.1).sum()} of {len(worse)} who stay.",
+    ]

@@ -6,7 +6,6 @@ python -m shui_workbook.course.notebooks refresh          # execute in place, fo
 
 from __future__ import annotations
 
-import argparse
 import base64
 import multiprocessing
 import os
@@ -16,22 +15,27 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Annotated, Literal, NamedTuple
 
 import nbformat
 import papermill
 import torch
+import tyro
 from papermill.inspection import inspect_notebook
 
-from shui_lib.core.arguments import of_type, words_by_name
+from shui_lib.core.places import DATA, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import read_rows
+from shui_workbook.arguments import command_line, of_type, words_by_name
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PICTURE = ROOT / "docs" / "request.png"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+ONLY = "only:"  # how the comment of a parameter begins that takes the listed values and no other
 CELL_LIMIT = 4 * 3600  # seconds; a cell that trains ViT-B/16 on a GPU takes an hour or two
 
 
@@ -50,31 +54,65 @@ def declared(notebook: Path) -> dict[str, str]:
     return {name: "" if kind == "None" else kind for name, kind in types.items()}
 
 
+def choices(notebook: Path) -> dict[str, tuple[str, ...]]:
+    """The parameters of a notebook that take some values only: those whose comment begins with "only:".
+
+    `dataset: str = "faces"  # only: faces (ten rendered people) | mnist` takes faces and mnist.
+    """
+    said = {name: one["help"] for name, one in inspect_notebook(str(notebook)).items()}
+    listed = {name: text.removeprefix(ONLY).split("|") for name, text in said.items() if text.startswith(ONLY)}
+    return {name: tuple(one.split()[0].strip(",:") for one in values) for name, values in listed.items()}
+
+
 def fitting(notebook: Path, parameters: Mapping[str, object]) -> dict[str, object]:
     """The parameters with the types that the notebook declares; text is read as such a value.
 
     Raises:
-        ValueError: a parameter that the notebook does not have, or a value that is not of its type.
+        ValueError: a parameter that the notebook does not have, a value that is not of its type or not of its choices.
     """
-    known = declared(notebook)
+    known, choice = declared(notebook), choices(notebook)
     if unknown := sorted(set(parameters) - set(known)):
         raise ValueError(f"{notebook.name} has no parameter {', '.join(unknown)}: it takes {', '.join(known)}")
-    return {name: of_type(name, value, known[name]) for name, value in parameters.items()}
+    values = {name: of_type(name, value, known[name]) for name, value in parameters.items()}
+    for name, value in values.items():
+        if value not in choice.get(name, (value,)):
+            raise ValueError(f"{name.upper()}={value}: {notebook.stem} takes {', '.join(choice[name])} only")
+    return values
 
 
 def shared_out(notebooks: Sequence[Path], parameters: Mapping[str, object]) -> dict[Path, dict[str, object]]:
     """Each notebook's own part of the parameters, every one checked before the first chapter starts.
 
-    `seed` also stands for the `seeds` of a chapter that looks at several, unless these are given.
+    `seed` also stands for the `seeds` of a chapter that looks at several, unless these are given. A chapter that does
+    not take a value keeps its own, where another chapter takes it: `left_out` says so.
 
     Raises:
-        ValueError: a parameter that none of the notebooks has, or a value that is not of its type.
+        ValueError: a parameter that none of the notebooks has, or a value that none takes or is not of its type.
     """
     known = {path: declared(path) for path in notebooks}
     if unknown := sorted(set(parameters) - set().union(*known.values())):
         raise ValueError(f"no chapter has a parameter {', '.join(unknown)}: look at the first cell of {notebooks[0]}")
     given = {"seeds": str(parameters["seed"]), **parameters} if "seed" in parameters else parameters
-    return {path: fitting(path, {k: v for k, v in given.items() if k in known[path]}) for path in notebooks}
+    theirs = {path: set(known[path]) - set(_not_taken(path, given)) for path in notebooks}
+    for path in notebooks:  # what no chapter takes is left in, and refused
+        theirs[path] |= set(known[path]) - set().union(*theirs.values())
+    return {path: fitting(path, {k: v for k, v in given.items() if k in theirs[path]}) for path in notebooks}
+
+
+def _not_taken(notebook: Path, parameters: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Parameters whose value is none of those that the notebook takes, and what it takes."""
+    return {k: taken for k, taken in choices(notebook).items() if k in parameters and str(parameters[k]) not in taken}
+
+
+def left_out(notebooks: Sequence[Path], parameters: Mapping[str, object]) -> dict[Path, list[str]]:
+    """What was asked for and a chapter does not follow, as it has no such parameter or does not take the value."""
+    found: dict[Path, list[str]] = {}
+    for path in notebooks:
+        known, others = declared(path), _not_taken(path, parameters)
+        lacks = [name for name in parameters if name not in known and not (name == "seed" and "seeds" in known)]
+        found[path] = [f"{name.upper()}={parameters[name]} (no such parameter)" for name in lacks]
+        found[path] += [f"{k.upper()}={parameters[k]} (takes {', '.join(v)})" for k, v in others.items()]
+    return found
 
 
 def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) -> Path:
@@ -122,7 +160,8 @@ def run_all(
     """Execute notebooks, `workers` at a time in their order; one that fails leaves the others alone.
 
     Every chapter is a process of its own, and a stage that several of them need is made by one while the others wait.
-    Result rows go to one file, and the stages that each chapter used are listed in `out`/stages.
+    Result rows go to one file, and the stages that each chapter used are listed in `out`/stages. What was asked for
+    and a chapter does not follow is said before it runs, and in the table.
 
     Raises:
         ValueError: as `shared_out`, before anything runs.
@@ -130,6 +169,9 @@ def run_all(
     rows = Path(str(parameters.get("rows_file") or out / "rows_live.csv"))
     takes_rows = any("rows_file" in declared(path) for path in notebooks)
     every = shared_out(notebooks, {**parameters, **({"rows_file": str(rows)} if takes_rows else {})})
+    without = {path.stem: "; ".join(lines) for path, lines in left_out(notebooks, parameters).items() if lines}
+    for chapter, lines in without.items():
+        print(f"{chapter} runs without {lines}", flush=True)
     shutil.rmtree(out / "stages", ignore_errors=True)
     (out / "stages").mkdir(parents=True)
     started = time.perf_counter()
@@ -140,7 +182,7 @@ def run_all(
             if one.exception() is None and one.result().error:
                 print(f"{one.result().chapter} failed: {one.result().error}", file=sys.stderr, flush=True)
     found = [_result(path, one) for path, one in zip(every, running, strict=True)]
-    print(summary(found))
+    print(summary(found, without))
     print(f"{len(notebooks)} notebooks in {(time.perf_counter() - started) / 60:.1f} minutes: {out}")
     if rows.is_file():
         print(f"{len(read_rows(rows))} result rows: {rows}")
@@ -172,11 +214,12 @@ def in_a_line(error: BaseException) -> str:
     return f"{error.ename}: {error.evalue}".splitlines()[0] if named else f"{type(error).__name__}: {lines[-1]}"
 
 
-def summary(found: Sequence[Outcome]) -> str:
-    """A table: what each chapter took, and whether it failed."""
+def summary(found: Sequence[Outcome], without: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A table: what each chapter took, whether it failed, and what it ran without, by chapter."""
     lines = [f"{'chapter':32}  minutes  CPU min  outcome"]
     for one in found:
         message = f"failed: {one.error}" if one.error else "done"
+        message += f", without {without[one.chapter]}" if one.chapter in without else ""
         lines.append(f"{one.chapter:32} {one.seconds / 60:8.1f} {one.cpu_seconds / 60:8.1f}  {message}")
     return "\n".join(lines)
 
@@ -208,16 +251,21 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    what: Annotated[Literal["run", "refresh"], tyro.conf.Positional]
+    out: Path = RUNS / "notebooks"
+    data_root: Path = DATA
+    notebooks: tuple[Path, ...] = ()  # all chapters by default
+    workers: int = field(default_factory=side_by_side)  # chapters at a time
+    parameters: tuple[str, ...] = ()  # NAME=VALUE
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; 1 where a chapter failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "refresh"])
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "notebooks")
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--notebooks", type=Path, nargs="*", help="all chapters by default")
-    parser.add_argument("--workers", type=int, default=side_by_side(), help="chapters at a time (default: %(default)s)")
-    parser.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE")
-    args = parser.parse_args(argv)
+    args = command_line(Command, argv, __doc__)
     if args.what == "refresh":
         refresh(args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb")))
         return 0

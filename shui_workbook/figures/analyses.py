@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ def plot_by_distance(
     ax = ax or canvas(5.6, 3.4)
     left, width = bars["left"], bars["right"] - bars["left"]
     ax.bar(left, bars["mean"], width, align="edge", color=colour, alpha=0.3, edgecolor=colour, linewidth=1.2)
-    middle, spread = left + width / 2, (bars["mean"] - bars["low"], bars["high"] - bars["mean"])
+    middle, spread = left + width / 2, np.nan_to_num((bars["mean"] - bars["low"], bars["high"] - bars["mean"]))
     ax.errorbar(middle, bars["mean"], spread, fmt="none", color="black", linewidth=1.6, zorder=4)
     size, alpha = (20, 0.75) if len(people) < 150 else (10, 0.35)
     ax.scatter(people[x], people[y], s=size, color=colour, alpha=alpha, linewidths=0, zorder=3)
@@ -48,6 +48,32 @@ def plot_by_distance(
     return ax
 
 
+def plot_fifths(
+    lines: Mapping[str, pd.DataFrame], ylabel: str, ax: Axes | None = None, *, ends: tuple[str, str] = ("near", "far")
+) -> Axes:
+    """Means of people in bins of increasing distance, with intervals over seeds; a faint line is one seed.
+
+    Args:
+        lines: `people.binned` by form; a name that is no form is drawn in dark red, with its seeds behind it.
+        ends: words for the first and the last bin.
+    """
+    ax = ax or canvas(5.6, 3.4)
+    for k, (form, bars) in enumerate(lines.items()):
+        label, colour, marker = (form, PARTS["forget"], "o") if form.partition(" ")[0] not in METHODS else look(form)
+        x = np.arange(len(bars)) + 0.09 * (k - (len(lines) - 1) / 2)
+        for seed in bars["by_seed"].iloc[0] if k == 0 else ():
+            ax.plot(x, [means.get(seed, np.nan) for means in bars["by_seed"]], color=colour, alpha=0.2, linewidth=0.8)
+        spread = np.nan_to_num((bars["mean"] - bars["low"], bars["high"] - bars["mean"]))
+        ax.errorbar(x, bars["mean"], spread, marker=marker, color=colour, markersize=6, linewidth=2, label=label)
+    ax.axhline(0, color="black", linewidth=0.8)
+    words = [str(k + 1) for k in range(len(bars))]
+    words[0], words[-1] = (f"{words[at]}\n{end}" for at, end in zip((0, -1), ends, strict=True))
+    ax.set(xticks=range(len(bars)), ylabel=ylabel)
+    ax.set_xticklabels(words)
+    ax.grid(axis="x", visible=False)
+    return ax
+
+
 def plot_trends(found: pd.DataFrame, axes: Sequence[Axes], titles: Sequence[str]) -> Sequence[Axes]:
     """Spearman's ρ of every form with its interval, one axes a measure; filled where zero lies outside.
 
@@ -55,6 +81,7 @@ def plot_trends(found: pd.DataFrame, axes: Sequence[Axes], titles: Sequence[str]
         found: columns form (or "mean of three"), measure, rho, low, high; forms from top to bottom, measures from
             left to right.
     """
+    reach = min(1, max(0.4, 1.1 * found[["rho", "low", "high"]].abs().max(axis=None)))
     for ax, title, (_, mine) in zip(axes, titles, found.groupby("measure", sort=False), strict=True):
         for y, row in enumerate(mine.itertuples()):
             _, colour, marker = _look(row.form)
@@ -62,7 +89,7 @@ def plot_trends(found: pd.DataFrame, axes: Sequence[Axes], titles: Sequence[str]
             ax.hlines(y, row.low, row.high, color=colour, linewidth=2)
             ax.scatter(row.rho, y, marker=marker, s=45, color=colour if clear else "white", edgecolor=colour, zorder=3)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set(xlim=(-1, 1), ylim=(len(mine) - 0.5, -0.5), yticks=range(len(mine)), xlabel="Spearman's ρ")
+        ax.set(xlim=(-reach, reach), ylim=(len(mine) - 0.5, -0.5), yticks=range(len(mine)), xlabel="Spearman's ρ")
         ax.set_yticklabels([_look(form)[0] for form in mine["form"]] if ax is axes[0] else [])
         ax.set_title(title)
         ax.grid(axis="y", visible=False)
@@ -80,7 +107,8 @@ def plot_doses(doses: pd.DataFrame, axes: Sequence[Axes], ylabel: str) -> Sequen
         for f, (form, line) in enumerate(mine.groupby("form", sort=False)):
             label, colour, marker = look(form) if form else (None, PARTS["test"], "o")
             x = np.arange(len(line)) + 0.08 * f
-            ax.errorbar(x, line["mean"], (line["mean"] - line["low"], line["high"] - line["mean"]), color=colour,
+            spread = np.nan_to_num((line["mean"] - line["low"], line["high"] - line["mean"]))  # none with one seed
+            ax.errorbar(x, line["mean"], spread, color=colour,
                         marker=marker, markersize=6, capsize=0, linewidth=1.6, label=label)  # fmt: skip
         ax.axhline(0, color="black", linewidth=0.8)
         ax.set(

@@ -85,6 +85,34 @@ def plot_roc(
     return ax
 
 
+def plot_rocs(curves: pd.DataFrame, areas: Mapping[str, float], *, columns: int = 6) -> np.ndarray:
+    """A small ROC for each form, the first one behind all others in grey; the area stands in each.
+
+    Args:
+        curves: as `plot_roc`; the first form is the one to compare with.
+        areas: AUC by form, percent.
+    """
+    forms = list(dict.fromkeys(curves["form"]))
+    rows = -(-len(forms) // columns)
+    size = {"figsize": (1.9 * columns, 2.0 * rows), "sharex": True, "sharey": True, "squeeze": False}
+    axes = plt.subplots(rows, columns, **size)[1]
+    behind = curves[curves["form"] == forms[0]]
+    for ax, form in zip(axes.flat, forms, strict=False):
+        label, colour, _ = look(form)
+        mine = curves[curves["form"] == form]
+        ax.plot(behind["fpr"], behind["tpr"], drawstyle="steps-post", color="#bbbbbb", linewidth=1.2)
+        ax.plot(mine["fpr"], mine["tpr"], drawstyle="steps-post", color=colour, linewidth=2)
+        ax.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1)  # guessing
+        ax.text(0.97, 0.05, f"AUC {areas[form]:.0f}", ha="right", transform=ax.transAxes)
+        ax.set_title(label.replace(" ", "\n", 1) if len(label) > 18 else label, fontsize=9)
+        ax.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    for ax in axes.flat[len(forms) :]:
+        ax.set_axis_off()
+    axes[0, 0].figure.supxlabel("false positive rate", fontsize=10)
+    axes[0, 0].figure.supylabel("true positive rate", fontsize=10)
+    return axes
+
+
 def plot_identity_scores(scores: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """One line for each identity, one dot for each of its images; columns `identity`, `group` and `score`."""
     order = scores.groupby("identity")["score"].mean().sort_values().index

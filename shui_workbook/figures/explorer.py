@@ -11,12 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from PIL import Image
 
 from shui_lib.benchmark.data import Faces
 from shui_workbook.figures.photos import thumbnails
 from shui_workbook.figures.style import METHODS, PARTS, SCORE_NAMES, bare, canvas, look
 
 MARKERS = {"forget": "*", "retain": "o", "test": "D"}
+LIMIT = 0.5  # nats at the ends of the map's colours, the same for every method
 SIZES = {"forget": 190, "retain": 34, "test": 26}
 
 
@@ -87,17 +89,18 @@ def _key(form: str) -> list[tuple[str, str, tuple[str, str]]]:
 def plot_people(people: pd.DataFrame, explained: Sequence[float], ax: Axes | None = None, *, named: int = 5) -> Axes:
     """A map of identities, coloured by how much worse (red) or better (blue) the model knows them now.
 
+    The colours mean the same at every choice: methods can be compared, and a gentle one leaves the map pale.
+
     Args:
         people: index identity; columns `x`, `y`, `part` (forget, retain, test), `change` of the mean loss (nats).
         explained: share of the variance on each axis.
         named: how many of those who stay and suffer most have their identity written beside them.
     """
     ax = ax or canvas(6.2, 4)
-    limit = max(people["change"].abs().quantile(0.98), 1e-3)
     for part in ("test", "retain", "forget"):
         mine, edge = people[people["part"] == part], "black" if part == "forget" else PARTS[part]
         drawn = ax.scatter(
-            mine["x"], mine["y"], c=mine["change"], cmap="RdBu_r", vmin=-limit, vmax=limit, marker=MARKERS[part],
+            mine["x"], mine["y"], c=mine["change"], cmap="RdBu_r", vmin=-LIMIT, vmax=LIMIT, marker=MARKERS[part],
             s=SIZES[part], edgecolor=edge, linewidths=0.9, zorder=3,
         )  # fmt: skip
         ax.scatter([], [], c="#d9d9d9", marker=MARKERS[part], s=SIZES[part], edgecolor=edge, linewidths=0.9, label=part)
@@ -106,7 +109,7 @@ def plot_people(people: pd.DataFrame, explained: Sequence[float], ax: Axes | Non
         written.set_path_effects([withStroke(linewidth=2, foreground="white")])  # legible above other marks
     labels = (f"{which} component ({100 * s:.0f} %)" for which, s in zip(("first", "second"), explained, strict=True))
     ax.set(xlabel=next(labels), ylabel=next(labels), xticks=[], yticks=[])
-    ax.figure.colorbar(drawn, ax=ax, label="change of the mean loss (nats)", pad=0.02)
+    ax.figure.colorbar(drawn, ax=ax, label="change of the mean loss (nats)", pad=0.02, extend="both")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=9, handletextpad=0.1, columnspacing=1)
     return ax
 
@@ -139,20 +142,37 @@ def plot_explorer(
     explained: Sequence[float],
     show_faces: bool = False,
 ) -> list[Axes]:
-    """The whole picture: photos and answers by part on top, scores and map below, one key for all."""
-    figure = plt.figure(figsize=(11.6, 6.9), layout="none")  # fixed places: laying out anew costs as much as drawing
-    places = figure.add_gridspec(
-        2, len(photos), left=0.125, right=0.985, top=0.955, bottom=0.485, height_ratios=(1, 2.4), hspace=0.06
-    )
-    axes = []
-    for column, (part, photo) in enumerate(photos.items()):
-        top, below = (figure.add_subplot(places[row, column]) for row in (0, 1))
-        axes += [plot_photo(photo, part, show_faces=show_faces, ax=top), plot_answers(answers[part], form, below)]
-        if column:
-            below.set_yticklabels([])
-    moves = plot_moves(scores, form, metric, figure.add_axes((0.125, 0.075, 0.27, 0.28)))
+    """The whole picture: photos and answers by part on top, scores and map below; see `quarters`."""
+    figure = plt.figure(figsize=(11.6, 7.4), layout="none")  # fixed places: laying out anew costs as much as drawing
+    axes, pairs = [], [[*photos][:2], [*photos][2:]]
+    for half, parts in enumerate(pairs):
+        places = figure.add_gridspec(
+            2, 2, left=0.5 * half + 0.115, right=0.5 * half + 0.49, top=0.955, bottom=0.47,
+            height_ratios=(1, 2.4), hspace=0.06,
+        )  # fmt: skip
+        for column, part in enumerate(parts):
+            top, below = (figure.add_subplot(places[row, column]) for row in (0, 1))
+            axes += [
+                plot_photo(photos[part], part, show_faces=show_faces, ax=top),
+                plot_answers(answers[part], form, below),
+            ]
+            if column:
+                below.set_yticklabels([])
+    moves = plot_moves(scores, form, metric, figure.add_axes((0.115, 0.07, 0.27, 0.28)))
     marks = [*moves.get_legend().legend_handles, Line2D([], [], color="black", marker="|", linestyle="", markersize=9)]
     labels = [*(text.get_text() for text in moves.get_legend().get_texts()), "truth"]
     moves.get_legend().remove()
-    figure.legend(marks, labels, loc="upper left", bbox_to_anchor=(0, 0.965), fontsize=9, handletextpad=0.2)
-    return [*axes, moves, plot_people(people, explained, figure.add_axes((0.545, 0.05, 0.445, 0.34)))]
+    for half in (0, 0.5):
+        figure.legend(marks, labels, loc="upper left", bbox_to_anchor=(half, 0.965), fontsize=9, handletextpad=0.2)
+    return [*axes, moves, plot_people(people, explained, figure.add_axes((0.53, 0.05, 0.455, 0.33)))]
+
+
+def quarters(picture: Image.Image) -> list[Image.Image]:
+    """The drawn picture cut into its four parts, which a narrow screen shows one below the other."""
+    wide, high = picture.size
+    middle = round(0.575 * high)
+    return [
+        picture.crop((x * wide // 2, y, (x + 1) * wide // 2, end))
+        for y, end in ((0, middle), (middle, high))
+        for x in (0, 1)
+    ]

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from shui_workbook.figures.style import METHODS, PARTS, SCORE_NAMES, canvas, look
+from shui_workbook.figures.tradeoff import name_ends
 
 
 def plot_scores(scores: pd.DataFrame, metric: str, ax: Axes | None = None) -> Axes:
@@ -85,25 +86,58 @@ def plot_differences(found: pd.DataFrame, xlabel: str, ax: Axes | None = None) -
     return ax
 
 
+AT_ORIGIN = 1.0  # points; forms that move both scores by less are named in one list
+
+
 def plot_tradeoff(drops: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """What each form takes from the forget score (right is more) against what it takes from retain (down is less).
 
-    On the dotted line it takes as much of both.
+    On the dotted line it takes as much of both. Forms that do next to nothing lie on top of each other at the origin:
+    they are one hollow mark, and their names a list.
 
     Args:
         drops: index of forms, columns `forget` and `retain`: how far each score fell, in points.
     """
-    ax = ax or canvas(6.5, 4)
+    ax = ax or canvas(7.5, 4.4)
     ax.axhline(0, color="black", linewidth=0.8)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.axline((0, 0), slope=1, color="black", linestyle=":", linewidth=0.8)
     shapes = {"original": "top", "forget-images": "top", "one-trained": "left"}  # half filled: forms that see more
-    for form, row in drops.iterrows():
+    still = (drops[["forget", "retain"]].abs() < AT_ORIGIN).all(axis=1)
+    for form, row in drops[~still].iterrows():
         label, colour, marker = look(str(form))
-        fill = "none" if label.endswith("published") else shapes.get(str(form).partition(" ")[2], "full")
-        ax.plot(row["forget"], row["retain"], marker, color=colour, fillstyle=fill, markersize=8, label=label)
+        fill = "none" if "published" in label else shapes.get(str(form).partition(" ")[2], "full")
+        ax.plot(row["forget"], row["retain"], marker, color=colour, fillstyle=fill, markersize=8)
     ax.set(xlabel="forget score lost (points)", ylabel="retain score lost (points)")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    ax.margins(0.08)
+    name_ends(ax, {str(form): (row["forget"], row["retain"]) for form, row in drops[~still].iterrows()})
+    if still.any():
+        ax.plot(0, 0, "o", color="black", fillstyle="none", markersize=13)
+        names = "\n".join(look(str(form))[0] for form in drops.index[still])
+        head = f"hardly moved ({AT_ORIGIN:g} point or less),\nall at the circle:"
+        ax.text(1.2, 0.5, f"{head}\n\n{names}", transform=ax.transAxes, va="center", fontsize=9)
+    return ax
+
+
+def plot_bargain(lost: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """What each step takes from those who ask (wanted) and from those who stay (the price): a pair of bars a step.
+
+    Args:
+        lost: index of models, from top to bottom; columns `forget` and `retain`, points lost.
+    """
+    ax = ax or canvas(7, 0.75 * len(lost) + 1.1)
+    for y, (_, row) in enumerate(lost.iterrows()):
+        for part, shift, who in (("forget", -0.18, "who ask"), ("retain", 0.18, "who stay")):
+            ax.barh(y + shift, row[part], 0.32, color=PARTS[part], label="" if y else f"lost by those {who}")
+            side = {"ha": "left" if row[part] >= 0 else "right", "va": "center", "fontsize": 10}
+            ax.annotate(f"{row[part]:.1f}", (row[part], y + shift), (4 if row[part] >= 0 else -4, 0),
+                        textcoords="offset points", **side)  # fmt: skip
+    labels = [look(str(form))[0] for form in lost.index]
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set(yticks=range(len(lost)), yticklabels=labels, ylim=(len(lost) - 0.5, -0.5), xlabel="score lost (points)")
+    ax.margins(x=0.12)
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
 
 

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 
 from shui_workbook.figures.style import look
 
-STRATEGIES = {  # colour and marker by the first word of a variant
-    "latest": ("#d55e00", "^"),
-    "share": ("#de8f05", "v"),
-    "union": ("#0173b2", "o"),
-    "queue": ("#cc78bc", "s"),
+STRATEGIES = {  # colour, marker and line by the first word of a variant; no method has one of these colours
+    "latest": ("#cc6677", "^", "-"),
+    "share": ("#999933", "v", ":"),
+    "union": ("#332288", "o", "-"),
+    "queue": ("#661100", "s", "--"),
 }
 
 
@@ -31,9 +31,9 @@ def plot_sequences(
         for (method, variant), line in mine.groupby(["method", "variant"], sort=False):
             mean = line.groupby("step")["value"].mean()
             if variant:
-                colour, marker = STRATEGIES[variant.partition(" ")[0]]
+                colour, marker, style = STRATEGIES[variant.partition(" ")[0]]
                 few = mean.index if len(mean) < 8 else mean.index[mean.index % 5 == 0]
-                ax.plot(mean.index, mean, color=colour, linewidth=1.6)
+                ax.plot(mean.index, mean, style, color=colour, linewidth=1.6)
                 ax.plot(few, mean[few], marker, color=colour, markersize=5, label=variant)
             else:
                 label, colour, marker = look(method)

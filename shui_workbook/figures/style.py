@@ -70,7 +70,7 @@ def bare(ax: Axes) -> Axes:
 
 
 def look(form: str) -> tuple[str, str, str]:
-    """Label, colour and marker of a form, spelt "pgu one-shui" or "pgu:one-shui": its method's, variant in words."""
-    method, _, variant = str(form).replace(":", " ").partition(" ")
+    """Label ("PGU (one-shui)"), colour and marker of a form, spelt "pgu one-shui" or "pgu:one-shui"."""
+    method, *variant = str(form).replace(":", " ").split()
     label, colour, marker = METHODS[method]
-    return f"{label} {variant}".strip(), colour, marker
+    return f"{label} ({', '.join(variant)})" if variant else label, colour, marker

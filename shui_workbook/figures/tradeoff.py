@@ -2,40 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shui_workbook.figures.style import canvas, look
+from shui_workbook.figures.style import PARTS, canvas, look
+
+SHARES = np.linspace(0, 1, 51)  # of what retraining forgets
+
+
+def price_by_share(curves: pd.DataFrame) -> pd.DataFrame:
+    """What each form has taken from retain by the time it has forgotten so much: the mean over seeds, by share.
+
+    Args:
+        curves: columns `form`, `seed`, `forget`, `retain` (points lost), `gap` (points that retraining forgets), in the
+            order of growing strength.
+    Returns:
+        Index: share of the gap (%); a column a form, points of retain; nan from where most seeds do not get there.
+    """
+
+    def along(line: pd.DataFrame) -> np.ndarray:
+        forget, retain = line["forget"].to_numpy() / line["gap"].iloc[0], line["retain"].to_numpy()
+        rising = np.maximum.accumulate(forget)  # the first time that it has forgotten so much
+        first = np.r_[True, np.diff(rising) > 0]
+        found = np.interp(SHARES, forget[first], retain[first])
+        return np.where(rising[-1] >= SHARES, found, np.nan)
+
+    means = {}
+    for form, one in curves.groupby("form", sort=False):
+        seeds = pd.DataFrame([along(line) for _, line in one.groupby("seed")])
+        means[form] = seeds.mean().where(seeds.notna().mean() >= 0.5).to_numpy()
+    return pd.DataFrame(means, index=100 * SHARES)
 
 
 def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Every method at growing strength: forget score lost (right is more) against retain score lost (down is less).
+    """The price of forgetting: what each method has taken from those who stay, by how much it has forgotten.
 
-    On the dotted line it takes as much of both.
+    Means over seeds, each line with its name at its end; one that ends early does not get farther in
+    most of them.
 
     Args:
-        curves: columns `form`, `seed`, `forget`, `retain` (points lost), in the order of growing strength.
+        curves: as in `price_by_share`.
         goal: `forget` and `retain` that the retrained model lost, a line a seed.
     """
-    ax = ax or canvas(6.5, 4)
-    for form, one in curves.groupby("form", sort=False):
-        label, colour, marker = look(form)
-        for k, (_, line) in enumerate(one.groupby("seed")):
-            options = {"color": colour, "markersize": 4, "linewidth": 1.3, "alpha": 0.85}
-            ax.plot(line["forget"], line["retain"], marker=marker, label="" if k else label, **options)
+    ax = ax or canvas(7, 4.2)
+    shown = price_by_share(curves)
+    ends = {}
+    for form in shown:
+        line = shown[form].dropna()
+        _, colour, marker = look(form)
+        ax.plot(line.index, line, color=colour, linewidth=2)
+        ax.plot(line.index[-1], line.iloc[-1], marker, color=colour, markersize=7)
+        ends[form] = (line.index[-1], line.iloc[-1])
     _, colour, marker = look("retrained")
-    ax.plot(goal["forget"], goal["retain"], marker, color=colour, markersize=9, label="Retrained")
+    ax.plot(100, goal["retain"].mean(), marker, color=colour, markersize=9, clip_on=False)
+    ends["retrained"] = (100.0, goal["retain"].mean())
+    low, high = min(-1.5, goal["retain"].mean() - 1), max(3.0, 1.08 * shown.max().max())
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.axline((0, 0), slope=1, color="black", linestyle=":", linewidth=0.8)
-    top = max(3.0, 1.1 * curves.loc[curves["forget"] <= 1.15 * goal["forget"].max(), "retain"].max())
-    bottom = min(-1.5, goal["retain"].min() - 0.06 * top)
-    ax.set(xlabel="forget score lost (points)", ylabel="retain score lost (points)", ylim=(bottom, top))
-    ax.set_xlim(-1, 1.15 * goal["forget"].max())
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlim=(0, 100), ylim=(low, high), ylabel="lost by those who stay (points)")
+    ax.set_xlabel("forgotten, of what retraining forgets (%)")
+    name_ends(ax, ends)
     return ax
+
+
+def name_ends(ax: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+    """Names beside points, moved apart where they would lie over each other; those at the right edge stand outside."""
+    low, high = ax.get_ylim()
+    apart, taken = 0.055 * (high - low), []
+    for form, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
+        near = [other for at, other in taken if abs(at - x) < 0.3 * np.ptp(ax.get_xlim())]
+        place = max([y, *(other + apart for other in near)])
+        taken.append((x, place))
+        style = {"va": "center", "fontsize": 9, "annotation_clip": False}
+        right = x + 0.03 * np.ptp(ax.get_xlim())
+        line = {"arrowstyle": "-", "linewidth": 0.6, "color": "#777777", "shrinkA": 0, "shrinkB": 3}
+        ax.annotate(look(form)[0], (x, y), (right, place), arrowprops=line, **style)
 
 
 def plot_valley(
@@ -86,3 +129,28 @@ def plot_where_the_step_goes(shares: pd.DataFrame, ax: Axes | None = None) -> Ax
     ax.set(xscale="log", ylim=(0, 102), xlabel="directions, the most curved first (%)", ylabel="of the step (%)")
     ax.legend(loc="upper left")
     return ax
+
+
+def plot_split(gains: Mapping[str, pd.DataFrame], axes: Sequence[Axes]) -> Sequence[Axes]:
+    """How a gain is made up, one axes a setting: from step to step one thing more, each with its interval.
+
+    Args:
+        gains: by setting a frame with index of steps, from the first to the last, columns mean, low and high; the gain
+            over doing nothing, in points. A step without a mean is not drawn.
+    """
+    for ax, (setting, frame) in zip(axes, gains.items(), strict=True):
+        for y, (_, one) in enumerate(frame.iterrows()):
+            if np.isfinite(one["mean"]):
+                ax.barh(y, one["mean"], color=PARTS["retain"], height=0.6)
+                ax.hlines(y, one["low"], one["high"], color="black", linewidth=1.6)
+                ax.text(1.02, y, f"{one['mean']:+.1f}", va="center", transform=ax.get_yaxis_transform())
+            else:
+                ax.text(
+                    0.5, y, "not run", ha="center", va="center", color="#707070", transform=ax.get_yaxis_transform()
+                )
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set(yticks=range(len(frame)), ylim=(len(frame) - 0.5, -0.5), title=setting)
+        ax.set_yticklabels(frame.index if ax is axes[0] else [])
+        ax.set_xlabel("Tug-of-War gained (points)")
+        ax.grid(axis="y", visible=False)
+    return axes

@@ -95,13 +95,18 @@ def plot_loss_inputs(parts: Mapping[str, np.ndarray], ax: Axes | None = None) ->
 
 
 def plot_push(push: np.ndarray, people: Sequence[str], classes: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Heat map (N_S, K): where one step along the learned loss moves what the model says, identity by identity."""
-    ax = ax or canvas(min(0.42 * len(classes) + 2.6, 14), 0.3 * len(people) + 1.9)
-    limit = np.abs(push).max() or 1.0
-    bar = {"label": "push (per unit of η)", "shrink": 0.8}
+    """Heat map (N_S, K): where one step along the learned loss moves what the model says, identity by identity.
+
+    Each row has a scale of its own, so that a few people with a strong push do not blank the others; how strong it is
+    stands beside the row, as the length of the push per unit of η.
+    """
+    ax = ax or canvas(min(0.42 * len(classes) + 3.2, 14), 0.3 * len(people) + 1.9)
+    strongest = np.abs(push).max(axis=1, keepdims=True)
+    bar = {"label": "push, of the person's strongest", "shrink": 0.8}
+    labels = [f"{who}: {np.linalg.norm(row):.1g}" for who, row in zip(people, push, strict=True)]
     sns.heatmap(
-        push, cmap="PuOr", vmin=-limit, vmax=limit, xticklabels=classes, yticklabels=people, cbar_kws=bar,
-        linewidths=0.5, ax=ax,
+        push / np.where(strongest > 0, strongest, 1), cmap="PuOr", vmin=-1, vmax=1, xticklabels=classes,
+        yticklabels=labels, cbar_kws=bar, linewidths=0.5, ax=ax,
     )  # fmt: skip
     ax.tick_params(length=0)
     ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -27,14 +30,13 @@ def plot_importance_ratio(ratio: np.ndarray, threshold: float, ax: Axes | None =
 
 def plot_by_layer(values: pd.DataFrame, ylabel: str, ax: Axes | None = None) -> Axes:
     """Bars for each layer (index), one for each form (columns; shades of its method's colour)."""
-    ax = ax or canvas(min(0.42 * len(values) + 2, 13), 3)
+    ax = ax or canvas(min(0.36 * len(values) + 1.5, 9.5), 3.2)
     width = 0.8 / len(values.columns)
     for k, form in enumerate(values):
         label, colour, _ = look(form)
         place = np.arange(len(values)) + (k - (len(values.columns) - 1) / 2) * width
         ax.bar(place, values[form], width, color=colour, alpha=1 - 0.5 * k / len(values.columns), label=label)
-    layers = [str(layer).removeprefix("network.") for layer in values.index]
-    ax.set_xticks(range(len(values)), layers, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    _name_layers(ax, values.index, range(len(values)))
     ax.set(ylabel=ylabel)
     ax.grid(axis="x", visible=False)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
@@ -43,15 +45,20 @@ def plot_by_layer(values: pd.DataFrame, ylabel: str, ax: Axes | None = None) -> 
 
 def plot_weight_changes(changes: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Heat map: relative change of each weight (columns, stem to head) by each form (rows), logarithmic."""
-    ax = ax or canvas(min(0.36 * changes.shape[1] + 3.5, 14), 0.3 * len(changes) + 2)
+    ax = ax or canvas(min(0.25 * changes.shape[1] + 3, 9.5), 0.3 * len(changes) + 2)
     shown = np.log10(changes.clip(lower=1e-5))
     labels = [look(form)[0] for form in changes.index]
-    layers = [str(layer).removeprefix("network.").removesuffix(".weight") for layer in changes]
     bar = {"label": "relative change (log₁₀)", "shrink": 0.8}
     sns.heatmap(
-        shown, cmap="mako_r", vmin=-5, vmax=0, xticklabels=layers, yticklabels=labels, cbar_kws=bar, linewidths=0.5,
-        ax=ax,
+        shown, cmap="mako_r", vmin=-5, vmax=0, yticklabels=labels, cbar_kws=bar, linewidths=0.5, ax=ax,
     )  # fmt: skip
     ax.tick_params(length=0)
-    ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    _name_layers(ax, changes.columns, np.arange(changes.shape[1]) + 0.5)
     return ax
+
+
+def _name_layers(ax: Axes, names: Sequence[object], places: Sequence[float]) -> None:
+    """Short names of layers below the axis: "network.blocks.3.attn.qkv.weight" is "3 attn.qkv"."""
+    short = [re.sub(r"^network\.|\.weight$", "", str(name)) for name in names]
+    short = [re.sub(r"^blocks\.(\d+)\.", r"\1 ", name) for name in short]
+    ax.set_xticks(places, short, rotation=90, fontsize=9)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from shui_lib.core.rows import benchmark_rows, form_of, read_rows
 from shui_lib.runs.settings import STANDS_FOR
+from shui_workbook.records import benchmark_rows, form_of, read_rows
 from shui_workbook.reports.verdicts import LEVEL, SEEDS, VERDICTS, Effect, effect_of, effect_verdict, holm
-from shui_workbook.studies.people import mean_of_best
+from shui_workbook.studies.people import far_minus_near, mean_of_best
 
 OURS = "meta_unlearn"
 DEFAULT = f"{OURS} aux_loss=first+second+accuracy"
@@ -162,9 +162,7 @@ def _contrasts(folder: Path, who: str, sign: int) -> tuple[Effect, ...]:
     for path in sorted(folder.glob(f"people_{who}_*.csv")):
         for setting, people in pd.read_csv(path).groupby(SETTING):
             _, mean = mean_of_best(people, [*set(people["form"]) - {"original", "retrained", "retrained_again"}])
-            fifths = mean.groupby("seed")["euclid"].rank(pct=True)
-            far, near = (mean[part].groupby("seed")["score"].mean() for part in (fifths > 0.8, fifths <= 0.2))
-            found += effect_of(_named(setting), sign * (far - near), FIGURES[who])
+            found += effect_of(_named(setting), sign * far_minus_near(mean, "euclid", "score"), FIGURES[who])
     return tuple(found)
 
 

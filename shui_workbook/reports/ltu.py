@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from shui_lib.core.arguments import ROOT
+from shui_lib.core.places import ROOT
 from shui_lib.ltu.judge import METRICS
 from shui_workbook.reports.claims import Claim, judged
 from shui_workbook.reports.verdicts import Effect, effect_of

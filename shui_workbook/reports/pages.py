@@ -6,7 +6,8 @@ python -m shui_workbook.reports.pages        # `make tables`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from shui_lib.core.rows import benchmark_rows, form_of, read_rows
-from shui_lib.core.store import save_figure, save_section, save_text
+from shui_lib.core.store import save_text
 from shui_workbook import figures
+from shui_workbook.records import benchmark_rows, form_of, read_rows
 from shui_workbook.reports import claims
+from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
     COLUMNS,
     COSTS,
@@ -30,10 +32,10 @@ from shui_workbook.reports.tables import (
     result_table,
     styled,
 )
+from shui_workbook.reports.verdicts import VERDICTS
 from shui_workbook.studies.gain import ARMS, PARTS, split
 
 SETTING = ["dataset", "preset", "n_ids"]
-PANELS = 4  # side by side
 COST_HEADINGS = {
     "prepare_seconds": "prepare, s",
     "prepare_mib": "prepare, MiB",
@@ -176,40 +178,77 @@ def _settings(results: Path | str) -> dict[str, pd.DataFrame]:
     return found
 
 
-SHOWN = ("faces, 10 people", "ages, 10 people", "celebahq, 50 people")  # in the README: attributes, classes, photos
+# In the README, with the names that it uses: attributes, classes, photos.
+SHOWN = {
+    "faces, 10 people": "faces, 10 people",
+    "ages, 10 people": "ages, 10 people",
+    "celebahq, 50 people": "photos, 50 people",
+}
+
+
+def shown(found: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The settings of `gains` that the README shows, by the names that it uses."""
+    return {name: found[setting] for setting, name in SHOWN.items() if setting in found}
 
 
 def overview(found: Mapping[str, pd.DataFrame]) -> str:
-    """The README's table, from `gains`: points gained over doing nothing by the forms that see supports only."""
-    chosen = {setting: found[setting] for setting in SHOWN if setting in found}
-    forms = ordered(set().union(*(frame.index for frame in chosen.values())))
+    """The README's table, from `shown`: points gained over doing nothing by the forms that see supports only."""
+    forms = ordered(set().union(*(frame.index for frame in found.values())))
     forms = [form for form in forms if access_of(form) in ("", "support")]
     cells = {
         setting: {form: _clear(frame.loc[form]) if form in frame.index else "–" for form in forms}
-        for setting, frame in chosen.items()
+        for setting, frame in found.items()
     }
     table = pd.DataFrame(cells, index=forms)
-    seeds = [int(frame["seeds"].max()) for frame in chosen.values()]
-    table.columns = [f"{setting} ({count} seeds)" for setting, count in zip(chosen, seeds, strict=True)]
+    seeds = [int(frame["seeds"].max()) for frame in found.values()]
+    table.columns = [f"{setting} ({count} seeds)" for setting, count in zip(found, seeds, strict=True)]
     table.index = [figures.look(form)[0] for form in forms]
-    return as_markdown(table)
+    return f"{as_markdown(table)}\n\n{in_short(found)}"
+
+
+def in_short(found: Mapping[str, pd.DataFrame]) -> str:
+    """The table in sentences: whose interval lies above zero, and which of them has the largest mean."""
+    lines = []
+    for setting, frame in found.items():
+        rivals = frame[[access_of(form) == "support" for form in frame.index]]
+        clear = [figures.look(form)[0] for form in ordered(rivals.index[rivals["low"] > 0])]
+        said = f"the interval lies above zero for {_listed(clear) if clear else 'none of them'}"
+        best = figures.look(rivals["mean"].idxmax())[0]
+        lines.append(
+            f"- **{setting.capitalize()}**: {said}. The largest mean is {best}'s, {rivals['mean'].max():+.1f}."
+        )
+    return "\n".join(lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """["A", "B", "C"] as "A, B and C"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def claims_in_short(found: Sequence[claims.Claim]) -> str:
+    """How many of the paper's claims have which verdict, as a sentence."""
+    count = Counter(claim.verdict(verdicts) for claim, verdicts in claims.judged(found))
+    parts = [f"{count[word]} {word}" for word in VERDICTS if count[word]] or ["none can be judged"]
+    below = "[docs/results.md](docs/results.md#the-papers-claims-here)"
+    return (
+        f"**The paper's claims, on these models:** of {sum(count.values())}, {_listed(parts)}. *Inconclusive* means "
+        f"that our seeds cannot tell; it does not mean that the claim is wrong. One by one: {below}."
+    )
 
 
 def draw(found: Mapping[str, pd.DataFrame]) -> Figure:
-    """A panel a setting, a line a form, from `gains`; what sees supports only stands above the line."""
+    """A panel a setting on one scale, a line a form; what sees supports only stands above the dotted line."""
     forms = ordered(set().union(*(frame.index for frame in found.values())))
     forms = sorted(forms, key=lambda form: access_of(form) not in ("", "support"))
+    apart = sum(access_of(form) in ("", "support") for form in forms)
     figures.use_style()
-    rows = -(-len(found) // PANELS)
-    size = (3.1 * PANELS, rows * (0.24 * len(forms) + 0.8))
-    fig, axes = plt.subplots(rows, PANELS, sharey=True, figsize=size, squeeze=False)
-    for ax, (setting, frame) in zip(axes.flat, found.items(), strict=False):
+    size = (3.2 * len(found) + 1.2, 0.26 * len(forms) + 1)
+    fig, axes = plt.subplots(1, len(found), sharex=True, sharey=True, figsize=size, squeeze=False)
+    for ax, (setting, frame) in zip(axes.flat, found.items(), strict=True):
         ax = figures.plot_differences(frame.reindex(forms), "", ax)
-        ax.axhline(sum(access_of(form) in ("", "support") for form in forms) - 0.5, color="black", linestyle=":")
+        ax.axhline(apart - 0.5, color="black", linestyle=":")
         ax.set_title(setting)
-    for ax in axes.flat[len(found) :]:
-        ax.set_axis_off()
-    fig.supxlabel("Tug-of-War gained over doing nothing (points, 95 % interval over seeds)", fontsize=10)
+    fig.supxlabel("points of Tug-of-War gained over doing nothing (mean and 95 % interval over seeds)", fontsize=10)
     return fig
 
 
@@ -223,14 +262,16 @@ def write(root: Path) -> None:
     """Write all of them. ValueError: a page lacks a marker."""
     results, docs = root / "results", root / "docs"
     paper = claims.claims(results)
-    save_section(root / "README.md", "claims", claims.markdown(paper), by="make tables")
+    save_section(root / "README.md", "claims", claims_in_short(paper), by="make tables")
+    verdicts = claims.markdown(paper).replace("](notebooks/", "](../notebooks/")
+    save_section(docs / "results.md", "verdicts", verdicts, by="make tables")
     save_section(docs / "results.md", "evidence", claims.evidence(paper), by="make tables")
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
     save_section(docs / "results.md", "gain", gain(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
-    found = gains(results)
+    found = shown(gains(results))
     save_section(root / "README.md", "overview", overview(found), by="make tables")
     save_figure(docs / "gains.png", draw(found), dpi=100, metadata={"Rows": digest(found)})
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from shui_lib.core.rows import form_of, paired_difference
 from shui_lib.methods import REGISTRY, needs_of
+from shui_workbook.records import form_of, paired_difference
 
 ORDER = (
     "original", "retrained", "retrained_again",
@@ -132,6 +132,43 @@ def differences(rows: pd.DataFrame, forms: Sequence[str], other: str = "original
     """Paired difference of each form to `other` (`paired_difference`; Tug-of-War by default): one line a form."""
     found = {form: paired_difference(rows, form, other, **what) for form in forms}
     return pd.DataFrame(found, index=["mean", "low", "high", "seeds"]).T
+
+
+PAPERS = ("original", "ssd", "jit", "pgu", "meta_unlearn", "scrub", "bad_teacher")  # its lines, in our order
+BESIDE = {  # a setting of the paper's and the one of ours that is nearest in kind
+    ("celebahq", 20): ("celebahq", 20),
+    ("celebahq", 50): ("celebahq", 50),
+    ("celeba", 5): ("faces", 5),
+    ("celeba", 10): ("faces", 10),
+    ("celebahq", 1): ("faces", 1),
+    ("celeba", 1): ("ages", 1),
+    ("mufac", 5): ("ages", 5),
+    ("mufac", 10): ("ages", 10),
+}
+
+
+def tug_of_wars(rows: pd.DataFrame, reported: pd.DataFrame, *, across: int = 4) -> dict[str, pd.DataFrame]:
+    """The paper's Tug-of-War of Tables 1-4, and ours below it, in rows of `across` settings.
+
+    Args:
+        rows: of the preset `cpu`; one-shui forms with tuned settings are shown.
+    Returns:
+        By title ("paper: celebahq, 20", "here: faces, 10"): index of forms, columns tow and std, in percent.
+    """
+    paper = reported[reported["metric"].eq("tow") & reported["variant"].isna()]
+    found, pairs = {}, list(BESIDE.items())
+    for first in range(0, len(pairs), across):
+        for (name, size), _ in pairs[first : first + across]:
+            one = paper[paper["dataset"].eq(name) & paper["n_ids"].eq(size)].set_index("method")
+            values = {"tow": pd.to_numeric(one["mean"], errors="coerce"), "std": pd.to_numeric(one["std"], "coerce")}
+            found[f"paper: {name}, {size}"] = pd.DataFrame(values).reindex([*PAPERS])
+        for _, (name, size) in pairs[first : first + across]:
+            mine = rows[rows["dataset"].eq(name) & rows["n_ids"].eq(size) & rows["preset"].eq("cpu")]
+            mine = mine[mine["metric"].eq("tow") & mine["variant"].isin(["", "one-shui"])]
+            spread = mine.groupby("method")["value"].agg(tow="mean", std="std")
+            shown = [*PAPERS, *(method for method in ("gradient_ascent", "curvature") if method in spread.index)]
+            found[f"here: {name}, {size}"] = spread.reindex(shown)
+    return found
 
 
 def _with_headings(rows: pd.DataFrame) -> pd.DataFrame:

@@ -12,21 +12,23 @@ what is learned is added to it, so that a loss that has learned nothing is ascen
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from shui_lib.benchmark.presets import ALL_INPUTS
-from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import record as record_rows
 from shui_lib.methods import Method, make_method
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.settings import simulated_request_size
-from shui_workbook.studies.selection import PoolRequest, judge, pool_requests, record
+from shui_workbook.arguments import Setting, command_line
+from shui_workbook.records.files import put, record
+from shui_workbook.studies.selection import PoolRequest, judge, pool_requests
 
 FORM = "meta_unlearn"
 ETAS = (3e-4, 1e-3, 3e-3)
@@ -48,6 +50,8 @@ def ablations(n_ids: int) -> dict[str, dict[str, object]]:
     for size in (n_ids, other):
         found[f"simulated_n_ids={size}"] = {"simulated_n_ids": size}
     found["validation=differentiable"] = {"detached": False}
+    found["objective_batch=64"] = {"objective_batch": 64}  # as the authors' code, where ours looks at all of D_f
+    found["lone=True"] = {"lone": True}  # people with one image rehearse too, as there
     found["distance=squared"] = {"distance": "squared"}
     for steps in (2, 4):
         found[f"steps={steps}"] = {"steps": steps}
@@ -83,32 +87,35 @@ def ablation_rows(experiment: Experiment, name: str, settings: Settings) -> pd.D
     return experiment.with_settings({FORM: settings}).rows(FORM).assign(variant=name, note="")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command(Setting):
+    """Options of this command."""
+
+    only: str = ""  # rows whose name begins so, for instance "step="; all by default
+    results: Path = RESULTS
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Choose η for every row, record trials in results/selection_ablations.csv, rows in results/rows_ablations.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_setting(parser)
-    parser.add_argument("--only", default="", help='rows whose name begins so, for instance "step="; all by default')
-    parser.add_argument("--results", type=Path, default=ROOT / "results")
-    args = vars(parser.parse_args(argv))
-    results, seeds, reserved, only = (args.pop(name) for name in ("results", "seeds", "reserved", "only"))
-    changes = {**ablations(args["n_ids"]), **steps_and_objectives()}
-    changes = {name: change for name, change in changes.items() if name.startswith(only)}
+    asked = command_line(Command, argv, __doc__)
+    changes = {**ablations(asked.n_ids), **steps_and_objectives()}
+    changes = {name: change for name, change in changes.items() if name.startswith(asked.only)}
     if not changes:
-        parser.error(f"no row's name begins with {only!r}")
-    requests = pool_requests(**args)
-    key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
+        sys.exit(f"no row's name begins with {asked.only!r}")
+    key = {name: getattr(asked, name) for name in ("preset", "dataset", "n_ids")}
+    requests = pool_requests(**key, data_root=asked.data_root, runs_root=asked.runs_root)
     known: dict[Method, pd.DataFrame] = {}  # three rows are MetaUnlearn as it is, under three names
     for name, change in progress(changes.items(), desc="ablations", unit="row"):
-        row = {**BASE, "simulated_n_ids": simulated_request_size(args["n_ids"]), **change}
+        row = {**BASE, "simulated_n_ids": simulated_request_size(asked.n_ids), **change}
         method = make_method(FORM, row)
         if method not in known:
             known[method] = choose_eta(row, requests)
         tried = known[method].assign(**key, form=f"{FORM} {name}", seeds=1)
-        record(results / "selection_ablations.csv", tried, [*key, "form"], "settings")
+        put(asked.results / "selection_ablations.csv", tried, [*key, "form"], "settings")
         chosen = json.loads(tried.loc[tried["tow"].idxmax(), "settings"])
-        for seed in seeds:
-            experiment = Experiment(seed=seed, reserved=reserved, **args)
-            record_rows(results / "rows_ablations.csv", ablation_rows(experiment, name, chosen))
+        for seed in asked.seeds:
+            rows = ablation_rows(Experiment(**asked.of_seed(seed)), name, chosen)
+            record(asked.results / "rows_ablations.csv", rows)
 
 
 if __name__ == "__main__":

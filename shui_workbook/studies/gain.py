@@ -11,19 +11,19 @@ one part adds is the difference of two arms, paired over seeds.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import paired_difference, read_rows
-from shui_lib.core.rows import record as record_rows
 from shui_lib.runs.experiment import Experiment
+from shui_workbook.arguments import Setting, command_line
+from shui_workbook.records import paired_difference, read_rows, record
 from shui_workbook.studies.selection import read_trials
 
 ROWS = "rows_gain.csv"
@@ -94,19 +94,22 @@ def split(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found).T
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command(Setting):
+    """Options of this command."""
+
+    results: Path = RESULTS
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Rows of every arm and seed into results/rows_gain.csv, and the split as a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_setting(parser)
-    parser.add_argument("--results", type=Path, default=ROOT / "results")
-    args = vars(parser.parse_args(argv))
-    results, seeds, reserved = (args.pop(name) for name in ("results", "seeds", "reserved"))
-    key = {name: args[name] for name in ("preset", "dataset", "n_ids")}
-    arms = settings_of_arms(results, key)
-    for seed in progress(seeds, desc="gain", unit="seed"):
-        rows = gain_rows(Experiment(seed=seed, reserved=reserved, **args), arms)
-        record_rows(results / ROWS, rows)
-    every = read_rows(results)
+    asked = command_line(Command, argv, __doc__)
+    key = {name: getattr(asked, name) for name in ("preset", "dataset", "n_ids")}
+    arms = settings_of_arms(asked.results, key)
+    for seed in progress(asked.seeds, desc="gain", unit="seed"):
+        rows = gain_rows(Experiment(**asked.of_seed(seed)), arms)
+        record(asked.results / ROWS, rows)
+    every = read_rows(asked.results)
     print(split(every[(every[[*key]] == pd.Series(key)).all(axis=1)]).round(1).to_string())
 
 

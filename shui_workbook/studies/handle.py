@@ -30,12 +30,12 @@ from shui_lib.benchmark.models import build_model, weights_checksum
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.train import fit
-from shui_lib.core.arguments import ROOT
 from shui_lib.core.machine import device_name, git_commit
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.core.stages import load_or_compute
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
-from shui_workbook.studies.selection import record
+from shui_workbook.records.files import put
 
 KEY = ["dataset", "preset", "seed"]
 GAPS = ["trained", "held"]
@@ -222,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for preset, seed in progress(pairs, desc="handle", unit="model pair"):
         found = gaps(args.dataset, preset, seed, design, data_root=args.data_root, runs_root=args.runs_root)
         found = found.assign(dataset=args.dataset, preset=preset, seed=seed, git=git_commit())
-        record(args.results, found[COLUMNS], KEY, "identity")
+        put(args.results, found[COLUMNS], KEY, "identity")
 
 
 if __name__ == "__main__":

@@ -5,42 +5,50 @@
     python -m shui_workbook.studies.ltu ablations --seeds 0 1 2 3 4
     python -m shui_workbook.studies.ltu more_ablations           # projections, samplers, number of guides
     python -m shui_workbook.studies.ltu kept --seeds 0 1 2       # Table 2 as a curve over |D_r′|
+    python -m shui_workbook.studies.ltu tune main --dataset writers --seeds 0 1 2   # digits; `data_prep writers` first
 
 What is in the file already is not computed again, so a killed command goes on where it was. Every method has the same
-number of trials. Settings are chosen where 10 % are forgotten, and used at every share.
+number of trials. Settings are chosen for each data set where 10 % are forgotten, and used at every share.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import torch
+import tyro
 from scipy.stats import t as student
 
+from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
-from shui_lib.core.arguments import ROOT
 from shui_lib.core.machine import device_name, git_commit
+from shui_lib.core.places import DATA, RESULTS, ROOT, RUNS
 from shui_lib.core.progress import progress
-from shui_lib.core.store import locked, save_frame, save_json
+from shui_lib.core.store import save_json
 from shui_lib.ltu.baselines import BASELINES
+from shui_lib.ltu.judge import METRICS
 from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import EVALUATION, KINDS, Guide, Member, auc_of, fit
 from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
+from shui_workbook.arguments import command_line
+from shui_workbook.records.files import check_provenance, put
 from shui_workbook.studies.ltu_measures import guidance, measures
 from shui_workbook.studies.ltu_world import World
 
 ROWS, TRIALS_FILE = ROOT / "results" / "ltu_rows.csv", ROOT / "results" / "ltu_selection.csv"
 CHOSEN = ROOT / "results" / "ltu_selected.json"
-KEY = ["dataset", "size", "share", "kept", "seed", "method", "variant", "metric"]
+LTU_KEY = ["dataset", "size", "share", "kept", "seed", "method", "variant", "metric"]
+DONOR = "faces"  # whose settings a data set takes that was never tuned
 TRAINED = ("original", "retrained", "retrained_again")
 TUNING_SEED = 100
 SMALL_DATA = ("ft", "randl", "salun", "bad_teacher")  # Table 2 gives these D_r′ in place of D_r
@@ -87,9 +95,23 @@ def method_of(name: str, settings: dict[str, object]) -> Method:
     return BASELINES[name](**settings) if name in BASELINES else make_method(name, FIXED[name] | settings)
 
 
-def chosen(name: str, folder: Path | str = CHOSEN.parent) -> dict[str, object]:
-    """The settings that the tuning request preferred."""
-    return json.loads((Path(folder) / CHOSEN.name).read_text())[name]
+def chosen(name: str, dataset: str = DONOR, folder: Path | str | None = None) -> dict[str, object]:
+    """The settings that a data set's tuning request preferred; those of the donor where nobody has tuned it.
+
+    Args:
+        folder: where ltu_selected.json lies; by default the committed one.
+    """
+    known = _choices(Path(folder) / CHOSEN.name if folder else CHOSEN)
+    return known.get(dataset, {}).get(name) or known[DONOR][name]
+
+
+def donor_of(dataset: str, folder: Path | str | None = None) -> str:
+    """Whose settings a data set runs with: its own, or those of the donor."""
+    return dataset if dataset in _choices(Path(folder) / CHOSEN.name if folder else CHOSEN) else DONOR
+
+
+def _choices(path: Path) -> dict[str, dict[str, dict[str, object]]]:
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def access(name: str, variant: str = "") -> str:
@@ -139,29 +161,33 @@ def taught_to_the_test(world: World, method: LTU) -> FaceModel:
 
 
 def keep(path: Path, world: World, name: str, variant: str, found: dict[str, float], **about: object) -> None:
-    """Add rows to a file; those of the same key are replaced."""
+    """Add rows to a file; those of the same key are replaced.
+
+    Raises:
+        ValueError: the repository's own results would hold rows of code that is not committed.
+    """
     rows = pd.DataFrame([{"metric": metric, "value": value} for metric, value in found.items()])
-    key = {n: getattr(world, n) for n in KEY[:5]} | {"method": name, "variant": variant}
+    key = {n: getattr(world, n) for n in LTU_KEY[:5]} | {"method": name, "variant": variant}
     rows = rows.assign(**key, **about, device=device_name(torch.device("cpu")), git=git_commit())
     if torch.cuda.is_available():
         rows["device"] = device_name(torch.device("cuda"))
-    with locked(path):
-        if path.is_file():
-            rows = pd.concat([read(path), rows]).drop_duplicates(KEY, keep="last")
-        first = [*KEY, "value"]
-        save_frame(path, rows[[*first, *sorted(set(rows) - set(first))]].sort_values(KEY).round(6))
+    if path.resolve().parent == RESULTS.resolve():
+        check_provenance(rows, str(path))
+    first = [*LTU_KEY, "value"]
+    put(path, rows[[*first, *sorted(set(rows) - set(first))]], LTU_KEY, read=read)
 
 
 def read(path: Path = ROWS) -> pd.DataFrame:
     """The committed rows."""
-    return pd.read_csv(path, keep_default_na=False, na_values={"value": "", "seconds": ""})
+    named = dict.fromkeys(("dataset", "size", "method", "variant", "metric"), str)  # a data set may be called 2024
+    return pd.read_csv(path, dtype=named, keep_default_na=False, na_values={"value": "", "seconds": ""})
 
 
 def is_there(path: Path, world: World, name: str, variant: str) -> bool:
     """Are there rows already?"""
     if not path.is_file():
         return False
-    wanted = {n: getattr(world, n) for n in KEY[:5]} | {"method": name, "variant": variant}
+    wanted = {n: getattr(world, n) for n in LTU_KEY[:5]} | {"method": name, "variant": variant}
     return bool((read(path)[list(wanted)] == pd.Series(wanted)).all(axis=1).any())
 
 
@@ -170,11 +196,19 @@ def once(world: World, name: str, variant: str, make: Callable[[], tuple[FaceMod
     if is_there(ROWS, world, name, variant):
         return
     model, seconds = make()
-    found = measures(world, model, more=what.get("more", False)) | {"UT": seconds}
-    if what.get("guides"):
-        method = method_of("ltu", chosen("ltu") | {"size": world.size})
+    found, note = _measured(world, model, more=what.get("more", False))
+    if what.get("guides") and not note:
+        method = method_of("ltu", chosen("ltu", world.dataset) | {"size": world.size})
         found |= guidance(world, model, method, given_to(world).only(method.needs))
-    keep(ROWS, world, name, variant, found)
+    keep(ROWS, world, name, variant, found | {"UT": seconds}, note=note)
+
+
+def _measured(world: World, model: FaceModel, *, more: bool) -> tuple[dict[str, float], str]:
+    """What is measured of a model; of one that has diverged nothing, and that reason."""
+    try:
+        return measures(world, model, more=more), ""
+    except UndefinedScore as error:
+        return dict.fromkeys([*METRICS, "gap"], np.nan), str(error)
 
 
 def tune(world: World) -> None:
@@ -185,12 +219,14 @@ def tune(world: World) -> None:
         for settings in progress(trials, desc=name, unit="trial"):
             model, seconds = unlearned(world, name, method_of(name, settings))
             tried.append({"method": name, "settings": json.dumps(settings), "seconds": round(seconds, 2)})
-            tried[-1] |= measures(world, model, more=False)
-        frame = pd.DataFrame(tried).round(4)
+            found, note = _measured(world, model, more=False)
+            tried[-1] |= found
+            if note:
+                print(f"{name} {json.dumps(settings)} is left out: {note}", file=sys.stderr)
+        frame = pd.DataFrame(tried).round(4).assign(dataset=world.dataset)
         best[name] = trials[int(frame["gap"].fillna(np.inf).argmin())]
-        earlier = pd.read_csv(TRIALS_FILE) if TRIALS_FILE.is_file() else frame[:0]
-        save_frame(TRIALS_FILE, pd.concat([earlier[earlier["method"] != name], frame]))
-        save_json(CHOSEN, (json.loads(CHOSEN.read_text()) if CHOSEN.is_file() else {}) | best)
+        put(TRIALS_FILE, frame, ["dataset", "method"], decimals=4)
+        save_json(CHOSEN, _choices(CHOSEN) | {world.dataset: best})
 
 
 def main_tables(world: World) -> None:
@@ -198,7 +234,7 @@ def main_tables(world: World) -> None:
     for name in TRAINED:
         once(world, name, "", lambda name=name: (world.model(name), world.seconds(name)), more=True)
     for name in TRIALS:
-        method = method_of(name, chosen(name))
+        method = method_of(name, chosen(name, world.dataset))
         once(world, name, "", lambda n=name, m=method: unlearned(world, n, m), more=True, guides=name == "ltu")
     small_data(world)
 
@@ -206,14 +242,14 @@ def main_tables(world: World) -> None:
 def small_data(world: World) -> None:
     """What rivals do with D_r′ alone."""
     for name in SMALL_DATA:
-        method = method_of(name, chosen(name) | ({"retain_share": 1.0} if name == "bad_teacher" else {}))
+        method = method_of(name, chosen(name, world.dataset) | ({"retain_share": 1.0} if name == "bad_teacher" else {}))
         once(world, name, "D_r′", lambda n=name, m=method: unlearned(world, n, m, "D_r′"))
 
 
 def ablations(world: World) -> None:
     """The paper's Tables 3 and 4, the first-order gradient, and the evaluation as a guide."""
     changed(world, FIRST_ABLATIONS)
-    method = method_of("ltu", chosen("ltu"))
+    method = method_of("ltu", chosen("ltu", world.dataset))
     once(world, "ltu", TEST, lambda: (taught_to_the_test(world, method), np.nan))
 
 
@@ -225,7 +261,7 @@ def more_ablations(world: World) -> None:
 def changed(world: World, variants: Sequence[str]) -> None:
     """LTU with one thing changed, at its own chosen step."""
     for variant in variants:
-        method = method_of("ltu", chosen("ltu") | ABLATIONS[variant])
+        method = method_of("ltu", chosen("ltu", world.dataset) | ABLATIONS[variant])
         once(world, "ltu", variant, lambda m=method: unlearned(world, "ltu", m))
 
 
@@ -233,7 +269,7 @@ def kept(world: World) -> None:
     """LTU and its rivals over the size of D_r′. One batch at least has to be left for LTU."""
     for share in (0.1, 1.0):
         one = replace(world, kept=share)
-        method = method_of("ltu", chosen("ltu"))
+        method = method_of("ltu", chosen("ltu", world.dataset))
         once(one, "ltu", "", lambda one=one, m=method: unlearned(one, "ltu", m))
         small_data(one)
 
@@ -263,19 +299,26 @@ def against(rows: pd.DataFrame, form: tuple[str, str], other: tuple[str, str], m
 COMMANDS = {"main": main_tables, "ablations": ablations, "more_ablations": more_ablations, "kept": kept}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    what: Annotated[tuple[Literal["tune", "main", "ablations", "more_ablations", "kept"], ...], tyro.conf.Positional]
+    dataset: str = "faces"
+    share: float = 0.1  # of the training images, to be forgotten
+    kept: float = 0.3  # of the others, at hand when the request comes
+    size: str = "cpu"
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    data_root: Path = DATA
+    runs_root: Path = RUNS
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Add rows to results/ltu_rows.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", choices=["tune", *COMMANDS])
-    parser.add_argument("--dataset", default="faces")
-    parser.add_argument("--share", type=float, default=0.1, help="of the training images, to be forgotten")
-    parser.add_argument("--kept", type=float, default=0.3, help="of the others, at hand when the request comes")
-    parser.add_argument("--size", default="cpu")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
-    args = vars(parser.parse_args(argv))
+    args = asdict(command_line(Command, argv, __doc__))
     what, seeds = args.pop("what"), args.pop("seeds")
+    if not what:
+        sys.exit(f"say what: tune, {', '.join(COMMANDS)}")
     for word in what:
         if word == "tune":
             tune(World(**args))

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 
 from data_prep import faces as rendered
-from shui_lib.benchmark.data import Faces, load_faces
+from shui_lib.benchmark.data import Faces, folder_of, load_faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.benchmark.random_requests import RandomRequest, as_people, draw_random_request, with_wrong_labels
-from shui_lib.core.arguments import ROOT
+from shui_lib.core.places import ROOT
+from shui_lib.core.randomness import checked_seed
+from shui_lib.core.source import source_of
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, locked, save_tensors
 from shui_lib.ltu.networks import SIZES, Size, build, train
+from shui_lib.ltu.requests import RandomRequest, as_people, check_shares, draw_random_request, with_wrong_labels
 
 PEOPLE, PHOTOS, PIXELS = 20, 75, 16  # of the rendered data set: 50 photos of each to train on, 10 and 15 held out
 WRONG = 0.15  # share of wrong labels
@@ -32,7 +34,11 @@ OTHER_SEED = {"original": 0, "retrained": 1, "retrained_again": 2}  # models of 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """One seed of one data set: it draws wrong labels, split, request and weights."""
+    """One seed of one data set: it draws wrong labels, split, request and weights.
+
+    Raises:
+        ValueError: a seed outside 0 … 2³² − 1, a data set that is no plain folder name, shares or a size out of range.
+    """
 
     dataset: str = "faces"  # faces (rendered for this chapter) | any prepared data set: its classes, or its people
     seed: int = 0
@@ -42,12 +48,23 @@ class World:
     data_root: Path = ROOT / "data"
     runs_root: Path = ROOT / "runs"
 
+    def __post_init__(self) -> None:
+        checked_seed(self.seed)
+        folder_of(self.data_root, self.dataset)
+        check_shares(self.share, self.kept)
+        if self.size not in SIZES:
+            raise ValueError(f"size {self.size!r} is unknown: choose {', '.join(SIZES)}")
+
+    @property
+    def folder(self) -> Path:
+        """Where the data lies; that of rendered people is drawn when it is missing."""
+        return prepared(self.data_root) if self.dataset == "faces" else folder_of(self.data_root, self.dataset)
+
     @cached_property
     def faces(self) -> Faces:
         """Every image, with its noted class."""
         generator = torch.Generator().manual_seed(self.seed)
-        folder = prepared(self.data_root) if self.dataset == "faces" else self.data_root / self.dataset
-        faces = load_faces(folder)
+        faces = load_faces(self.folder)
         if faces.multilabel:
             people, photos = np.unique(faces.identity, return_counts=True)
             faces = as_people(faces.of(people[(-photos).argsort(kind="stable")[:PEOPLE]]))
@@ -97,8 +114,13 @@ class World:
 
     def _trained(self, name: str) -> Stage:
         seed = 10 * self.seed + OTHER_SEED[name]
-        folder = prepared(self.data_root) if self.dataset == "faces" else self.data_root / self.dataset
-        facts = {"data": load_faces(folder).fingerprint, "world": self.seed, "seed": seed, "config": repr(self.config)}
+        facts = {
+            "data": load_faces(self.folder).fingerprint,
+            "world": self.seed,
+            "seed": seed,
+            "config": repr(self.config),
+        }
+        facts["code"] = source_of("shui_lib.ltu.networks", "shui_lib.ltu.requests")
         facts |= {"wrong": self.wrong, "most": self.most, "without": 0 if name == "original" else self.share}
 
         def compute(folder: Path) -> None:

@@ -8,7 +8,6 @@ losses in nats.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -22,19 +21,30 @@ from torch import Tensor
 
 from shui_lib.benchmark.metrics import average_precision, score
 from shui_lib.benchmark.predict import task_loss
-from shui_lib.core.store import locked, save_frame
+from shui_lib.core.machine import git_commit
+from shui_lib.core.places import RESULTS
+from shui_workbook.records.compare import over_seeds
+from shui_workbook.records.files import as_before, check_provenance, put
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
-RESAMPLES = 2000
 
 
 class Trend(NamedTuple):
-    """Spearman's ρ between two properties of identities, with a 95 % interval from a bootstrap over identities."""
+    """Spearman's ρ between two properties of identities: its mean over seeds, with a 95 % interval from Student's t.
+
+    People of one seed share a model and a step, so they are no independent draws; seeds are.
+    """
 
     rho: float
-    low: float
+    low: float  # nan with one seed, as `high`
     high: float
-    people: int
+    seeds: int
+
+    def __str__(self) -> str:
+        if np.isnan(self.rho):
+            return "–"
+        alone = np.isnan(self.low)
+        return f"{self.rho:+.2f}" + (" (one seed)" if alone else f" [{self.low:+.2f}, {self.high:+.2f}]")
 
 
 # Models on single identities ------------------------------------------------------------------------------------------
@@ -177,47 +187,38 @@ def _unit(x: Tensor) -> Tensor:
 # Trends ---------------------------------------------------------------------------------------------------------------
 
 
-def trend(
-    x: ArrayLike, y: ArrayLike, *, identity: ArrayLike, within: ArrayLike, generator: np.random.Generator
-) -> Trend:
-    """Does y grow with x? Spearman's ρ within groups of lines, pooled over them.
-
-    Groups are seeds as a rule: a model of another seed has other features and other losses, so ranks are taken within
-    each group and scaled to [0, 1]; with one group this is Spearman's ρ. The bootstrap draws identities, each with all
-    of its lines: x and y stay paired, and so do the seeds in which a person occurs. Lines where y is nan are left out.
+def trend(x: ArrayLike, y: ArrayLike, *, seed: ArrayLike, within: ArrayLike | None = None) -> Trend:
+    """Does y grow with x? Spearman's ρ of every seed, and its interval over seeds.
 
     Args:
-        x, y: (N,) one entry a line. identity: (N,) whose line it is. within: (N,) its group.
+        x, y: (N,) one entry a line; lines where either is nan are left out. seed: (N,) whose seed it is.
+        within: (N,) groups inside of which ranks are taken, photos for instance; the seed if none.
     Returns:
-        ρ with its interval; nan with fewer than three identities, and where x or y is the same for all.
+        ρ over the seeds that have one: three lines or more, and neither x nor y the same in all of them.
     """
-    lines = {"x": np.asarray(x), "y": np.asarray(y), "identity": np.asarray(identity), "within": np.asarray(within)}
-    frame = pd.DataFrame(lines).dropna()
-    people = frame["identity"].nunique()
-    ranks = [frame.groupby("within")[name].transform(_ranks).to_numpy() for name in ("x", "y")]
-    if people < 3 or min(map(np.ptp, ranks)) == 0:
-        return Trend(np.nan, np.nan, np.nan, people)
-    (rho,) = _correlation(*ranks, np.ones((1, len(frame))))
-    drawn = _correlation(*ranks, resampled(frame["identity"], generator))
-    return Trend(rho, *np.nanquantile(drawn, [0.025, 0.975]), people)
+    lines = {"x": np.asarray(x), "y": np.asarray(y), "seed": np.asarray(seed)}
+    frame = pd.DataFrame(lines | {"within": lines["seed"] if within is None else np.asarray(within)}).dropna()
+    ranks = frame.groupby("within")[["x", "y"]].transform(_ranks).assign(seed=frame["seed"])
+    by_seed = {one: mine[["x", "y"]] for one, mine in ranks.groupby("seed")}
+    known = {one: r["x"].corr(r["y"]) for one, r in by_seed.items() if len(r) > 2 and (r.nunique() > 1).all()}
+    found = over_seeds(pd.Series(known, dtype=float))
+    return Trend(found["mean"], found["low"], found["high"], found["seeds"])
 
 
-def trends(
-    people: pd.DataFrame, distances: Sequence[str], measures: Sequence[str], generator: np.random.Generator
-) -> pd.DataFrame:
+def trends(people: pd.DataFrame, distances: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
     """`trend` of every form, distance and measure.
 
     Args:
         people: columns form, identity, seed, and those named by `distances` and `measures`.
     Returns:
-        Columns form, distance, measure, rho, low, high, people.
+        Columns form, distance, measure, rho, low, high, seeds, and `said`, the same in words.
     """
     lines = []
     for measure, distance in product(measures, distances):
         for form, mine in people.groupby("form", sort=False):
-            who = {"identity": mine["identity"], "within": mine["seed"]}
-            found = trend(mine[distance], mine[measure], **who, generator=generator)
-            lines.append({"form": form, "distance": distance, "measure": measure, **found._asdict()})
+            found = trend(mine[distance], mine[measure], seed=mine["seed"])
+            about = {"form": form, "distance": distance, "measure": measure, "said": str(found)}
+            lines.append(about | found._asdict())
     return pd.DataFrame(lines)
 
 
@@ -231,16 +232,19 @@ def with_recorded(
         results: folder of the files `people_WHAT_DATASET_N.csv`.
         record: also write them to the file, in place of its lines of the same setting and seeds.
         setting: dataset, preset and n_ids.
+    Raises:
+        ValueError: the repository's own results would hold people measured by code that is not committed.
     """
     path = Path(results) / "people_{what}_{dataset}_{n_ids}.csv".format(what=what, **setting)
-    with locked(path) if record else nullcontext():
-        others = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*setting, *people.columns])
-        same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
-        further = others[same & ~others["seed"].isin(people["seed"])]
-        if record:
-            ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
-            kept = [part for part in (others[~same], further, ours) if len(part)]
-            save_frame(path, pd.concat(kept).sort_values([*setting, "seed"], kind="stable"))
+    nobody = pd.DataFrame(columns=[*setting, *people.columns])
+    others = as_before(path, people.assign(**setting)) if path.is_file() else nobody
+    same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
+    further = others[same & ~others["seed"].isin(people["seed"])]
+    if record and path.resolve().parent == RESULTS.resolve():
+        check_provenance(pd.DataFrame({"git": [git_commit()]}), str(path))
+    if record:
+        ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
+        put(path, ours, [*setting, "seed"], decimals=None)
     return pd.concat([people, further[people.columns]] if len(further) else [people], ignore_index=True)
 
 
@@ -263,72 +267,55 @@ def _four_digits(value: object) -> object:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, generator: np.random.Generator) -> pd.DataFrame:
-    """Mean of y by increasing x, in bins that hold as many lines each.
+def binned(frame: pd.DataFrame, x: str, y: str, *, bins: int, within: str = "seed") -> pd.DataFrame:
+    """Mean of y by increasing x, in bins that hold as many people of each seed, or of each group of `within`.
 
     Departs from the paper (D26), whose bins seem equally wide: some of ours would hold one or two people.
 
     Args:
-        frame: columns x, y and `identity`.
+        frame: columns x, y, `seed` and the one that `within` names.
     Returns:
-        A line a bin: left, right (of x), mean, low, high (95 %, bootstrap over identities) and lines.
+        A line a bin: left, right (of x, means over seeds), mean, low, high (95 % over seeds, nan with one) and lines;
+        and by seed, `by_seed`, a dictionary of means.
     """
-    frame = frame.dropna(subset=[x, y]).sort_values(x)
+    frame = frame.dropna(subset=[x, y])
+    share = frame.groupby(within)[x].rank(method="first", pct=True)
+    mine = frame.assign(bin=np.ceil(share * bins - 1e-9).astype(int))
     found = []
-    for part in np.array_split(np.arange(len(frame)), min(bins, len(frame))):
-        mine = frame.iloc[part]
-        means = _means(mine[y].to_numpy(), resampled(mine["identity"], generator))
-        edges = {"left": mine[x].min(), "right": mine[x].max()}
-        low, high = np.quantile(means, [0.025, 0.975])
-        found.append({**edges, "mean": mine[y].mean(), "low": low, "high": high, "lines": len(mine)})
+    for _, part in mine.groupby("bin"):
+        by_seed = part.groupby("seed")
+        edges = {"left": by_seed[x].min().mean(), "right": by_seed[x].max().mean()}
+        means = by_seed[y].mean()
+        found.append({**edges, **over_seeds(means), "lines": len(part), "by_seed": means.to_dict()})
     return pd.DataFrame(found)
 
 
-def dose_effects(tried: pd.DataFrame, columns: Sequence[str], generator: np.random.Generator) -> pd.DataFrame:
+def far_minus_near(frame: pd.DataFrame, x: str, y: str) -> pd.Series:
+    """By seed, the mean of y over the fifth with the largest x minus that over the fifth with the smallest."""
+    share = frame.groupby("seed")[x].rank(pct=True)
+    far, near = (frame[part].groupby("seed")[y].mean() for part in (share > 0.8, share <= 0.2))
+    return far - near
+
+
+def dose_effects(tried: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """What changes with the dose of a factor, person by person: mean change against the factor's first dose.
 
     Args:
         tried: a line for each form, factor, dose, seed and identity, doses in order; and the columns that may change.
     Returns:
-        Columns factor, dose, form, what (the column), mean, low, high (95 %, bootstrap over identities).
+        Columns factor, dose, form, what (the column), mean, low, high (95 % over seeds), seeds.
     """
     person = tried.groupby(["form", "factor", "seed", "identity"], sort=False)[[*columns]]
     change, lines = tried.assign(**(tried[[*columns]] - person.transform("first"))), []
     for (factor, dose, form), mine in change.groupby(["factor", "dose", "form"], sort=False):
         about = {"factor": factor, "dose": dose, "form": form}
-        for what in columns:
-            mean, low, high = mean_interval(mine[what], mine["identity"], generator)
-            lines.append({**about, "what": what, "mean": mean, "low": low, "high": high})
+        lines += [{**about, "what": what, **over_seeds(mine.groupby("seed")[what].mean())} for what in columns]
     return pd.DataFrame(lines)
-
-
-def mean_interval(y: ArrayLike, identity: ArrayLike, generator: np.random.Generator) -> tuple[float, float, float]:
-    """Mean of y with its 95 % interval from a bootstrap over identities."""
-    y = np.asarray(y, np.float64)
-    low, high = np.quantile(_means(y, resampled(identity, generator)), [0.025, 0.975])
-    return y.mean(), low, high
-
-
-def resampled(identity: ArrayLike, generator: np.random.Generator, times: int = RESAMPLES) -> np.ndarray:
-    """(times, N) how often each line occurs when identities are drawn with replacement, each with all its lines."""
-    people, of = np.unique(np.asarray(identity), return_inverse=True)
-    return generator.multinomial(len(people), np.full(len(people), 1 / len(people)), size=times)[:, of]
 
 
 def _ranks(values: pd.Series) -> np.ndarray:
     """Ranks in [0, 1], on average ½; ties share theirs."""
     return (rankdata(values) - 0.5) / len(values)
-
-
-def _means(y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return weights @ y / weights.sum(1)
-
-
-def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of weighted lines, for each row of the weights; nan where they have no spread."""
-    xy, xx, yy, mx, my = (_means(value, weights) for value in (x * y, x * x, y * y, x, y))
-    spread = np.sqrt(np.clip((xx - mx**2) * (yy - my**2), 0, None))
-    return np.divide(xy - mx * my, spread, out=np.full_like(xy, np.nan), where=spread > 1e-9)
 
 
 # Streisand ------------------------------------------------------------------------------------------------------------

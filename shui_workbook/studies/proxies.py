@@ -9,9 +9,8 @@ told by the cosine between both, person by person; what a step is worth that los
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,14 @@ from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods.curvature import Curvature
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_lib.runs.experiment import Experiment
-from shui_workbook.studies.selection import record
+from shui_workbook.arguments import Setting, command_line
+from shui_workbook.records.files import put
 
 KEY = ["dataset", "preset", "n_ids", "seed"]
 COSINES = ["gradient", "step", "metric"]
@@ -106,17 +106,20 @@ def measured(experiment: Experiment) -> pd.DataFrame:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command(Setting):
+    """Options of this command."""
+
+    results: Path = RESULTS / "proxies.csv"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the cosines of the given seeds in results/proxies.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_setting(parser)
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "proxies.csv")
-    args = vars(parser.parse_args(argv))
-    path, seeds = args.pop("results"), args.pop("seeds")
-    for seed in progress(seeds, desc="proxies", unit="seed"):
-        experiment = Experiment(seed=seed, **args)
+    asked = command_line(Command, argv, __doc__)
+    for seed in progress(asked.seeds, desc="proxies", unit="seed"):
+        experiment = Experiment(**asked.of_seed(seed))
         found = measured(experiment).assign(**{name: getattr(experiment, name) for name in KEY})
-        record(path, found[COLUMNS].sort_values("proxy"), KEY, "identity")
+        put(asked.results, found[COLUMNS].sort_values("proxy"), KEY, "identity")
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ import torch
 from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
-from shui_lib.core.arguments import ROOT, typed
 from shui_lib.core.machine import git_commit
 from shui_lib.core.names import parse
+from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.core.store import SOON, locked, save_frame, save_json
 from shui_lib.methods import Given
@@ -42,6 +42,8 @@ from shui_lib.methods.parts.objectives import Alignment, alignment_objective
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
 from shui_lib.runs.settings import OWN, simulated_request_size
+from shui_workbook.arguments import typed
+from shui_workbook.records.files import put
 from shui_workbook.studies.trials import (
     AXES,
     FIRST,
@@ -348,7 +350,7 @@ def main(argv: list[str] | None = None) -> None:
     where = {"data_root": args.data_root, "runs_root": args.runs_root}
     if args.bias:
         found = fold_bias(dataset=args.dataset, preset=args.preset, **where)
-        record(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
+        put(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
         return print(found.round(1).to_string(index=False))
     requests = pool_requests(**setting, seeds=args.seeds, **where)
     if args.unbiased is not None:
@@ -357,7 +359,7 @@ def main(argv: list[str] | None = None) -> None:
     for form in args.forms or AXES:  # written form by form, so that a killed search loses one
         if also:
             found = search(form, requests, also).assign(also=" ".join(args.also))
-            record(args.results / "selection_also.csv", found, [*KEY, "also"], "settings")
+            put(args.results / "selection_also.csv", found, [*KEY, "also"], "settings")
             print(found[["settings", "tow", "tow_before"]].round(1).to_string(index=False))
             continue
         made = recorded_trials(path, form, requests) if args.resume else None
@@ -376,7 +378,7 @@ def _unbiased(args: argparse.Namespace, requests: Sequence[PoolRequest]) -> pd.D
     trials = read_trials(args.results / "selection.csv")
     mine = (trials[key.index] == key).all(axis=1) & (trials["replaced"] == "") & (trials["git"] != "")
     found = choices_without_bias(trials[mine], requests, points / 100)
-    record(args.results / "fold_bias_choices.csv", found, [*KEY, "bias"], "form")
+    put(args.results / "fold_bias_choices.csv", found, [*KEY, "bias"], "form")
     return found
 
 
@@ -435,20 +437,6 @@ def append(path: Path, found: pd.DataFrame) -> None:
             earlier.loc[old, "replaced"] = found["git"].iloc[-1] or "later"
             found = pd.concat([earlier, found])
         save_frame(path, found.sort_values(KEY, kind="stable"))
-
-
-def record(path: Path, found: pd.DataFrame, setting: list[str], order: str) -> None:
-    """Add rows to a file, sorted by `setting` and `order`, in place of earlier ones of the same setting.
-
-    Several searches may do so at a time, here and in `select`.
-    """
-    with locked(path):
-        if path.is_file():
-            names = {name: str for name in setting if pd.api.types.is_string_dtype(found[name])}  # NA, 2024, 1e5
-            earlier = pd.read_csv(path, dtype=names, keep_default_na=False, na_values={name: [""] for name in JUDGED})
-            replaced = earlier[setting].apply(tuple, axis=1).isin(found[setting].apply(tuple, axis=1))
-            found = pd.concat([earlier[~replaced], found])
-        save_frame(path, found.sort_values([*setting, order]).round(6))
 
 
 def select(path: Path, key: str, chosen: dict[str, dict[str, object]]) -> None:

@@ -118,8 +118,9 @@ def server(
 
 def _with_settings_for(experiment: Experiment, form: str, n_ids: int) -> Experiment:
     """With the settings selected for requests of n_ids, or for the nearest size that was tuned."""
-    where = {"preset": experiment.preset, "dataset": experiment.dataset, "n_ids": n_ids}
-    return experiment.with_settings({form: settings_for(spec_named(form).name, **where)})
+    return experiment.with_settings(
+        {form: settings_for(spec_named(form).name, **experiment.setting | {"n_ids": n_ids})}
+    )
 
 
 # Measures -------------------------------------------------------------------------------------------------------------

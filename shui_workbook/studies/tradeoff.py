@@ -5,9 +5,10 @@ python -m shui_workbook.studies.tradeoff --dataset faces --n-ids 10 --seeds 0 1 
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ import torch
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
-from shui_lib.core.arguments import ROOT, add_setting
+from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
-from shui_lib.methods import Given
+from shui_lib.methods import Artefacts, Given, with_parameters
+from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_lib.runs.experiment import Experiment
-from shui_workbook.studies.selection import record
+from shui_workbook.arguments import Setting, command_line
+from shui_workbook.records.files import put
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     "gradient_ascent": ("eta", 1),
@@ -32,53 +35,134 @@ STRENGTH = {  # by form: the setting that grows, and its power that does (SSD da
     "pgu:one-shui": ("lr", 1),
 }
 FIRST, GROWTH, MOST = 1 / 8, 1.5, 18  # of the selected strength; from one step to the next; steps at most
+FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
 COPIES = 4  # cropped and mirrored views of each image, for the losses on copies
-KEY = ["dataset", "preset", "n_ids", "seed", "form"]
+SHORT = 1 / 64  # length of the first step along a direction, in the units of the weights
+CURVE_KEY = ["dataset", "preset", "n_ids", "seed", "form"]
 LOSSES = ["support_loss", "val_loss", "support_copies", "val_copies"]
 COLUMNS = ["strength", "chosen", *Scores._fields, "tow", *LOSSES, "gap"]
 
 
-def curve(experiment: Experiment, form: str) -> pd.DataFrame:
-    """The method with its selected settings at growing strength, until it forgets as much as the retrained model.
+def curve(
+    experiment: Experiment,
+    form: str,
+    *,
+    artefacts: Artefacts | None = None,
+    losses: bool = False,
+    until: float = 1.0,
+    finest: float = FINEST,
+) -> pd.DataFrame:
+    """The method with its settings at growing strength, until it forgets as much as the retrained model.
 
-    MetaUnlearn's loss stays the one that was learned for the selected strength.
+    MetaUnlearn's loss stays the one that was learned for the selected strength. Between two strengths whose forget
+    scores are far apart others are tried: an area under a curve of two points says nothing.
 
+    Args:
+        artefacts: what the method has prepared, where it is not the experiment's own.
+        losses: also the losses of `LOSSES`, nan otherwise.
+        until: share of what the retrained model forgot at which the curve may end.
+        finest: share of what the retrained model forgot that two strengths may lie apart, before the end.
     Returns:
         A line a strength, from 0: strength, and the selected one; how many points the retain, forget and test scores
         fell; ToW (%); the task loss (nats) of the Support Samples and of validation images, and of copies of both; gap,
         how many points the retrained model forgot.
     """
     method, given = experiment.method(form), Given({"support": experiment.part("support")})
-    original, artefacts = experiment.model("original"), experiment.artefacts(form)
-    goal, train, lines = experiment.scores("retrained"), experiment.config.train, []
+    original, artefacts = experiment.model("original"), artefacts or experiment.artefacts(form)
     setting, power = STRENGTH[form]
     chosen = getattr(method, setting) ** power
 
-    def judge(strength: float, model: FaceModel) -> None:
-        logits = {
-            part: predict(model, experiment.part(part), bf16=train.bf16).logits
-            for part in (*Scores._fields, "support", "val")
-        }
-        reached = Scores(*(score(logits[part], experiment.part(part).targets) for part in Scores._fields))
-        losses = {}
-        for part in ("support", "val"):
-            faces, same = experiment.part(part), torch.Generator().manual_seed(experiment.seed)
-            copies = query_losses(model, faces, generator=same, queries=COPIES, crop=train.crop, bf16=train.bf16)
-            losses[f"{part}_loss"] = task_loss(logits[part], faces.targets).item()
-            losses[f"{part}_copies"] = copies.mean().item()
-        told = {"strength": strength, "chosen": chosen, "tow": tug_of_war(reached, goal)}
-        lines.append(told | reached._asdict() | losses)
-
-    judge(0.0, original)
-    strength = FIRST * chosen
-    while len(lines) <= MOST and lines[-1]["forget"] > goal.forget:
+    def stepped(strength: float) -> FaceModel:
         step = replace(method, **{setting: strength**power})
         generator = torch.Generator().manual_seed(experiment.seed)  # the same copies of the photos at every strength
-        judge(strength, step.unlearn(original, given.only(method.needs), artefacts, generator=generator))
-        strength *= GROWTH
-    found = pd.DataFrame(lines)
+        return step.unlearn(original, given.only(method.needs), artefacts, generator=generator)
+
+    found = _grown(experiment, stepped, FIRST * chosen, losses=losses, until=until, finest=finest)
+    found.insert(1, "chosen", chosen)
+    return found
+
+
+def along(experiment: Experiment, step: Theta, *, until: float = 1.0, finest: float = FINEST) -> pd.DataFrame:
+    """As `curve`, of any direction in the weights; strength is the length of the way from the original model.
+
+    Args:
+        step: by parameter, the direction; its own length does not matter.
+    """
+    original = experiment.model("original")
+    theta, length = parameters(original), sum(s.square().sum() for s in step.values()).sqrt()
+
+    def stepped(strength: float) -> FaceModel:
+        return with_parameters(original, {name: w + strength / length * step[name] for name, w in theta.items()})
+
+    return _grown(experiment, stepped, SHORT, losses=False, until=until, finest=finest)
+
+
+def _grown(
+    experiment: Experiment,
+    stepped: Callable[[float], FaceModel],
+    first: float,
+    *,
+    losses: bool,
+    until: float,
+    finest: float,
+) -> pd.DataFrame:
+    """Scores of the original model, and of `stepped(strength)` from the first strength on."""
+
+    @cache
+    def judged(strength: float) -> dict[str, float]:
+        model = stepped(strength) if strength else experiment.model("original")
+        return _judged(experiment, model, losses)
+
+    start = judged(0.0)["forget"]
+    gap = start - experiment.scores("retrained").forget
+    strengths = [0.0, first]
+    while len(strengths) <= MOST and start - judged(strengths[-1])["forget"] < until * gap:
+        strengths.append(GROWTH * strengths[-1])
+    strengths = _resolved(strengths, lambda strength: start - judged(strength)["forget"], finest * gap, until * gap)
+    found = pd.DataFrame([{"strength": strength, **judged(strength)} for strength in strengths])
     found[[*Scores._fields]] = 100 * (found.loc[0, [*Scores._fields]] - found[[*Scores._fields]]).astype(float)
-    return found.assign(gap=100 * (experiment.score("original", "forget") - goal.forget))
+    return found.assign(gap=100 * gap)
+
+
+def _judged(experiment: Experiment, model: FaceModel, losses: bool) -> dict[str, float]:
+    """Scores (fractions), Tug-of-War (%) and, if wanted, losses (nats) of a model."""
+    train, found = experiment.config.train, dict.fromkeys(LOSSES, np.nan)
+    parts = {part: experiment.part(part) for part in (*Scores._fields, *(("support", "val") if losses else ()))}
+    logits = {part: predict(model, faces, bf16=train.bf16).logits for part, faces in parts.items()}
+    reached = Scores(*(score(logits[part], parts[part].targets) for part in Scores._fields))
+    for part in ("support", "val") if losses else ():
+        same = torch.Generator().manual_seed(experiment.seed)
+        views = query_losses(model, parts[part], generator=same, queries=COPIES, crop=train.crop, bf16=train.bf16)
+        found[f"{part}_loss"] = task_loss(logits[part], parts[part].targets).item()
+        found[f"{part}_copies"] = views.mean().item()
+    return {"tow": tug_of_war(reached, experiment.scores("retrained")), **reached._asdict(), **found}
+
+
+def _resolved(
+    strengths: Sequence[float], lost: Callable[[float], float], most: float, goal: float, halvings: int = 5
+) -> list[float]:
+    """Strengths with others between those that lie more than `most` apart in what is lost, on the way to `goal`.
+
+    Halved `halvings` times at most: a method may jump.
+    """
+    for _ in range(halvings if most > 0 else 0):
+        wide = [
+            (low + high) / 2
+            for low, high in pairwise(strengths)
+            if abs(lost(high) - lost(low)) > most and min(lost(low), lost(high)) < goal
+        ]
+        strengths = sorted([*strengths, *wide])
+    return list(strengths)
+
+
+def at_goal(curve: pd.DataFrame, goal: float, what: str = "retain") -> float:
+    """What is lost, in points, where the forget score has first fallen by `goal` points; nan if it never does."""
+    forget, lost = curve["forget"].to_numpy(), curve[what].to_numpy()
+    if goal <= 0 or forget.max() < goal:
+        return np.nan
+    to = int((forget >= goal).argmax())  # the first line there
+    share = (goal - forget[to - 1]) / (forget[to] - forget[to - 1])
+    return float(lost[to - 1] + share * (lost[to] - lost[to - 1]))
 
 
 def price(curve: pd.DataFrame, goal: float) -> float:
@@ -87,12 +171,11 @@ def price(curve: pd.DataFrame, goal: float) -> float:
     The slope of the straight line with the same area, 2 ∫ retain d(forget) / goal²; nan if the method never gets there,
     or where the goal is not above zero.
     """
-    if goal <= 0 or curve["forget"].max() < goal:
+    last = at_goal(curve, goal)
+    if np.isnan(last):
         return np.nan
     forget, retain = curve["forget"].to_numpy(), curve["retain"].to_numpy()
     to = int((forget >= goal).argmax())  # the first line there
-    share = (goal - forget[to - 1]) / (forget[to] - forget[to - 1])
-    last = retain[to - 1] + share * (retain[to] - retain[to - 1])
     return 2 * float(np.trapezoid(np.append(retain[:to], last), np.append(forget[:to], goal))) / goal**2
 
 
@@ -100,11 +183,11 @@ def prices(curves: pd.DataFrame) -> pd.DataFrame:
     """The price of every method in every seed, for forgetting as much as retraining does.
 
     Args:
-        curves: columns `KEY` and those of `curve`.
+        curves: columns `CURVE_KEY` and those of `curve`.
     Returns:
         A line a setting and seed, a column a form; nan where a form never gets there.
     """
-    return curves.groupby(KEY).apply(lambda one: price(one, one["gap"].iloc[0])).unstack("form")
+    return curves.groupby(CURVE_KEY).apply(lambda one: price(one, one["gap"].iloc[0])).unstack("form")
 
 
 def stops(curves: pd.DataFrame) -> pd.DataFrame:
@@ -113,11 +196,11 @@ def stops(curves: pd.DataFrame) -> pd.DataFrame:
     (`search`), and at the best.
 
     Args:
-        curves: columns `KEY` and those of `curve`.
+        curves: columns `CURVE_KEY` and those of `curve`.
     Returns:
-        A line a curve, index `KEY`; nan where a rule never stops.
+        A line a curve, index `CURVE_KEY`; nan where a rule never stops.
     """
-    return curves.groupby(KEY).apply(_stops)
+    return curves.groupby(CURVE_KEY).apply(_stops)
 
 
 def _stops(one: pd.DataFrame) -> pd.Series:
@@ -134,19 +217,22 @@ def _stops(one: pd.DataFrame) -> pd.Series:
     })  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command(Setting):
+    """Options of this command."""
+
+    results: Path = RESULTS / "tradeoff.csv"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_setting(parser)
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "tradeoff.csv")
-    args = vars(parser.parse_args(argv))
-    path, seeds = args.pop("results"), args.pop("seeds")
-    for seed in progress(seeds, desc="trade-off", unit="seed"):
-        experiment = Experiment(seed=seed, **args)
-        key = {name: getattr(experiment, name) for name in KEY[:-1]}
+    asked = command_line(Command, argv, __doc__)
+    for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
+        experiment = Experiment(**asked.of_seed(seed))
+        key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}
         for form in STRENGTH:
-            found = curve(experiment, form).assign(**key, form=form)
-            record(path, found[[*KEY, *COLUMNS]], KEY, "strength")
+            found = curve(experiment, form, losses=True).assign(**key, form=form)
+            put(asked.results, found[[*CURVE_KEY, *COLUMNS]], CURVE_KEY, "strength")
 
 
 if __name__ == "__main__":

@@ -10,19 +10,24 @@ data changed. Rows of all runs of a call are gathered at its end in one file, ea
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pandas as pd
+import tyro
 
-from shui_lib.core.arguments import typed, words_by_name
+from shui_lib.core.places import DATA as DATA_ROOT
+from shui_lib.core.places import RESULTS, RUNS
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import KEY, read_rows, record
-from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, declared, fitting
+from shui_lib.core.rows import KEY, read_rows
+from shui_workbook.arguments import command_line, typed, words_by_name
+from shui_workbook.course.notebooks import NOTEBOOKS, declared, fitting
+from shui_workbook.records.files import record
 from shui_workbook.sweep.cluster import client_for, outcomes
 from shui_workbook.sweep.cost import estimate, kind_of, measured
 from shui_workbook.sweep.run import DATA, Places, Run, done, execute, short_hash
@@ -159,30 +164,31 @@ def plan(runs: Sequence[Run], places: Places, workers: int, *, every: bool) -> N
 # Command line ---------------------------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["results", "grid"], help="the grid of `make results`, or yours")
-    mine = parser.add_argument_group("the grid")
-    mine.add_argument("--notebooks", type=Path, nargs="+", default=[WITH_ROWS])
-    mine.add_argument("--datasets", nargs="+", help="for `results`: only these (default: all that are prepared)")
-    mine.add_argument("--n-ids", type=int, nargs="+", help="default: 10")
-    mine.add_argument("--seeds", type=int, nargs="+", help="default: 0")
-    mine.add_argument("--forms", nargs="+", help="one run each: tuned (default), all, or names in one word")
-    mine.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE", help="the same in every run")
-    where = parser.add_argument_group("where")
-    where.add_argument("--workers", type=int, default=0, help="on this machine (default: none, this process)")
-    where.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="of a Dask cluster that runs")
-    where.add_argument("--slurm", type=int, default=0, metavar="JOBS", help="of one worker each")
-    where.add_argument("--slurm-options", nargs="*", default=[], metavar="NAME=VALUE", help="of SLURMCluster")
-    for name in ("data", "runs"):
-        where.add_argument(f"--{name}-root", type=Path, default=ROOT / name)
-    where.add_argument("--out", type=Path, default=ROOT / "runs" / "sweep", help="executed notebooks, rows and notes")
-    where.add_argument("--rows", type=Path, help="file or folder of the rows (default: rows.csv in --out, or results)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and what it costs")
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    what: Annotated[Literal["results", "grid"], tyro.conf.Positional]  # the grid of `make results`, or yours
+    # The grid.
+    notebooks: tuple[Path, ...] = (WITH_ROWS,)
+    datasets: tuple[str, ...] = ()  # for `results`: only these (default: all that are prepared)
+    n_ids: tuple[int, ...] = ()  # default: 10
+    seeds: tuple[int, ...] = ()  # default: 0
+    forms: tuple[str, ...] = ()  # one run each: tuned (default), all, or names in one word
+    parameters: tuple[str, ...] = ()  # NAME=VALUE, the same in every run
+    # Where.
+    workers: int = 0  # on this machine (default: none, this process)
+    scheduler: str = ""  # tcp://HOST:PORT of a Dask cluster that runs
+    slurm: int = 0  # jobs of one worker each
+    slurm_options: tuple[str, ...] = ()  # NAME=VALUE of SLURMCluster
+    data_root: Path = DATA_ROOT
+    runs_root: Path = RUNS
+    out: Path = RUNS / "sweep"  # executed notebooks, rows and notes
+    rows: Path | None = None  # file or folder of the rows (default: rows.csv in --out, or results)
+    dry_run: bool = False  # say what would be done, and what it costs
 
 
-def _runs(args: argparse.Namespace) -> list[Run]:
+def _runs(args: Command) -> list[Run]:
     if args.what == "results":
         return apart([run for run in GRID if not args.datasets or run.parameters["dataset"] in args.datasets])
     given = {"dataset": args.datasets, "n_ids": args.n_ids, "seed": args.seeds, "forms": args.forms}
@@ -194,9 +200,9 @@ def _runs(args: argparse.Namespace) -> list[Run]:
 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
-    args = _parser().parse_args(argv)
+    args = command_line(Command, argv, __doc__)
     places = Places(*(path.resolve() for path in (args.data_root, args.runs_root, args.out)))
-    rows = args.rows or (ROOT / "results" if args.what == "results" else args.out / "rows.csv")
+    rows = args.rows or (RESULTS if args.what == "results" else args.out / "rows.csv")
     workers = {"workers": args.workers, "scheduler": args.scheduler, "slurm": args.slurm}
     try:
         runs = prepared(_runs(args), places.data_root)

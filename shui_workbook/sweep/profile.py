@@ -8,16 +8,17 @@ needs it first. `make workbook` runs them side by side, and ends sooner.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from shui_lib.core.arguments import words_by_name
-from shui_workbook.course.notebooks import NOTEBOOKS, ROOT, Outcome, run_all
+from shui_lib.core.places import DATA, RUNS
+from shui_workbook.arguments import command_line, words_by_name
+from shui_workbook.course.notebooks import NOTEBOOKS, Outcome, run_all
 from shui_workbook.sweep.cost import read_journal
 
 LARGEST = 6  # kinds of stages with a column of their own
@@ -46,14 +47,19 @@ def profile(found: Sequence[Outcome], stages: Mapping[str, Mapping[str, Mapping[
     return shown
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of this command."""
+
+    data_root: Path = DATA
+    out: Path = RUNS / "profile"  # emptied first
+    notebooks: tuple[Path, ...] = ()  # all chapters by default
+    parameters: tuple[str, ...] = ()  # NAME=VALUE
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; 1 where a chapter failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "profile", help="emptied first")
-    parser.add_argument("--notebooks", type=Path, nargs="*", help="all chapters by default")
-    parser.add_argument("--parameters", nargs="*", default=[], metavar="NAME=VALUE")
-    args = parser.parse_args(argv)
+    args = command_line(Command, argv, __doc__)
     out = args.out.resolve()
     if out.is_dir() and not (out / "stages").is_dir() and any(out.iterdir()):
         sys.exit(f"{out} is there and is no profile: name another folder, it would be emptied")

@@ -260,6 +260,26 @@ def test_files_that_disagree_are_refused(folder):
         load_faces(folder)
 
 
+@pytest.mark.parametrize(
+    ("task", "edit", "message"),
+    [
+        ("multilabel", lambda i: i.assign(red=2 * i["red"] - 1), "targets other than 0 and 1 in [0-9]+ rows, row"),
+        ("multilabel", lambda i: i.assign(red=i["red"].where(i.index != 3)), "targets .* in 1 rows, row 3 the first"),
+        ("multiclass", lambda i: i.assign(label=i["red"] + 2), "targets outside 0 … 2, or no whole numbers, in [0-9]+"),
+        ("multiclass", lambda i: i.assign(label=i["red"] - 1), "targets outside 0 … 2"),
+        ("multiclass", lambda i: i.assign(label=i["red"] + 0.5), "no whole numbers"),
+        ("multiclass", lambda i: i.assign(label=0, identity=i["identity"] + 0.5), "identities .* no whole numbers"),
+    ],
+)
+def test_an_index_that_was_edited_into_nonsense_is_refused(folder, task, edit, message):
+    """CelebA writes −1 for "no": taken as a target, it trains without a word."""
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | {"task": task}))
+    edit_index(folder, edit)
+    with pytest.raises(ValueError, match=f"index.csv has {message}"):
+        load_faces(folder)
+
+
 def test_one_identity_is_refused(folder):
     edit_index(folder, lambda index: index.assign(identity=0))
     with pytest.raises(ValueError, match="one identity only"):

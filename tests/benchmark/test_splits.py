@@ -171,20 +171,30 @@ def test_any_photo_may_be_the_one_that_is_handed_in():
 
 
 @pytest.mark.parametrize("n_ids", [0, -1, 1000])
-def test_a_request_that_cannot_be_drawn_says_how_many_can_ask(n_ids):
-    identity = images_of([4] * 30)
+@pytest.mark.parametrize(("photos", "fewest"), [(6, 1), (5, 2)])
+def test_a_request_that_cannot_be_drawn_says_how_many_can_ask(n_ids, photos, fewest):
+    identity = images_of([photos] * 30)
     split = split_identities(identity, generator=generator(0))
     able = len(np.setdiff1d(split.train, split.pool))
-    with pytest.raises(ValueError, match=rf"n_ids={n_ids} .* outside the tuning pool .* ask for 1 to {able}"):
+    with pytest.raises(ValueError, match=rf"n_ids={n_ids} .* outside the tuning pool .*: ask for {fewest} to {able}$"):
         draw_request(identity, split, n_ids=n_ids, generator=generator(0))
 
 
 def test_a_request_of_one_needs_someone_with_six_images():
+    """And what is advised is not what was just refused."""
     identity = images_of([5] * 30)
     split = split_identities(identity, generator=generator(0))
-    with pytest.raises(ValueError, match="a request of one needs 6"):
+    with pytest.raises(ValueError, match="nobody has the 6 that a request of one needs: ask for 2 to [0-9]+$"):
         draw_request(identity, split, n_ids=1, generator=generator(0))
     assert len(draw_request(identity, split, n_ids=2, generator=generator(0)).support) == 2
+
+
+def test_where_nobody_can_ask_no_other_number_is_advised():
+    identity = images_of([1] * 30)
+    split = split_identities(identity, generator=generator(0))
+    for n_ids in (1, 2, 40):
+        with pytest.raises(ValueError, match="but 0 training identities .*: prepare identities with more images$"):
+            draw_request(identity, split, n_ids=n_ids, generator=generator(0))
 
 
 # Simulated requests

@@ -1,26 +1,10 @@
-"""Result rows: schema, files and differences."""
-
-import subprocess
-from pathlib import Path
+"""Result rows: schema and files."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from shui_lib.core.machine import in_history
-from shui_lib.core.rows import (
-    COLUMNS,
-    KEY,
-    Measured,
-    benchmark_rows,
-    check_provenance,
-    check_rows,
-    make_rows,
-    paired_difference,
-    read_rows,
-    record,
-)
-from shui_lib.core.store import save_section
+from shui_lib.core.rows import COLUMNS, KEY, Measured, check_rows, make_rows, read_rows
 
 ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
 
@@ -50,35 +34,6 @@ def test_a_missing_column_and_an_unknown_split_are_named():
         check_rows(some_rows().replace("forget", "forgotten"))
 
 
-def test_recording_replaces_the_same_key_and_keeps_the_others(tmp_path):
-    path = tmp_path / "rows_tiny.csv"
-    record(path, some_rows(50.0))
-    record(path, some_rows(60.0, seed=1))
-    held = record(path, some_rows(70.0))
-    assert len(held) == 4
-    values = held[held["metric"] == "map"].set_index("seed")["value"]
-    assert values.to_dict() == {0: 70.0, 1: 60.0}
-    pd.testing.assert_frame_equal(read_rows(path), held, check_dtype=False)
-    assert [file.name for file in tmp_path.iterdir()] == ["rows_tiny.csv"]
-
-
-def test_recording_twice_gives_the_same_file(tmp_path):
-    path = tmp_path / "rows_tiny.csv"
-    record(path, pd.concat([some_rows(50.0), some_rows(60.0, seed=1)]))
-    before = path.read_bytes()
-    record(path, some_rows(50.0))
-    assert path.read_bytes() == before
-
-
-def test_a_folder_of_files_is_read_as_one_table_of_unique_keys(tmp_path):
-    record(tmp_path / "rows_a.csv", some_rows())
-    record(tmp_path / "rows_b.csv", some_rows(seed=1))
-    assert sorted(read_rows(tmp_path)["seed"].unique()) == [0, 1]
-    record(tmp_path / "rows_c.csv", some_rows(99.0))
-    with pytest.raises(ValueError, match="share keys"):
-        read_rows(tmp_path)
-
-
 @pytest.mark.parametrize("name", ["", "rows_tiny.csv"])
 def test_no_rows_at_all_names_the_place(tmp_path, name):
     with pytest.raises(FileNotFoundError, match="holds no result rows"):
@@ -90,98 +45,3 @@ def test_a_measured_value_brings_its_interval_and_its_reason():
     rows = make_rows(values, ABOUT | {"note": "borrowed"})
     assert rows[["value", "low", "high"]].iloc[0].tolist() == [60, 55, 65]
     assert rows["note"].tolist() == ["borrowed", "borrowed; too few"]
-
-
-def test_changed_settings_never_stand_for_the_tuned_form(tmp_path):
-    rows = some_rows(60.0, method="ssd", variant="one-shui", note="settings changed: alpha=7.0")
-    record(tmp_path / "rows.csv", some_rows(50.0, method="ssd", variant="one-shui"))
-    with pytest.raises(ValueError, match="rows of ssd one-shui have settings changed: alpha=7.0: say so in"):
-        record(tmp_path / "rows.csv", rows)
-    held = record(tmp_path / "rows.csv", rows.assign(variant="one-shui alpha=7.0"))
-    assert sorted(held["value"]) == [50, 51, 60, 61]
-    assert sorted(benchmark_rows(held)["value"]) == [50, 51]
-
-
-def test_paired_difference_by_hand():
-    # Differences 1, 2 and 3: mean 2, standard error 1/√3, Student's t with 2 degrees of freedom 4.3027.
-    pairs = [(51, 50), (62, 60), (43, 40)]
-    ours = [some_rows(a, method="meta_unlearn", seed=seed) for seed, (a, _) in enumerate(pairs)]
-    others = [some_rows(b, method="gradient_ascent", seed=seed) for seed, (_, b) in enumerate(pairs)]
-    alone = [some_rows(99, method="meta_unlearn", seed=7)]
-    found = paired_difference(pd.concat([*ours, *others, *alone]), "meta_unlearn", "gradient_ascent")
-    assert found["seeds"] == 3
-    assert found["mean"] == pytest.approx(2)
-    assert found["high"] - found["mean"] == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
-    assert found["low"] + found["high"] == pytest.approx(4)
-
-
-def test_paired_difference_of_one_seed_has_no_interval():
-    found = paired_difference(pd.concat([some_rows(), some_rows(45.0, method="x")]), "original", "x")
-    assert (found["mean"], found["seeds"]) == (5, 1)
-    assert np.isnan(found["low"]) and np.isnan(found["high"])
-
-
-def test_paired_difference_tells_variants_apart():
-    forms = {"original": 50.0, "one-shui": 53.0, "one-shui published": 47.0}
-    rows = pd.concat([some_rows(value, method="ssd", variant=variant) for variant, value in forms.items()])
-    assert paired_difference(rows, "ssd one-shui", "ssd original")["mean"] == 3
-    assert paired_difference(rows, "ssd one-shui published", "ssd original")["mean"] == -3
-
-
-def test_sequences_and_ablations_stand_apart():
-    plain = make_rows({("all", "tow"): 90.0}, ABOUT)
-    ablated, later = plain.assign(variant="inputs=logits"), plain.assign(step=5)
-    assert len(benchmark_rows(pd.concat([plain, ablated, later]))) == len(plain) == 1
-
-
-def test_a_section_is_replaced_between_its_markers(tmp_path):
-    page = tmp_path / "PAGE.md"
-    page.write_text("before\n<!-- sizes: written by `make sizes` -->\n\nold\n\n<!-- end of sizes -->\nafter\n")
-    save_section(page, "sizes", "one\ntwo", by="make sizes")
-    save_section(page, "sizes", "new", by="make sizes")
-    said = "<!-- sizes: written by `make sizes` -->\n\nnew\n\n<!-- end of sizes -->"
-    assert page.read_text() == f"before\n{said}\nafter\n"
-    with pytest.raises(ValueError, match="PAGE.md lacks the markers .* put them around"):
-        save_section(page, "weights", "heavy", by="make sizes")
-    assert page.read_text() == f"before\n{said}\nafter\n", "nothing is lost"
-
-
-@pytest.mark.parametrize("name", ["NA", "None", "nan", "2024", "1e5", "007"])
-def test_a_data_set_may_be_called_anything(tmp_path, name):
-    record(tmp_path / "rows_a.csv", some_rows(50.0, dataset=name))
-    held = record(tmp_path / "rows_a.csv", some_rows(60.0, dataset=name))
-    assert held["dataset"].tolist() == [name, name] and sorted(held["value"]) == [60, 61]
-    assert read_rows(tmp_path)["dataset"].tolist() == [name, name]
-
-
-def test_the_repositorys_results_take_rows_of_committed_code_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("shui_lib.core.rows.RESULTS", tmp_path / "results")
-    monkeypatch.setattr("shui_lib.core.rows.in_history", lambda commit: commit == "1234567")
-    ours = tmp_path / "results" / "rows_a.csv"
-    record(ours, some_rows(git="1234567"))
-    for commit, named in {"1234567-dirty": "1234567-dirty", "abc": "abc", "": "no commit"}.items():
-        with pytest.raises(
-            ValueError, match=rf"2 rows were made by code that is not in the history \({named}\): commit"
-        ):
-            record(ours, some_rows(git=commit, seed=1))
-        record(tmp_path / "mine" / "rows_a.csv", some_rows(git=commit, seed=1))
-    assert len(record(ours, some_rows(git="abc", seed=1), uncommitted=True)) == 4
-
-
-def test_committed_rows_were_made_by_committed_code():
-    folder = Path(__file__).parents[2]
-    asked = ["git", "rev-parse", "--is-shallow-repository"]
-    try:
-        said = subprocess.run(asked, cwd=folder, capture_output=True, text=True).stdout.strip()
-    except OSError:
-        said = ""
-    if said != "false":
-        pytest.skip("not a whole git history")
-    check_provenance(read_rows(folder / "results"), "results")
-    for name in ("ltu_rows.csv", "gan_rows.csv"):  # the sisters' have columns of their own
-        commits = pd.read_csv(folder / "results" / name, dtype=str)["git"].unique()
-        assert [commit for commit in commits if not in_history(commit)] == [], name
-
-
-def test_a_dirty_tree_is_in_no_history():
-    assert not in_history("HEAD-dirty") and not in_history("0000000") and not in_history("")

@@ -1,5 +1,7 @@
 """The hash of code that stages are keyed by: it follows what the code does, and not its words."""
 
+import inspect
+
 import pytest
 
 from shui_lib.core import source
@@ -15,6 +17,8 @@ from shui_lib.benchmark.two import two
 
 def one():
     \"\"\"One.\"\"\"
+    if two < 0:
+        raise ValueError(f"two is {two}")
     return 1  # as it says
 """
 
@@ -41,7 +45,10 @@ def written(tmp_path, monkeypatch):
 
 def test_words_do_not_count_and_code_does(written):
     assert written() == written(CODE.replace("as it says", "of course").replace("One.", "The first.") + "\n\n")
+    assert written() == written(CODE.replace("two is", "at least 0 expected, got"))
     assert written() != written(CODE.replace("return 1", "return 2"))
+    assert written() != written(CODE.replace("two < 0", "two < 1"))
+    assert written() != written(CODE.replace("ValueError", "KeyError"))
 
 
 def test_what_is_imported_counts_but_for_what_moves_no_number(written):
@@ -55,3 +62,14 @@ def test_a_method_that_is_replaced_has_another_hash(monkeypatch):
     before = source_of_method(method)
     monkeypatch.setattr(method, "unlearn", lambda self, model, given, artefacts, *, generator: model)
     assert source_of_method(method) != before and source_of_method(REGISTRY["ssd"]) == other
+
+
+def test_words_in_the_functions_of_a_method_do_not_count_either(monkeypatch):
+    method, hashes = REGISTRY["gradient_ascent"], set()
+    text = inspect.getsource(method.unlearn)
+    words = text.replace('"""One', '"""Two', 1).replace("\n        model", "\n        # as it says\n        model", 1)
+    assert len(words.splitlines()) == len(text.splitlines()) + 1
+    for now in (text, words):
+        monkeypatch.setattr(inspect, "getsource", lambda _, now=now: now)
+        hashes.add(source_of_method(method))
+    assert len(hashes) == 1

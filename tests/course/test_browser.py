@@ -20,6 +20,7 @@ from tiny import prepare_tiny
 
 from shui_workbook.course import app
 from shui_workbook.course.explorer import KNOBS
+from shui_workbook.figures import look
 
 PATIENCE = 300  # seconds; a page that comes at all comes in ten on a machine with nothing else to do
 
@@ -84,7 +85,7 @@ def page(browser, served):
     page.on("request", lambda request: inside(request.url, served) or wrong.append(f"from elsewhere: {request.url}"))
     page.on("response", lambda answer: answer.status >= 400 and wrong.append(f"{answer.status}: {answer.url}"))
     page.goto(served)
-    page.wait_for_selector(".widget-image")
+    page.wait_for_selector(".shui-picture img")
     yield page
     if where := os.environ.get("SHUI_SCREENSHOT"):  # to look at what the test saw
         page.screenshot(path=where, full_page=True)
@@ -97,13 +98,12 @@ def inside(url: str, served: str) -> bool:
 
 
 def picture(page, *, after: bytes = b"") -> bytes:
-    """The picture's bytes, once they are others than `after`."""
-    script = """async () => Array.from(new Uint8Array(
-        await (await fetch(document.querySelector('.widget-image').src)).arrayBuffer()))"""
+    """The picture's bytes, its four parts together, once they are others than `after`."""
+    script = "() => [...document.querySelectorAll('.shui-panel .shui-picture img')].map(one => one.src).join()"
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        found = bytes(page.evaluate(script))
-        if found.startswith(b"\x89PNG") and found != after:
+        found = page.evaluate(script).encode()
+        if found.startswith(b"data:image/png") and found != after:
             return found
         time.sleep(0.2)
     raise AssertionError("the picture has not changed")
@@ -127,9 +127,25 @@ def test_menus_move_the_picture_and_the_slider(page):
     assert menus.count() == 4, "data set, who asks, photo, method"
     menus.nth(1).select_option(index=1)
     second = picture(page, after=first)
-    menus.nth(3).select_option(label="SSD one-shui")
+    menus.nth(3).select_option(label=look("ssd:one-shui")[0])
     picture(page, after=second)
     assert KNOBS["ssd:one-shui"].meaning in page.locator("#rendered_cells").inner_text()
+
+
+@pytest.mark.parametrize("size", [(390, 844), (1280, 900)], ids=["phone", "laptop"])
+def test_it_fits_the_screen(page, size):
+    width, height = size
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing lies to the right of the screen"
+    every = "[...document.querySelectorAll('.shui-panel *')]"
+    assert not page.evaluate(f"{every}.filter(e => e.getBoundingClientRect().right > innerWidth + 1).length")
+    handle = page.locator(".noUi-handle").bounding_box()
+    assert handle["x"] >= 0 and handle["x"] + handle["width"] <= width
+    assert all(page.locator(".shui-panel .shui-picture img").nth(k).get_attribute("alt") for k in range(4))
+    assert not page.locator(".shui-saved").is_visible(), "the saved picture is hidden while the menus live"
+    if where := os.environ.get("SHUI_SCREENSHOT"):
+        page.screenshot(path=Path(where).with_suffix(f".{width}.png"), full_page=True)
 
 
 def test_the_page_says_what_it_is(page):
@@ -154,7 +170,7 @@ def test_a_closed_page_gives_its_memory_back_and_a_visitor_too_many_is_told(brow
         for page in pages[:2]:
             page.set_default_timeout(1000 * PATIENCE)
             page.goto(url)
-            page.wait_for_selector(".widget-image")
+            page.wait_for_selector(".shui-picture img")
         assert pages[2].goto(url).status == 503
         assert "All 2 places are taken" in pages[2].inner_text("body")
         assert len(kernels(running)) == 2

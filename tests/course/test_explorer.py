@@ -245,7 +245,11 @@ def test_a_slider_reaches_what_was_chosen_and_what_was_published(prepared, form)
     if name.method in PUBLISHED:
         known.append(published_for(name.method, name.variant, **setting))
     default = getattr(method, knob.setting)
-    assert all(knob.low <= np.log10(one.get(knob.setting, default)) <= knob.high for one in known)
+    assert all(0 <= knob.position(one.get(knob.setting, default)) <= 100 for one in known)
+    assert all(
+        np.isclose(knob.at(knob.position(one.get(knob.setting, default))), one.get(knob.setting, default))
+        for one in known
+    )
     ends = [
         explorer.unlearn(prepared, np.flatnonzero(prepared.part == "support"), Choice(form, 10**end))
         for end in (knob.low, knob.high)
@@ -320,17 +324,21 @@ def shown(prepared, counted) -> Panel:
     return Panel(prepared_for, ["tiny", "broken"])
 
 
+def drawn(shown) -> str:
+    return shown.picture.value
+
+
 def test_the_panel_begins_with_one_person(shown, counted, prepared):
     first = int(prepared.experiment.request.identities[0])
-    assert counted == [Choice("gradient_ascent", explorer.tuned(prepared, "gradient_ascent"), first)]
-    assert bytes(shown.picture.value).startswith(b"\x89PNG") and "Tug-of-War" in shown.words.value
+    assert counted == [Choice("gradient_ascent", explorer.tuned(prepared, "gradient_ascent", alone=True), first)]
+    assert drawn(shown).count('<img src="data:image/png;base64,') == 4 and "Tug-of-War" in shown.words.value
 
 
 def test_one_change_draws_once(shown, counted, prepared):
     asking = prepared.experiment.request.identities.tolist()
-    pictures = [bytes(shown.picture.value)]
+    pictures = [drawn(shown)]
     for control, value in [
-        (shown.strength, 0.5),
+        (shown.slider, 80),
         (shown.identity, asking[1]),
         (shown.photo, shown.photo.options[1][1]),
         (shown.form, "ssd:one-shui"),
@@ -342,10 +350,10 @@ def test_one_change_draws_once(shown, counted, prepared):
         before = len(counted)
         control.value = value
         assert len(counted) == before + 1
-        pictures.append(bytes(shown.picture.value))
+        pictures.append(drawn(shown))
     assert len(set(pictures)) == len(pictures), "every change is seen"
     assert counted[-1] == Choice("meta_unlearn", explorer.tuned(prepared, "meta_unlearn"))
-    assert shown.photo.disabled and "meta-trained" in shown.note.value
+    assert shown.photo.disabled and "learned for one η" in shown.note.value
     assert plt.get_fignums() == [], "no figure is left open"
 
 
@@ -356,17 +364,92 @@ def test_menus_follow_each_other(shown, prepared):
     assert [value for _, value in shown.photo.options] == [panel.NOBODY, *rows]
     for form, knob in KNOBS.items():
         shown.form.value = form
-        assert (shown.strength.min, shown.strength.max) == (knob.low, knob.high)
-        assert shown.strength.value == pytest.approx(explorer.tuned(prepared, form))
-        assert shown.strength.description == knob.symbol and knob.meaning in shown.note.value
-        shown.strength.value = 10 ** (knob.low if form == "ssd:one-shui" else knob.high)
+        assert shown.choice().strength == pytest.approx(explorer.tuned(prepared, form, alone=True))
+        assert shown.slider.value == pytest.approx(knob.position(shown.choice().strength))
+        assert f"{knob.symbol} = " in shown.note.value and knob.meaning in shown.note.value
+        shown.slider.value = 100
+        assert shown.choice().strength == pytest.approx(10**knob.high)
         assert "→" in shown.words.value, "the strongest step can be drawn"
 
 
+@pytest.mark.parametrize("form", KNOBS)
+def test_every_slider_is_stronger_to_the_right(prepared, one, form):
+    knob = KNOBS[form]
+    changes = []
+    for position in (0, 100):
+        found = explorer.respond(prepared, one._replace(form=form, strength=knob.at(position)))
+        changes.append(found.people["change"].abs().mean())
+    assert changes[0] <= changes[1] and knob.at(100) == pytest.approx(10**knob.high)
+
+
+def test_the_strength_is_that_tuned_for_as_many_as_ask(prepared, monkeypatch):
+    selected = {"eta": 0.123, "damping": 0.5, "copies": 3}
+    monkeypatch.setattr(explorer, "settings_for", lambda form, *, n_ids, **where: selected if n_ids == 1 else {})
+    method = explorer._for_one(prepared.experiment, "curvature", prepared.methods["curvature"])
+    assert (method.eta, method.damping, method.copies) == (0.123, 0.5, 3)
+    learned = explorer._for_one(prepared.experiment, "meta_unlearn", prepared.methods["meta_unlearn"])
+    assert learned.eta == prepared.methods["meta_unlearn"].eta, "the loss was learned for that one"
+
+
+def test_at_work_nothing_can_be_moved_and_it_says_so(shown, prepared, monkeypatch):
+    seen, respond = [], explorer.respond
+
+    def watched(*what):
+        controls = [control.disabled for control in shown.follow_up]
+        seen.append((all(controls), shown.words.value, "shui-busy" in shown.box._dom_classes))
+        return respond(*what)
+
+    monkeypatch.setattr(explorer, "respond", watched)
+    shown.slider.value = 70
+    assert seen == [(True, "<b>At work …</b> the picture below is still the one before.", True)]
+    assert "shui-busy" not in shown.box._dom_classes and not shown.slider.disabled
+    assert shown.words.value.startswith("forget")
+
+
 def test_a_data_set_that_cannot_serve_says_so_and_the_last_one_stays(shown, counted):
-    before = len(counted)
+    before, picture = len(counted), drawn(shown)
     shown.dataset.value = "broken"
     assert shown.words.value == "broken: 3 training identities &lt;are&gt; too few"
-    assert shown.dataset.value == "tiny" and len(counted) == before
-    shown.strength.value = 0.3
+    assert shown.dataset.value == "tiny" and len(counted) == before and drawn(shown) == picture
+    shown.slider.value = 30
     assert len(counted) == before + 1
+
+
+def test_menus_and_picture_agree_after_a_failure(shown, prepared, monkeypatch):
+    asking = prepared.experiment.request.identities.tolist()
+    shown.slider.value = 42
+    good, picture = shown.choice(), drawn(shown)
+
+    def fails(*_):
+        raise ValueError("no such step")
+
+    monkeypatch.setattr(explorer, "respond", fails)
+    for control, value in ((shown.identity, asking[1]), (shown.form, "ssd:one-shui"), (shown.slider, 90)):
+        control.value = value
+        assert shown.choice() == good and drawn(shown) == picture and "no such step" in shown.words.value
+
+
+def test_the_saved_picture_needs_no_widget(shown):
+    saved = shown.saved().data
+    assert drawn(shown) in saved and shown.words.value in saved
+    for word in ("forget", "retain", "mAP", "Tug-of-War", "nats"):
+        assert f"<b>{word}</b>" in saved
+    assert "VBox" not in shown.box._repr_mimebundle_()["text/plain"]
+
+
+def test_every_quarter_of_the_picture_has_words(prepared, one):
+    found = explorer.respond(prepared, one)
+    said = explorer.alternatives(found)
+    assert len(said) == 4 and all(part in " ".join(said[:2]) for part in found.answers)
+    assert explorer.in_words(found.scores) in said[2]
+    harmed = (found.people.query("part == 'retain'")["change"] > 0.1).sum()
+    assert f"nats: {harmed} of" in said[3]
+
+
+def test_the_map_has_one_scale_for_every_method(prepared, one):
+    limits = set()
+    for strength in (1e-3, 1.0):
+        choice = one._replace(strength=strength)
+        axes = explorer.draw(prepared, choice, explorer.respond(prepared, choice))
+        limits |= {dots.get_clim() for dots in axes[-1].collections if dots.get_array() is not None}
+    assert len({limit for limit in limits if limit != (None, None)}) == 1

@@ -9,9 +9,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from tiny import prepare_tiny, tiny_faces
 
+from shui_lib.ltu.networks import SIZES
 from shui_workbook.course import notebooks
 from shui_workbook.course.notebooks import NOTEBOOKS, fitting, main, run_all, run_notebook, shared_out
 from shui_workbook.figures.photos import thumbnails
+from shui_workbook.studies.gan.study import CHAPTER, PRESETS
 
 PARAMETERS = 'n_ids: int = 10  # how many\nshow_faces: bool = False  # photos\ndata_root: str = ""  # where'
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -64,6 +66,40 @@ def test_a_chapter_is_given_what_it_has_and_a_seed_stands_for_several(tmp_path):
     assert shared_out([one, many], {"seed": "3", "seeds": "1 2"})[many] == {"seeds": "1 2"}
     with pytest.raises(ValueError, match="no chapter has a parameter colour"):
         shared_out([one, many], {"colour": "red"})
+
+
+OWN = 'dataset: str = "mnist"  # only: mnist (digits) | cifar10, at 32 px\ndata_root: str = ""  # where'
+ANY = 'dataset: str = "faces"  # faces | celeba\nn_ids: int = 10  # how many\ndata_root: str = ""  # where'
+
+
+def test_a_chapter_keeps_its_own_data_where_it_takes_no_other_and_says_so(tmp_path, capsys):
+    mine = write(tmp_path / "00_a.ipynb", "print(dataset, 'is shown')", parameters=ANY)
+    own = write(tmp_path / "30_b.ipynb", "print(dataset, 'is shown')", parameters=OWN)
+    command = ["run", "--out", str(tmp_path / "out"), "--workers", "1", "--notebooks", str(mine), str(own)]
+    assert main([*command, "--parameters", "DATASET=ages", "N_IDS=3", "SEED="]) == 0
+    assert "ages is shown" in said(tmp_path / "out" / mine.name)
+    assert "mnist is shown" in said(tmp_path / "out" / own.name)
+    printed = capsys.readouterr().out.splitlines()
+    told = "without N_IDS=3 (no such parameter); DATASET=ages (takes mnist, cifar10)"
+    assert printed[0] == f"30_b runs {told}"
+    assert printed[2].endswith("done") and printed[3].endswith(f"done, {told}")
+    assert main([*command, "--parameters", "DATASET=cifar10"]) == 0
+    assert "cifar10 is shown" in said(tmp_path / "out" / own.name) and "without" not in capsys.readouterr().out
+
+
+def test_a_value_that_no_chapter_takes_is_refused(tmp_path):
+    own = write(tmp_path / "30_b.ipynb", "raise SystemError('never')", parameters=OWN)
+    with pytest.raises(ValueError, match="DATASET=ages: 30_b takes mnist, cifar10 only"):
+        fitting(own, {"dataset": "ages"})
+    with pytest.raises(SystemExit, match="DATASET=ages: 30_b takes mnist, cifar10 only"):
+        main(["run", "--out", str(tmp_path / "out"), "--notebooks", str(own), "--parameters", "DATASET=ages"])
+
+
+def test_the_sisters_take_what_they_say(tmp_path):
+    with_data = {f"{path.stem[:2]}": notebooks.choices(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    assert {number for number, taken in with_data.items() if taken} == set(SISTERS)
+    assert with_data["20"] == {"preset": tuple(SIZES)}
+    assert with_data["30"]["preset"] == tuple(PRESETS) == tuple(CHAPTER) and "faces" in with_data["30"]["dataset"]
 
 
 @pytest.mark.parametrize("wrong", ["no", "false", 1, np.True_, None])

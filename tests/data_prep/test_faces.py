@@ -127,6 +127,7 @@ def test_ages_span_few_neighbouring_classes_and_all_of_them() -> None:
     [
         ({"identities": 0}, "at least 1"),
         ({"first_identity": -1}, "first_identity"),
+        ({"seed": -1}, "seed=-1: use 0 or more"),
         ({"size": 8}, "16 or more"),
         ({"task": "moods"}, "unknown task 'moods'"),
         ({"fewest": 5, "most": 4}, "fewest <= most"),

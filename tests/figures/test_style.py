@@ -7,6 +7,6 @@ from shui_workbook.figures import METHODS, look
 
 def test_both_spellings_of_a_form_look_the_same():
     assert look("pgu:one-shui") == look("pgu one-shui")
-    assert look("pgu:original:published")[0] == f"{METHODS['pgu'][0]} original published"
+    assert look("pgu:original:published")[0] == f"{METHODS['pgu'][0]} (original, published)"
     with pytest.raises(KeyError):
         look("nobody")

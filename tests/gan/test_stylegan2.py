@@ -5,17 +5,17 @@ import torch
 import torch.nn.functional as F
 
 from shui_lib.core.store import CorruptFile, save_tensors
+from shui_lib.gan.steps import r1_penalty
 from shui_lib.gan.stylegan2 import (
+    Equalised,
     GANConfig,
     Generator,
-    Linear,
     build,
     load_gan,
     modulated_conv,
     save_gan,
     spread,
 )
-from shui_lib.gan.train import r1_penalty
 
 TINY = GANConfig(classes=3, channels=(6, 4), latent=5, group=4)
 
@@ -89,7 +89,7 @@ def test_both_networks_have_their_gradients(gan):
 def test_equalised_layers_keep_the_variance():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        layer, slow = Linear(200, 300), Linear(200, 300, speed=0.01)
+        layer, slow = Equalised(200, 300), Equalised(200, 300, speed=0.01)
     x = numbers(500, 200, seed=3, dtype=torch.float32)
     assert layer(x).var().item() == pytest.approx(1, rel=0.1) == slow(x).var().item()
     assert slow.weight.std().item() == pytest.approx(100, rel=0.05)  # so that its steps are small in comparison
@@ -124,7 +124,7 @@ def test_a_gan_survives_its_file(gan, tmp_path):
 
 
 def test_an_unconditional_checkpoint_is_refused(gan, tmp_path):
-    own = {f"generator/{name}": t for name, t in gan.generator.state_dict().items() if "label" not in name}
+    own = {f"generator.{name}": t for name, t in gan.generator.state_dict().items() if "label" not in name}
     save_tensors(
         tmp_path / "gan.safetensors", own, {"config": {"classes": 3, "channels": [6, 4], "latent": 5, "group": 4}}
     )

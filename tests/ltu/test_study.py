@@ -61,6 +61,47 @@ def test_models_are_trained_on_what_their_name_says_and_kept(world):
     assert world.seconds("retrained") > 0
 
 
+def test_another_code_trains_again(world, monkeypatch):
+    before = world._trained("retrained").key
+    assert world._trained("retrained").key == before
+    monkeypatch.setattr("shui_workbook.studies.ltu_world.source_of", lambda *modules: "other code")
+    assert world._trained("retrained").key != before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": -1}, "seed must be a whole number from 0"),
+        ({"seed": 2**32}, "seed must be a whole number from 0"),
+        ({"dataset": "./tiny"}, "no plain folder name"),
+        ({"dataset": "/tiny"}, "no plain folder name"),
+        ({"size": "large"}, "size 'large' is unknown: choose smoke, cpu, paper"),
+        ({"share": 1.5}, "share=1.5 and kept=0.3"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_drawn(world, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        replace(world, **wrong)
+
+
+@pytest.mark.parametrize("name", ["NA", "2024", "1e5"])
+def test_rows_of_a_data_set_with_any_name_are_kept_once(world, files, name):
+    mine = replace(world, dataset=name)
+    for value in (1.0, 2.0):
+        study.keep(study.ROWS, mine, "ft", "", {"gap": value})
+        assert study.is_there(study.ROWS, mine, "ft", "")
+    assert study.read()["value"].tolist() == [2.0]
+
+
+def test_rows_of_the_repository_are_of_committed_code_only(world, files, monkeypatch):
+    monkeypatch.setattr(study, "RESULTS", files)
+    monkeypatch.setattr(study, "git_commit", lambda: "abcdefg-dirty")
+    with pytest.raises(ValueError, match="abcdefg-dirty"):
+        study.keep(study.ROWS, world, "ft", "", {"gap": 1.0})
+    assert not study.ROWS.exists()
+    study.keep(files / "mine" / "rows.csv", world, "ft", "", {"gap": 1.0})
+
+
 def test_every_method_has_as_many_trials():
     assert len({len(trials) for trials in study.TRIALS.values()}) == 1
 
@@ -71,8 +112,42 @@ def test_settings_are_chosen_on_a_seed_that_is_not_reported(world, files, monkey
     monkeypatch.setattr(study, "unlearned", lambda w, *a: (seen.append(w.seed), (w.model("original"), 1.0))[1])
     study.tune(world)
     assert set(seen) == {study.TUNING_SEED}
-    assert json.loads(study.CHOSEN.read_text()) == {"fisher": {"alpha": 1e-9}}
-    assert len(pd.read_csv(study.TRIALS_FILE)) == 2
+    assert json.loads(study.CHOSEN.read_text()) == {"tiny": {"fisher": {"alpha": 1e-9}}}
+    assert pd.read_csv(study.TRIALS_FILE)["dataset"].tolist() == ["tiny", "tiny"]
+
+
+def test_a_data_set_that_was_tuned_leaves_the_settings_of_others_alone(files):
+    study.CHOSEN.write_text(json.dumps({"faces": {"ft": {"lr": 0.1}}, "digits": {"ft": {"lr": 0.3}}}))
+    assert study.chosen("ft", "digits") == {"lr": 0.3} and study.chosen("ft", "faces") == {"lr": 0.1}
+    assert study.chosen("ft", "mine") == {"lr": 0.1}  # the donor's, and it is named
+    assert (study.donor_of("digits"), study.donor_of("mine")) == ("digits", "faces")
+
+
+def test_a_trial_that_diverges_has_no_gap_and_the_search_goes_on(world, files, monkeypatch, capsys):
+    def unlearned(w, name, method):
+        model = w.model("original")
+        if method.alpha > 1:
+            next(model.parameters()).data.fill_(torch.nan)
+        return model, 1.0
+
+    monkeypatch.setattr(study, "TRIALS", {"fisher": [{"alpha": 2.0}, {"alpha": 1e-3}]})
+    monkeypatch.setattr(study, "unlearned", unlearned)
+    study.tune(world)
+    assert json.loads(study.CHOSEN.read_text()) == {"fisher": {"alpha": 1e-3}}
+    assert pd.read_csv(study.TRIALS_FILE)["gap"].isna().tolist() == [True, False]
+    assert 'fisher {"alpha": 2.0} is left out: ' in capsys.readouterr().err
+
+
+def test_a_model_that_diverged_has_empty_rows_with_the_reason(world, files):
+    def make():
+        model = world.model("original")
+        next(model.parameters()).data.fill_(torch.nan)
+        return model, 1.5
+
+    study.once(world, "ft", "", make)
+    rows = study.read(study.ROWS).set_index("metric")
+    assert rows.loc["gap", "value"] != rows.loc["gap", "value"] and "diverged" in rows.loc["gap", "note"]
+    assert set(study.METRICS) <= set(rows.index) and rows.loc["UT", "value"] == 1.5
 
 
 def test_what_is_there_is_not_computed_again(world, files):
@@ -85,7 +160,7 @@ def test_what_is_there_is_not_computed_again(world, files):
     for _ in range(2):
         study.once(world, "ft", "", make)
     rows = study.read(study.ROWS)
-    assert made == [1] and not rows.duplicated(study.KEY).any()
+    assert made == [1] and not rows.duplicated(study.LTU_KEY).any()
     assert {"UA", "RA", "TA", "MI", "gap", "tow", "UT"} <= set(rows["metric"])
     assert rows.set_index("metric").loc["UT", "value"] == 1.5
     assert (rows["device"] != "").all()
@@ -109,7 +184,7 @@ def made_up(gaps_by_form):
         for seed, value in enumerate(values):
             for metric in ("UA", "RA", "TA", "MI", "gap_UA", "gap_RA", "gap_TA", "gap_MI", "gap"):
                 lines.append(["faces", "cpu", 0.1, 0.3, seed, method, variant, metric, value])
-    return pd.DataFrame(lines, columns=[*study.KEY, "value"])
+    return pd.DataFrame(lines, columns=[*study.LTU_KEY, "value"])
 
 
 def test_verdicts_follow_from_paired_intervals():

@@ -7,8 +7,23 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shui_lib.core.rows import make_rows, read_rows, record
-from shui_workbook.reports.pages import costs, digest, draw, gain, gains, rivalries, rivalry, tables, write
+from shui_lib.core.rows import make_rows, read_rows
+from shui_workbook.records import record
+from shui_workbook.reports import pages
+from shui_workbook.reports.pages import (
+    costs,
+    digest,
+    draw,
+    gain,
+    gains,
+    in_short,
+    overview,
+    rivalries,
+    rivalry,
+    shown,
+    tables,
+    write,
+)
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -33,7 +48,7 @@ def house(tmp_path) -> Path:
     pd.DataFrame(lines).to_csv(tmp_path / "results" / "costs.csv", index=False)
     for page, names in (
         ("README.md", ["claims", "overview"]),
-        ("docs/results.md", ["results", "rivals", "gain", "costs", "evidence"]),
+        ("docs/results.md", ["results", "rivals", "gain", "costs", "evidence", "verdicts"]),
     ):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -63,12 +78,37 @@ def test_the_gain_is_split_into_parts_by_setting(house):
     assert not {"arm=ascent", "curvature arm=ascent"} & set(gains(house / "results")["tiny, 10 people"].index)
 
 
+@pytest.fixture(autouse=True)
+def of_the_readme(monkeypatch):
+    """The README of that project shows the one setting that has several seeds."""
+    monkeypatch.setattr(pages, "SHOWN", {"tiny, 10 people": "small, 10 people", **pages.SHOWN})
+
+
+def test_the_readme_shows_its_settings_by_their_names_and_in_sentences(house):
+    found = shown(gains(house / "results"))
+    assert list(found) == ["small, 10 people"]
+    assert "| Curvature | **+6.0 [+3.5, +8.5]** |" in overview(found) and "SCRUB" not in overview(found)
+    said = in_short(found)
+    assert said == (
+        "- **Small, 10 people**: the interval lies above zero for Curvature. The largest mean is Curvature's, +6.0."
+    )
+    worse = {"x": found["small, 10 people"].assign(low=-1.0)}
+    assert "above zero for none of them" in in_short(worse)
+
+
+def test_panels_share_one_scale_where_the_unit_is_one(house):
+    frame = gains(house / "results")["tiny, 10 people"]
+    far = frame.assign(high=frame["high"] + 50)
+    drawn = draw({"near": frame, "far": far}).axes
+    assert drawn[0].get_xlim() == drawn[1].get_xlim() and drawn[0].get_xlim()[1] > 50
+
+
 def test_the_picture_sets_apart_who_sees_more_than_the_support(house):
     fig = draw(gains(house / "results"))
-    shown = [ax for ax in fig.axes if ax.axison]
-    assert [ax.get_title(loc="left") for ax in shown] == ["tiny, 10 people"]
-    assert [label.get_text() for label in shown[0].get_yticklabels()] == ["Curvature", "SCRUB one-shui"]
-    (apart,) = [line for line in shown[0].lines if line.get_linestyle() == ":"]
+    (panel,) = fig.axes
+    assert panel.get_title(loc="left") == "tiny, 10 people"
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["Curvature", "SCRUB one-shui"]
+    (apart,) = [line for line in panel.lines if line.get_linestyle() == ":"]
     assert set(apart.get_ydata()) == {0.5}
 
 
@@ -78,8 +118,8 @@ def test_pages_get_their_sections_and_the_picture_knows_its_rows(house):
     assert tables(house / "results") in full and full.startswith("before") and full.endswith("after\n")
     assert rivalries(house / "results") in full and costs(house / "results") in full
     assert (house / "site" / "tables.html").read_text().count("<table") == 2
-    assert "| the paper's claim |" in (house / "README.md").read_text()
-    assert Image.open(house / "docs" / "gains.png").text["Rows"] == digest(gains(house / "results"))
+    assert "| the paper's claim |" in full and "**The paper's claims" in (house / "README.md").read_text()
+    assert Image.open(house / "docs" / "gains.png").text["Rows"] == digest(shown(gains(house / "results")))
 
 
 def test_rivals_are_compared_within_seeds(house):
@@ -130,4 +170,4 @@ def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
     for section in (tables, rivalries, costs):
         assert section(RESULTS) in page, "run `make tables`"
-    assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(gains(RESULTS)), "run `make tables`"
+    assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(shown(gains(RESULTS))), "run `make tables`"

@@ -26,22 +26,23 @@ def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("gan")
     rendered.prepare(root / "data" / "few", identities=3, size=16, fewest=24, most=24)
     training = GANTraining(kimg=0.032, batch=8, tick=2)
-    return Study("few", 0, root / "data", root / "runs", training, (8, 8, 8))
+    return Study("few", 0, 0, root / "data", root / "runs", training, (8, 8, 8))
 
 
 def some_plan(items, label):
-    return [(f"item-{items[0]}", Cascade(**FAST)), (f"class-{label}", Cascade(shot="zero", stop="as_paper", **FAST))]
+    return [(f"item-{items[0]}", Cascade(**FAST)), (f"class-{label}", Cascade(shot="zero", **command.TURNED, **FAST))]
 
 
 def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "plan", some_plan)
     path = tmp_path / "gan_rows.csv"
-    command.table(study, path, items=[6], label=1, retrain=True)
+    command.table(study, path, items=[6], label=1, retrain=["item-6"])
     rows = told.read(path)
     assert not rows.duplicated(told.KEY).any() and rows["value"].notna().all()
     assert set(rows["method"]) == {"original", "cascade", "retrained"}
     kinds = rows[rows["metric"] == "auc_lu"].groupby("method")["request"].apply(set)
-    assert all(found == {"item-6", "class-1"} for found in kinds)
+    both = {"item-6", "class-1"}
+    assert kinds.to_dict() == {"original": both, "cascade": both, "retrained": {"item-6"}}
     for metric in ("auc_lu", "auc_lu_used", "logan", "acc"):
         assert rows.loc[rows["metric"] == metric, "value"].between(0, 1).all()
     assert {"fd_u_ceiling", "fd_l_floor", "psnr_gap", "path_forget", "kd_l", "seconds"} <= set(rows["metric"])
@@ -51,7 +52,7 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
 
     before = path.read_bytes()
     monkeypatch.setattr(command, "measure", never)
-    command.table(study, path, items=[6], label=1, retrain=True)
+    command.table(study, path, items=[6], label=1, retrain=["item-6"])
     assert path.read_bytes() == before
 
 
@@ -78,12 +79,27 @@ def test_the_committed_gan_is_taken_for_its_own_facts_alone(study, tmp_path, mon
     assert same(study.original(), trained) and len(study.history()) == 2
 
 
+def test_the_preset_is_what_was_trained(study, tmp_path):
+    save_gan(tmp_path / "gan.safetensors", study.original(), {"facts": study.facts, "history": []})
+    assert module.trained_as(tmp_path / "gan.safetensors") == study.training
+    assert module.trained_as(tmp_path / "none.safetensors") == GANTraining()
+    assert module.PRESETS["cpu"] == Study(training=module.PRESETS["cpu"]).training
+
+
 def test_sheets_show_every_class(study, tmp_path):
     pictures = sheet(study.original().generator, tmp_path / "sheet.png", per_class=2)
     assert pictures.shape == (6, 3, 16, 16) and pictures.min() >= 0 and pictures.max() <= 1
     assert (tmp_path / "sheet.png").is_file()
     assert sorted((study.runs).glob("gan-*/sheet_*.png")), "a sheet a checkpoint"
     assert staying(study.config, study.request("class-1"), 5).tolist() == [0, 2, 0, 2, 0]
+
+
+def test_rows_of_a_dirty_tree_stay_out_of_the_results(study, tmp_path, monkeypatch):
+    rows = told.rows_of(study, "item-6", "original", {"acc": 0.5}).assign(git="abc-dirty")
+    told.record(tmp_path / "gan_rows.csv", rows)  # a user's own folder may hold anything
+    monkeypatch.setattr(told, "RESULTS", tmp_path)
+    with pytest.raises(ValueError, match="not in the history"):
+        told.record(tmp_path / "gan_rows.csv", rows)
 
 
 def test_missing_rows_are_named(tmp_path):
@@ -122,6 +138,15 @@ def test_claims_are_judged_from_rows():
     assert claims["items: it is as hard to tell as after retraining (|AUC − ½|)"] == "does not hold"
     assert claims["items: the generator loses them (re-inversion, 1 dB or more)"] == "does not hold"
     assert claims["items: the perceptual term costs quality"] == "not tested"
+
+
+def test_the_summary_holds_means_and_intervals():
+    about = {"request": "item-64", "method": "cascade", "shot": "few", "mechanism": "average", "fake_label": "0.1"}
+    lines = [{**about, "perceptual": 0.0, "metric": "acc", "seed": seed, "value": 0.8 + seed / 10} for seed in range(2)]
+    lines.append({**lines[0], "shot": "zero", "value": 0.5})
+    found = verdicts.summary(pd.DataFrame(lines), ["acc", "logan"])
+    assert found["acc"].tolist() == ["0.85 [0.215, 1.49]", "0.5"] and found["seeds"].tolist() == [2, 1]
+    assert found["logan"].tolist() == ["", ""]
 
 
 def test_figures_take_data_and_return_axes():

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from shui_lib.benchmark.metrics import accuracy, average_precision
 from shui_lib.benchmark.predict import task_loss
@@ -133,58 +133,53 @@ def test_nearest_distance_against_loops():
 # Trends
 
 
-def test_with_one_seed_it_is_spearmans_rho():
+def test_with_one_seed_it_is_spearmans_rho_without_an_interval():
     x, y = chance(1).integers(0, 9, 25), chance(2).normal(size=25)  # x has ties
-    found = people.trend(x, y, identity=np.arange(25), within=np.zeros(25), generator=chance())
-    assert found.rho == pytest.approx(spearmanr(x, y).statistic)
-    assert found.low < found.rho < found.high and found.people == 25
+    found = people.trend(x, y, seed=np.zeros(25))
+    assert found.rho == pytest.approx(spearmanr(x, y).statistic) and found.seeds == 1
+    assert np.isnan(found.low) and str(found) == f"{found.rho:+.2f} (one seed)"
+
+
+def test_the_interval_is_that_of_seeds_and_not_of_people():
+    seed = np.repeat(np.arange(5), 40)
+    x, y = chance(3).normal(size=(2, 200))
+    y[seed == 4] += 3 * x[seed == 4]  # one seed disagrees with the others
+    each = [spearmanr(x[seed == s], y[seed == s]).statistic for s in range(5)]
+    found = people.trend(x, y, seed=seed)
+    assert found.rho == pytest.approx(np.mean(each)) and found.seeds == 5
+    assert found.high - found.rho == pytest.approx(2.776 * np.std(each, ddof=1) / 5**0.5, rel=1e-3)
+    assert found.low < 0 < found.high, "the people are many, the seeds are not"
 
 
 def test_what_differs_between_seeds_is_no_trend():
     seed = np.repeat([0, 1], 20)
     x, y = chance(3).normal(size=40) + 50 * seed, chance(4).normal(size=40) + 50 * seed
-    options = {"identity": np.arange(40), "generator": chance()}
-    assert abs(people.trend(x, y, within=seed, **options).rho) < 0.4
-    assert people.trend(x, y, within=0 * seed, **options).rho > 0.7
+    assert abs(people.trend(x, y, seed=seed).rho) < 0.4 and people.trend(x, y, seed=0 * seed).rho > 0.7
 
 
-def test_the_interval_is_that_of_drawn_lines():
-    x, y = chance(5).normal(size=30), chance(6).normal(size=30)
-    y += x
-    identity = np.arange(30) // 2  # each person in two seeds
-    found = people.trend(x, y, identity=identity, within=np.zeros(30), generator=chance(7))
-    rank, drawn = [rankdata(v) for v in (x, y)], []
-    for counts in chance(7).multinomial(15, np.full(15, 1 / 15), size=people.RESAMPLES):
-        lines = np.repeat(np.arange(30), np.repeat(counts, 2))
-        drawn.append(np.corrcoef(rank[0][lines], rank[1][lines])[0, 1])
-    assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
-
-
-def test_lines_of_one_person_are_not_independent():
-    x = np.repeat(chance(8).normal(size=12), 6)
-    y = np.repeat(chance(9).normal(size=12), 6) + 0.01 * chance(10).normal(size=72)
-    widths = []
-    for identity in (np.repeat(np.arange(12), 6), np.arange(72)):
-        found = people.trend(x, y, identity=identity, within=np.tile(np.arange(6), 12), generator=chance())
-        widths.append(found.high - found.low)
-    assert widths[0] > 1.5 * widths[1]
+def test_ranks_are_taken_within_groups():
+    photo = np.repeat([0, 1, 2], 10)
+    x = np.tile(np.arange(10.0), 3) + 100 * photo
+    y = np.tile(np.arange(10.0), 3) - 100 * photo  # up within a photo, down between photos
+    assert people.trend(x, y, seed=0 * photo, within=photo).rho == pytest.approx(1)
+    assert people.trend(x, y, seed=0 * photo).rho < 0
 
 
 @pytest.mark.parametrize("planted", [0.0, 0.6])
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(planted):
-    inside = []
-    for seed in range(100):
-        x, noise = chance(seed).normal(size=(2, 40))
+    inside, seed = [], np.repeat(np.arange(6), 40)
+    for again in range(100):
+        x, noise = chance(again).normal(size=(2, 240))
         y = planted * x + (1 - planted**2) ** 0.5 * noise
-        found = people.trend(x, y, identity=np.arange(40), within=np.zeros(40), generator=chance())
+        found = people.trend(x, y, seed=seed)
         inside.append(found.low <= 6 / np.pi * np.arcsin(planted / 2) <= found.high)
-    assert 0.85 <= np.mean(inside) <= 1
+    assert 0.88 <= np.mean(inside) <= 1
 
 
 @pytest.mark.parametrize(("x", "y"), [([1, 2], [1, 2]), ([1, 2, 3], [5, 5, 5]), ([1, 2, 3], [1, 2, np.nan])])
 def test_no_trend_where_there_is_nothing_to_rank(x, y):
-    found = people.trend(x, y, identity=np.arange(len(x)), within=np.zeros(len(x)), generator=chance())
-    assert np.isnan(found[:3]).all()
+    found = people.trend(x, y, seed=np.zeros(len(x)))
+    assert np.isnan(found[:3]).all() and found.seeds == 0 and str(found) == "–"
 
 
 def test_trends_are_those_of_every_form_and_pair():
@@ -192,18 +187,24 @@ def test_trends_are_those_of_every_form_and_pair():
         {"form": ["a"] * 5 + ["b"] * 5, "identity": [*range(5)] * 2, "seed": 0, "near": [*range(5)] * 2}
     )
     everybody = everybody.assign(far=-everybody["near"], gap=[0.0, 1, 2, 3, 4, 4, 3, 2, 1, 0])
-    found = people.trends(everybody, ("near", "far"), ("gap",), chance()).set_index(["form", "distance", "measure"])
+    found = people.trends(everybody, ("near", "far"), ("gap",)).set_index(["form", "distance", "measure"])
     assert found["rho"].to_dict() == pytest.approx(
         {("a", "near", "gap"): 1, ("b", "near", "gap"): -1, ("a", "far", "gap"): -1, ("b", "far", "gap"): 1}
     )
 
 
+def test_fifths_are_those_of_each_seed():
+    frame = pd.DataFrame({"seed": np.repeat([0, 1], 10), "x": [*range(10), *range(100, 110)]})
+    frame = frame.assign(y=[0.0] * 8 + [3, 5] + [1.0] * 2 + [9] * 6 + [1, 1])
+    assert people.far_minus_near(frame, "x", "y").to_dict() == {0: 4, 1: 0}
+
+
+def one_person(seed, gap):
+    return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
+
+
 def test_people_of_further_seeds_join_those_measured_now(tmp_path):
-    to, setting = (tmp_path, "asking"), {"dataset": "ages", "n_ids": 5}
-
-    def measured(seed, gap):
-        return pd.DataFrame([{"seed": seed, "identity": 7, "dose": "calm", "gap": gap}])
-
+    to, setting, measured = (tmp_path, "asking"), {"dataset": "ages", "n_ids": 5}, one_person
     alone = people.with_recorded(measured(0, 0.123456), *to, record=True, **setting)
     assert alone["gap"].tolist() == [0.123456], "nothing is recorded yet"
     people.with_recorded(measured(1, 0.5), *to, record=True, **setting)
@@ -216,6 +217,25 @@ def test_people_of_further_seeds_join_those_measured_now(tmp_path):
     assert pd.read_csv(tmp_path / "people_asking_ages_5.csv")["gap"].tolist() == [0.1235, 0.9], (
         "recorded again is recorded once"
     )
+
+
+@pytest.mark.parametrize("name", ["NA", "None", "2024", "1e5"])
+def test_people_of_a_data_set_with_any_name_are_recorded_once(tmp_path, name):
+    setting = {"dataset": name, "preset": "cpu", "n_ids": 10}
+    for value in (0.1, 0.2):
+        people.with_recorded(one_person(1, value), tmp_path, "tow", record=True, **setting)
+    known = people.with_recorded(one_person(0, 0.3), tmp_path, "tow", **setting)
+    assert sorted(known["gap"].unique()) == [0.2, 0.3]
+
+
+def test_people_of_the_repository_are_recorded_by_committed_code_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(people, "RESULTS", tmp_path)
+    monkeypatch.setattr(people, "git_commit", lambda: "abcdefg-dirty")
+    setting = {"dataset": "faces", "preset": "cpu", "n_ids": 10}
+    with pytest.raises(ValueError, match="abcdefg-dirty"):
+        people.with_recorded(one_person(1, 0.1), tmp_path, "tow", record=True, **setting)
+    assert not list(tmp_path.glob("*.csv"))
+    people.with_recorded(one_person(1, 0.1), tmp_path / "mine", "tow", **setting)
 
 
 def test_the_best_forms_by_hand():
@@ -231,36 +251,37 @@ def test_the_best_forms_by_hand():
     assert mean[["seed", "identity", "gap"]].to_numpy().tolist() == [[0, 3, 8], [0, 4, 9], [1, 3, 8], [1, 4, 9]]
 
 
-def test_bins_hold_everyone_once_in_order():
-    frame = pd.DataFrame({"x": chance(1).permutation(23), "identity": np.arange(23)}).assign(y=lambda f: 2.0 * f["x"])
-    found = people.binned(frame, "x", "y", bins=4, generator=chance())
-    assert found["lines"].tolist() == [6, 6, 6, 5]
-    assert found["left"].tolist() == [0, 6, 12, 18] and found["right"].tolist() == [5, 11, 17, 22]
-    assert found["mean"].tolist() == [5, 17, 29, 40]
+def test_bins_hold_everyone_once_in_order_and_each_seed_alike():
+    frame = pd.DataFrame({"x": chance(1).permutation(22), "seed": 0}).assign(y=lambda f: 2.0 * f["x"])
+    frame = pd.concat([frame, frame.assign(seed=1, y=frame["y"] + 2)])
+    found = people.binned(frame, "x", "y", bins=4)
+    assert found["lines"].tolist() == [10, 12, 10, 12] and found["seeds"].tolist() == [2] * 4
+    assert found["left"].tolist() == [0, 5, 11, 16] and found["right"].tolist() == [4, 10, 15, 21]
+    assert found["mean"].tolist() == [5, 16, 27, 38] and found["by_seed"][0] == {0: 4, 1: 6}
     assert (found["low"] < found["mean"]).all() and (found["mean"] < found["high"]).all()
 
 
+def test_bins_of_photos_are_averaged_by_seed():
+    frame = pd.DataFrame({"photo": np.repeat([0, 1, 2], 4), "seed": np.repeat([0, 0, 1], 4), "x": [1, 2, 3, 4] * 3})
+    frame["x"] += 10 * frame["photo"]
+    found = people.binned(frame.assign(y=[1.0, 1, 5, 5, 3, 3, 7, 7, 0, 0, 0, 0]), "x", "y", bins=2, within="photo")
+    assert found["by_seed"].tolist() == [{0: 2, 1: 0}, {0: 6, 1: 0}] and found["mean"].tolist() == [1, 3]
+
+
 def test_fewer_people_than_bins_leave_out_no_one():
-    frame = pd.DataFrame({"x": [3.0, 1.0], "y": [1.0, np.nan], "identity": [0, 1]})
-    assert people.binned(frame, "x", "y", bins=5, generator=chance())["lines"].tolist() == [1]
-
-
-def test_the_interval_of_a_mean_is_that_of_identities():
-    y, identity = np.repeat([0.0, 1, 5, 6], 5), np.repeat(np.arange(4), 5)
-    mean, low, high = people.mean_interval(y, identity, chance())
-    assert mean == 3 and low < 1 and high > 5
-    narrow = people.mean_interval(y, np.arange(20), chance())
-    assert narrow[2] - narrow[1] < 0.7 * (high - low)
+    frame = pd.DataFrame({"x": [3.0, 1.0], "y": [1.0, np.nan], "seed": [0, 0]})
+    assert people.binned(frame, "x", "y", bins=5)["lines"].tolist() == [1]
 
 
 def test_effects_are_changes_against_the_first_dose():
-    rows = [("f", "pose", dose, 0, one, 10 * one + dose * one) for dose in (0, 1, 2) for one in (1, 2, 3)]
+    rows = [("f", "pose", dose, seed, one, 10 * one + dose * (one + seed))
+            for seed in (0, 3) for dose in (0, 1, 2) for one in (1, 2, 3)]  # fmt: skip
     tried = pd.DataFrame(rows, columns=["form", "factor", "dose", "seed", "identity", "gap"])
-    found = people.dose_effects(tried, ("gap",), chance())
+    found = people.dose_effects(tried, ("gap",))
     assert found["dose"].tolist() == [0, 1, 2] and set(found["what"]) == {"gap"}
-    assert found["mean"].tolist() == [0, 2, 4], "everybody against their own first dose"
+    assert found["mean"].tolist() == [0, 3.5, 7], "everybody against their own first dose"
     assert found["low"].iloc[0] == found["high"].iloc[0] == 0
-    assert found["low"].iloc[2] >= 2 and found["high"].iloc[2] <= 6
+    assert found["seeds"].tolist() == [2] * 3 and found["low"].iloc[2] < 4 < 10 < found["high"].iloc[2]
 
 
 # Streisand
@@ -276,8 +297,8 @@ def test_verdicts():
 
 
 def line_of_people():
-    frame = pd.DataFrame({"x": chance(1).normal(size=20), "y": chance(2).normal(size=20), "identity": np.arange(20)})
-    return frame, people.binned(frame, "x", "y", bins=4, generator=chance())
+    frame = pd.DataFrame({"x": chance(1).normal(size=20), "y": chance(2).normal(size=20), "seed": np.arange(20) % 2})
+    return frame, people.binned(frame, "x", "y", bins=4)
 
 
 def test_bars_and_dots_are_drawn():

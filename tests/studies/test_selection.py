@@ -16,6 +16,7 @@ from shui_lib.core.names import parse
 from shui_lib.methods import REGISTRY, Given, make_method
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.settings import PUBLISHED, every_form, forms_named, published_for, selected_key, settings_for
+from shui_workbook.records.files import put
 from shui_workbook.studies.selection import (
     NOTHING,
     REQUESTS,
@@ -32,7 +33,6 @@ from shui_workbook.studies.selection import (
     pool_experiment,
     pool_requests,
     read_trials,
-    record,
     recorded_trials,
     remarks,
     search,
@@ -310,6 +310,11 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tm
     )
     assert whose["gradient_ascent"] == "settings selected for cpu/faces/10"
     assert whose["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
+    said = {"gradient_ascent": {}, "ssd:one-shui": {"alpha": 9.0}}
+    whose = Experiment(n_ids=2, settings=said, **where | {"runs_root": tmp_path}).whose_settings(
+        "gradient_ascent", "ssd"
+    )
+    assert whose.to_dict() == {"gradient_ascent": "settings selected for cpu/faces/10", "ssd": "given by hand"}
 
 
 def test_doing_nothing_drops_nothing(where):
@@ -349,9 +354,9 @@ def test_validation_stands_for_the_test_set_and_the_original_model_for_those_who
 
 def test_a_new_search_replaces_the_old_one_of_its_setting_and_no_other(tmp_path):
     path, setting = tmp_path / "selection.csv", ["preset", "dataset", "n_ids", "form"]
-    record(path, some_trials(gradient_ascent=[80, 95], ssd=[50]), setting, "settings")
-    record(path, some_trials(gradient_ascent=[70]).assign(n_ids=5), setting, "settings")
-    record(path, some_trials(gradient_ascent=[81]), setting, "settings")
+    put(path, some_trials(gradient_ascent=[80, 95], ssd=[50]), setting, "settings")
+    put(path, some_trials(gradient_ascent=[70]).assign(n_ids=5), setting, "settings")
+    put(path, some_trials(gradient_ascent=[81]), setting, "settings")
     held = pd.read_csv(path).groupby(["n_ids", "form"])["tow"].agg(list).to_dict()
     assert held == {(2, "gradient_ascent"): [81], (2, "ssd"): [50], (5, "gradient_ascent"): [70]}
 

@@ -1,5 +1,8 @@
 """Sequences of requests: what every strategy serves, from where, and what its rows say."""
 
+import json
+from importlib.resources import files
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -132,3 +135,21 @@ def test_fewer_requests_than_the_interval_are_compared_at_their_end(one):
     assert set(sequential.retrained_rows(one, every=10)["step"]) == {4}
     untouched = sequential.rows(one, "original", "", size=2, every=10)
     assert untouched.loc[untouched["metric"] == "tow", "step"].tolist() == [4]
+
+
+def test_the_settings_of_a_sequence_are_those_of_its_task_and_of_its_owner(tmp_path):
+    """Classes are never unlearned with steps for attributes, and what a user tuned comes before what we did."""
+    prepare_tiny(tmp_path / "data" / "mine")
+    about, index = json.loads((tmp_path / "data/mine/dataset.json").read_text()), tmp_path / "data/mine/index.csv"
+    table = pd.read_csv(index)
+    table[["image", "identity"]].assign(label=table[about["classes"][0]]).to_csv(index, index=False)
+    classes = about | {"task": "multiclass", "classes": ["dark", "bright"]}
+    (tmp_path / "data/mine/dataset.json").write_text(json.dumps(classes))
+    where = {"preset": "smoke", "n_ids": 3, "reserved": 4, "device": "cpu", "data_root": tmp_path / "data"}
+    mine = Experiment(dataset="mine", **where, runs_root=tmp_path / "runs")
+    ours = json.loads((files("shui_lib.runs") / "selected.json").read_text())["cpu/ages/10"]["gradient_ascent"]
+    assert sequential._with_settings_for(mine, "gradient_ascent", 3).settings["gradient_ascent"] == ours
+    chosen = {"smoke/mine/3": {"gradient_ascent": {"eta": 0.5}}}
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    (tmp_path / "runs" / "selected.json").write_text(json.dumps(chosen))
+    assert sequential._with_settings_for(mine, "gradient_ascent", 3).settings["gradient_ascent"] == {"eta": 0.5}

@@ -30,7 +30,7 @@ rows_file: str = ""
 """
 CELL = """\
 from shui_lib.runs.experiment import Experiment
-from shui_lib.core.rows import record
+from shui_workbook.records import record
 
 where = {"preset": "smoke", "data_root": data_root, "runs_root": runs_root, "reserved": 5, "device": "cpu"}
 experiment = Experiment(dataset=dataset, n_ids=n_ids, seed=seed, **where)
@@ -42,7 +42,8 @@ LIGHT = """\
 import time
 from pathlib import Path
 
-from shui_lib.core.rows import make_rows, record
+from shui_lib.core.rows import make_rows
+from shui_workbook.records.files import record
 from shui_lib.core.stages import load_or_compute
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,19 +13,22 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from shui_lib.benchmark.data import Faces
-from shui_lib.gan.audit import nearest_generated, path_length, reinversion
-from shui_lib.gan.inversion import Inversion, all_labels, invert
-from shui_lib.gan.metrics import accuracy, auc, frechet, judge, kernel_distance, pictures_of, sample
-from shui_lib.gan.requests import Request
+from shui_lib.gan.latents import Inversion, all_labels, invert
+from shui_lib.gan.metrics import auc, judge, sample
 from shui_lib.gan.stylegan2 import GAN, GANConfig, Generator
-from shui_lib.gan.train import labels_of
+from shui_lib.gan.train import pictures_of
+from shui_workbook.studies.gan.audit import nearest_generated, path_length, reinversion
+from shui_workbook.studies.gan.classifier import accuracy, frechet, kernel_distance
+from shui_workbook.studies.gan.requests import Request
 from shui_workbook.studies.gan.verdicts import interval
 
 if TYPE_CHECKING:
     from shui_workbook.studies.gan.study import Study
 
 SHOWN = 1000  # pictures on each side of a distance
-AUDITED = 32  # pictures inverted again
+AUDITED = 32  # pictures inverted again, so:
+AUDIT = Inversion(steps=60)
+WATCHED = 300  # pictures looked at on the way
 
 
 def staying(config: GANConfig, request: Request | None, count: int) -> Tensor:
@@ -45,9 +49,9 @@ def sheet(generator: Generator, path: Path | None = None, *, per_class: int = 10
 
 
 def watch(study: Study, request: Request) -> Callable[[GAN], dict[str, float]]:
-    """What a race shows at every look: AUC_lu on fresh pictures, distance and accuracy of 500 generated ones."""
+    """What a race shows at every look: AUC_lu on fresh pictures, distance and accuracy of generated ones."""
     features, second = study.classifier(0), study.classifier(1)
-    forget, fresh = pictures_of(request.forget), pictures_of(request.fresh[:500])
+    forget, fresh = pictures_of(request.forget), pictures_of(request.fresh[:WATCHED])
     ceiling = bounds(study, request)["fd_u_ceiling"] if request.label is not None else None
 
     def look(gan: GAN) -> dict[str, float]:
@@ -57,7 +61,8 @@ def watch(study: Study, request: Request) -> Callable[[GAN], dict[str, float]]:
         told["acc"] = accuracy(second, drawn, labels)
         if request.label is not None:
             same = sample(gan.generator, torch.full((len(forget[0]),), request.label), seed=study.seed)[0]
-            told |= {"fd_u": frechet(features, forget[0], same), "fd_ceiling": ceiling}
+            fd_u = frechet(features, forget[0], same)
+            told |= {"fd_u": fd_u, "fd_share": fd_u / ceiling}
         return told
 
     return look
@@ -75,13 +80,13 @@ def bounds(study: Study, request: Request) -> dict[str, float]:
     return found
 
 
-def measure(study: Study, gan: GAN, request: Request, *, audit: bool = True) -> dict[str, float]:
-    """All metrics of one GAN for one request; AUC and shares in [0, 1], PSNR in dB."""
-    features, second, test = study.classifier(0), study.classifier(1), study.faces[1]
-    same = test if request.label is None else test[(labels_of(test) == request.label).nonzero()[:, 0]]
+def measure(study: Study, gan: GAN, kind: str) -> dict[str, float]:
+    """What a GAN is after a request: AUC and shares in [0, 1], distances of features."""
+    request, features = study.request(kind), study.classifier(0)
     drawn, labels = sample(gan.generator, staying(study.config, request, SHOWN), seed=study.seed)
-    parts = {"forget": request.forget, "fresh": request.fresh[:SHOWN], "learn": request.learn, "test": same}
+    parts = {"forget": request.forget, "fresh": request.fresh[:SHOWN], "learn": request.learn}
     pictures = {part: pictures_of(faces) for part, faces in parts.items()}
+    pictures["test"] = pictures_of(like(study.faces[1], request))
     logits = judge(gan.discriminator, {**pictures, "generated": (drawn, labels)})
     real = pictures["fresh"][0]
     found = {
@@ -92,39 +97,49 @@ def measure(study: Study, gan: GAN, request: Request, *, audit: bool = True) -> 
         "fd_l": frechet(features, real, drawn[: len(real)]),
         "kd_l": kernel_distance(features, real, drawn[: len(real)]),
         "fd_l_random": frechet(study.classifier(2, epochs=0), real, drawn[: len(real)]),
-        "acc": accuracy(second, drawn, labels),
+        "acc": accuracy(study.classifier(1), drawn, labels),
     }
     found["logan_away"] = abs(found["logan"] - 0.5)
     if request.label is not None:
-        shown = sample(gan.generator, torch.full((len(pictures["forget"][0]),), request.label), seed=study.seed)
+        shown = sample(gan.generator, torch.full((len(request.forget),), request.label), seed=study.seed)
         found["fd_u"] = frechet(features, pictures["forget"][0], shown[0])
-        found["acc_u"] = accuracy(second, *shown)
-    return found | (audit_of(study, gan, pictures) if audit else {})
-
-
-def audit_of(study: Study, gan: GAN, pictures: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """What the generator still holds of D_u, and how smooth it is around the latents of D_u."""
-    forget, test = (pictures[part][0][:AUDITED] for part in ("forget", "test"))
-    found = reinversion(gan.generator, forget, test, Inversion(steps=100))
-    found["psnr_gap"] = found["psnr_forget"] - found["psnr_test"]
-    found["psnr_nearest"] = nearest_generated(gan.generator, forget, seed=study.seed)
-    w = inverted(study, forget)
-    z = torch.randn(len(w), study.config.latent, generator=torch.Generator().manual_seed(study.seed))
-    random = gan.generator.latent(z, staying(study.config, None, len(w))).detach()
-    for name, place in (("path_forget", w), ("path_random", random)):
-        found[name] = path_length(gan.generator, study.classifier(0), place, seed=study.seed)
+        found["acc_u"] = accuracy(study.classifier(1), *shown)
     return found
 
 
-def inverted(study: Study, pictures: Tensor) -> Tensor:
-    """Latents of pictures in the original generator."""
-    return invert(study.original().generator, pictures, Inversion(steps=100)).w
+def like(test: Faces, request: Request) -> Faces:
+    """Test pictures that compare with the forgotten: of the same class, where a class is to be forgotten."""
+    return test if request.label is None else test[(test.targets == request.label).nonzero()[:, 0]]
+
+
+def audit_of(study: Study, gan: GAN, kind: str) -> dict[str, float]:
+    """What the generator still holds of D_u (PSNR, dB), and how smooth it is around the latents of D_u."""
+    request = study.request(kind)
+    test = like(study.faces[1], request)
+    forget, unseen = request.forget[:AUDITED].pixels(), test[:: -(-len(test) // AUDITED)].pixels()
+    found = reinversion(gan.generator, forget, unseen, AUDIT)
+    found["psnr_gap"] = found["psnr_forget"] - found["psnr_test"]
+    found["psnr_nearest"] = nearest_generated(gan.generator, forget, seed=study.seed)
+    found["psnr_nearest_test"] = nearest_generated(gan.generator, unseen, seed=study.seed)
+    w = inverted(study, kind)
+    z = torch.randn(len(w), study.config.latent, generator=torch.Generator().manual_seed(study.seed))
+    random = gan.generator.latent(z, staying(study.config, None, len(w))).detach()
+    for name, place in (("path_forget", w), ("path_random", random)):
+        found[name] = path_length(gan.generator, study.classifier(0).maps, place, seed=study.seed)
+    return found
+
+
+@cache
+def inverted(study: Study, kind: str) -> Tensor:
+    """Latents of the audited pictures of a request in the original generator."""
+    pictures = study.request(kind).forget[:AUDITED].pixels()
+    return invert(study.original().generator, pictures, AUDIT)[0]
 
 
 def photo_measures(study: Study, gan: GAN, support: Faces, label: int) -> dict[str, float]:
     """Of one person: how D ranks the support, the person's training pictures and others; what G draws."""
     train, _ = study.faces
-    own = labels_of(train) == label
+    own = train.targets == label
     parts = {"support": support, "person": train[own.nonzero()[:, 0]]}
     parts["others"] = train[(~own).nonzero()[:, 0][:: max(1, len(train) // SHOWN)]]
     pictures = {part: pictures_of(faces) for part, faces in parts.items()}

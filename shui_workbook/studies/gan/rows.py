@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.core.machine import git_commit
-from shui_lib.core.store import locked, save_frame
+from shui_lib.core.places import RESULTS
 from shui_lib.gan.cascade import Cascade
+from shui_workbook.records.files import check_provenance, put
 from shui_workbook.studies.gan.study import Study
 
 FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop"]
-KEY = ["dataset", "kimg", "seed", *FORM, "metric"]
+KEY = ["dataset", "kimg", "gan_seed", "seed", *FORM, "metric"]  # seed: of the request
 COLUMNS = [*KEY, "value", "git", "note"]
 
 
@@ -21,24 +22,26 @@ def rows_of(
     study: Study, kind: str, method: str, found: Mapping[str, object], cascade: Cascade | None = None
 ) -> pd.DataFrame:
     """Tidy rows of one model."""
-    about = {"dataset": study.dataset, "kimg": study.training.kimg, "seed": study.seed, "request": kind}
-    about |= {"method": method, "shot": "", "mechanism": "", "fake_label": "", "perceptual": 0.0, "stop": ""}
+    about = {"dataset": study.dataset, "kimg": study.training.kimg, "gan_seed": study.gan_seed, "seed": study.seed}
+    about |= dict.fromkeys(FORM, "") | {"request": kind, "method": method, "perceptual": 0.0}
     if cascade:
         label = f"{cascade.quantile:g} quantile" if cascade.constant is None else f"{cascade.constant:g}"
         about |= {"shot": cascade.shot, "mechanism": cascade.mechanism, "fake_label": label}
         about |= {"perceptual": cascade.perceptual, "stop": cascade.stop}
-    lines = [
-        {**about, "metric": metric, "value": value, "git": git_commit(), "note": ""} for metric, value in found.items()
-    ]
+    about |= {"git": git_commit(), "note": ""}
+    lines = [{**about, "metric": metric, "value": value} for metric, value in found.items()]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def record(path: Path, rows: pd.DataFrame) -> None:
-    """Add rows to a file; a row whose key is there already is replaced."""
-    with locked(path):
-        if path.is_file():
-            rows = pd.concat([read(path), rows]).drop_duplicates(KEY, keep="last")
-        save_frame(path, rows.sort_values(KEY, ignore_index=True).round(5))
+    """Add rows to a file; a row whose key is there already is replaced.
+
+    Raises:
+        ValueError: the repository's own results would hold rows of code that differs from every commit.
+    """
+    if Path(path).resolve().parent == RESULTS.resolve():
+        check_provenance(rows, str(path))
+    put(path, rows, KEY, decimals=5, read=read)
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -13,23 +13,30 @@ import torch
 
 from data_prep import faces as rendered
 from shui_lib.benchmark.data import Faces, load_faces
-from shui_lib.core.arguments import ROOT
 from shui_lib.core.machine import git_commit
+from shui_lib.core.places import ROOT
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_note, load_tensors, save_frame, save_tensors
 from shui_lib.gan.cascade import Cascade
-from shui_lib.gan.inversion import Inversion
-from shui_lib.gan.metrics import Classifier, accuracy, pictures_of, train_classifier
-from shui_lib.gan.requests import Request, held_out, request_of
+from shui_lib.gan.latents import Inversion
 from shui_lib.gan.stylegan2 import GAN, GANConfig, load_gan, save_gan
-from shui_lib.gan.train import GANTraining, fit_gan, labels_of
+from shui_lib.gan.train import GANTraining, fit_gan, pictures_of
+from shui_lib.ltu.requests import as_people
 from shui_lib.methods import Given
+from shui_workbook.studies.gan.classifier import Classifier, accuracy, train_classifier
 from shui_workbook.studies.gan.measures import sheet, watch
+from shui_workbook.studies.gan.requests import Request, held_out, request_of
 
 FOLDERS = {"faces": "people32"}  # ten rendered people, 360 pictures each; other data sets lie under their own name
 COMMITTED = ROOT / "results" / "gan_faces.safetensors"  # the original of seed 0
-# "cpu" is the committed GAN, as far as it was trained: 80 thousand pictures, the default, draw better people.
-PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": GANTraining(kimg=64.0)}
+
+
+def trained_as(path: Path) -> GANTraining:
+    """How the GAN in a file was trained; the default where there is none."""
+    return GANTraining(**load_note(path)["facts"]["training"]) if path.is_file() else GANTraining()
+
+
+PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": trained_as(COMMITTED)}
 CHAPTER = {
     "smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)),
     "cpu": Cascade(steps=30, inversion=Inversion(steps=60)),
@@ -41,10 +48,11 @@ class Study:
     """One GAN of one seed, what is asked of it, and every model made from it."""
 
     dataset: str = "faces"
-    seed: int = 0
+    seed: int = 0  # of the request and of what is drawn to measure
+    gan_seed: int = 0  # of the GAN: requests of several seeds may be made of one GAN
     data_root: Path = ROOT / "data"
     runs_root: Path = ROOT / "runs"
-    training: GANTraining = field(default_factory=GANTraining)
+    training: GANTraining = field(default_factory=lambda: PRESETS["cpu"])
     channels: tuple[int, ...] = GANConfig.channels
 
     @cached_property
@@ -57,13 +65,14 @@ class Study:
 
     @cached_property
     def faces(self) -> tuple[Faces, Faces]:
-        """Training and test pictures."""
-        return held_out(load_faces(self.folder))
+        """Training and test pictures; where attributes are noted, the class is the person."""
+        faces = load_faces(self.folder)
+        return held_out(as_people(faces) if faces.multilabel else faces)
 
     @cached_property
     def config(self) -> GANConfig:
         """The architecture that fits the data."""
-        return GANConfig(classes=int(labels_of(self.faces[0]).max()) + 1, channels=self.channels)
+        return GANConfig(classes=len(self.faces[0].classes), channels=self.channels)
 
     @cached_property
     def facts(self) -> dict[str, object]:
@@ -72,7 +81,7 @@ class Study:
             "data": self.faces[0].fingerprint,
             "config": asdict(self.config),
             "training": asdict(self.training),
-            "seed": self.seed,
+            "seed": self.gan_seed,
         }
 
     @property
@@ -116,7 +125,7 @@ class Study:
                 faces,
                 self.config,
                 self.training,
-                seed=self.seed,
+                seed=self.gan_seed,
                 checkpoint=checkpoint,
                 sheet=lambda generator, kimg: sheet(generator, folder / f"sheet_{kimg:04.0f}.png"),
             )
@@ -124,16 +133,15 @@ class Study:
             save_gan(folder / "gan.safetensors", gan, note)
             return {}
 
-        return load_or_compute(self.runs, "gan", {**self.facts, "without": without}, compute)
+        facts = {**self.facts, "without": without} | ({"request": self.seed} if without else {})
+        return load_or_compute(self.runs, "gan", facts, compute)
 
     def classifier(self, seed: int, *, epochs: int = 4) -> Classifier:
         """A classifier of the real training pictures: 0 for distances, 1 for accuracy."""
-        facts = {"data": self.facts["data"], "seed": seed, "epochs": epochs, "flip": self.training.flip}
+        facts = {"data": self.facts["data"], "seed": seed, "epochs": epochs}
 
         def compute(folder: Path) -> Mapping[str, object]:
-            found = train_classifier(
-                self.faces[0], self.config.classes, seed=seed, epochs=epochs, flip=self.training.flip
-            )
+            found = train_classifier(self.faces[0], seed=seed, epochs=epochs)
             save_tensors(folder / "classifier.safetensors", found.state_dict())
             x, y = pictures_of(self.faces[1])
             return {"accuracy": accuracy(found, x, y)}
@@ -148,7 +156,7 @@ class Study:
         label = int(kind.partition("-")[2]) if kind.startswith("class") else None
         asked = None if given else self.request(kind)
         given = given or Given({"forget": asked.forget.in_memory(), "learn": asked.learn.in_memory()})
-        facts = {**self.facts, "request": kind, "cascade": asdict(cascade)}
+        facts = {**self.facts, "request": kind, "request_seed": self.seed, "cascade": asdict(cascade)}
 
         def compute(folder: Path) -> Mapping[str, object]:
             gan, history = cascade.unlearn(
@@ -156,7 +164,7 @@ class Study:
                 given,
                 label=label,
                 seed=self.seed,
-                classifier=self.classifier(0) if cascade.perceptual else None,
+                maps=self.classifier(0).maps if cascade.perceptual else None,
                 watch=watch(self, asked) if asked else None,
                 checkpoint=folder / "cascade.checkpoint",
             )

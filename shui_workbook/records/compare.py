@@ -1,0 +1,41 @@
+"""Result rows side by side: which form a row is of, differences paired over seeds, intervals over seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+
+def form_of(rows: pd.DataFrame) -> pd.Series:
+    """Method and variant of every row in one word, as tables name their lines: "pgu one-shui published"."""
+    return (rows["method"] + " " + rows["variant"]).str.strip()
+
+
+def benchmark_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that Tables 1-4 are about: no step of a sequence of requests, no ablation ("inputs=logits")."""
+    return rows[(rows["step"] == 0) & ~rows["variant"].str.contains("=")]
+
+
+def paired_difference(
+    rows: pd.DataFrame, form: str, other: str, *, metric: str = "tow", split: str = "all"
+) -> dict[str, float]:
+    """Mean of form − other over the seeds that have both, with a 95 % interval from Student's t.
+
+    Args:
+        rows: of one setting.
+        form, other: method and variant, as `form_of` writes them.
+    Returns:
+        mean, low, high (nan with fewer than two seeds) and seeds.
+    """
+    chosen = rows[(rows["metric"] == metric) & (rows["split"] == split)]
+    wide = chosen.assign(form=form_of(chosen)).pivot(index="seed", columns="form", values="value")
+    return over_seeds(wide[form] - wide[other])
+
+
+def over_seeds(by_seed: pd.Series) -> dict[str, float]:
+    """Mean of one number a seed, with a 95 % interval from Student's t: mean, low, high (nan below two), seeds."""
+    values = by_seed.dropna().to_numpy(dtype=float)
+    seeds, mean = len(values), values.mean() if len(values) else np.nan
+    half = t.ppf(0.975, seeds - 1) * values.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan
+    return {"mean": mean, "low": mean - half, "high": mean + half, "seeds": seeds}

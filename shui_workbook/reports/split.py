@@ -1,0 +1,64 @@
+"""What Curvature's gain is made of: copies of the photo, the scale of each layer's step, its directions.
+
+Each line of a split has one thing more than the line before. Lines are found by the names of their rows; one that was
+not run stays empty, and says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shui_lib.core.rows import read_rows
+from shui_workbook.records.compare import benchmark_rows, form_of, paired_difference
+
+SPLIT = {  # by line: the rows of `studies.gain` that fill it, then the tuned forms for comparison
+    "the photo's gradient": "gradient_ascent arm=ascent",
+    "+ sixteen copies": "gradient_ascent arm=ascent+copies",
+    "+ scale of each layer": "curvature arm=scale+copies",
+    "+ directions": "curvature arm=curvature+copies",
+    "directions without copies": "curvature arm=curvature",
+    "Gradient ascent, as tuned": "gradient_ascent",
+    "Curvature, as tuned": "curvature",
+}
+
+
+def split(results: Path | str) -> dict[str, pd.DataFrame]:
+    """By setting ("faces, 10 people"): the gain of Tug-of-War over doing nothing of every line of `SPLIT`.
+
+    Returns:
+        Frames with the lines as index and columns mean, low, high (95 % over seeds), seeds, and form; nan and "" where
+        a line has no rows. Settings without Curvature's rows, and those with one seed, are left out.
+    """
+    rows = read_rows(results)
+    rows = rows[(rows["step"] == 0) & rows["metric"].eq("tow") & ~rows["dataset"].str.contains("+", regex=False)]
+    found = {}
+    for (dataset, preset, n_ids), group in rows.groupby(["dataset", "preset", "n_ids"]):
+        known = set(form_of(group))
+        if {"curvature", "original"} <= known and benchmark_rows(group)["seed"].nunique() > 1:
+            named = f"{dataset}, {n_ids} {'person' if n_ids == 1 else 'people'}"
+            found[named + ("" if preset == "cpu" else f", {preset}")] = _lines(group, known)
+    return found
+
+
+def _lines(rows: pd.DataFrame, known: set[str]) -> pd.DataFrame:
+    empty = {"mean": np.nan, "low": np.nan, "high": np.nan, "seeds": 0, "form": ""}
+    lines = {}
+    for line, form in SPLIT.items():
+        lines[line] = {**paired_difference(rows, form, "original"), "form": form} if form in known else empty
+    return pd.DataFrame(lines).T.astype({"mean": float, "low": float, "high": float, "seeds": int})
+
+
+def gained_by(results: Path | str, more: str, less: str) -> dict[str, str]:
+    """What a line of `SPLIT` gains over another, paired over seeds, in words, by each setting that has both."""
+    rows, found = read_rows(results), {}
+    for setting, frame in split(results).items():
+        pair = frame.loc[[more, less], "form"]
+        if (pair != "").all():
+            dataset, _, people = setting.partition(", ")
+            here = rows[(rows["dataset"] == dataset) & (rows["n_ids"] == int(people.split()[0])) & (rows["step"] == 0)]
+            difference = paired_difference(here[here["preset"] == "cpu"], *pair)
+            found[setting] = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map(difference)
+    return found

@@ -1,0 +1,18 @@
+"""Chapter 12."""
+
+from answers import Answers
+
+ANSWERS = {
+    "12-32": Answers(
+        right=("cost = np.float32(cost)", "strangers = dict(strangers)"),
+        wrong=("strangers = factors", "cost = cost + 0.5", "strangers = {}"),
+    ),
+    "12-37": Answers(
+        right=("cost = {damping: np.float32(value) for damping, value in cost.items()}", "cost = cost | {2: 0.0}"),
+        wrong=(
+            "cost = dict.fromkeys(cost, 1e3)",
+            "cost = {method.damping: cost[method.damping]}",
+            "cost = {damping: value + 0.5 for damping, value in cost.items()}",
+        ),
+    ),
+}

@@ -1,0 +1,118 @@
+"""Figures that can be read: names that do not lie over each other, and no pile at the origin."""
+
+from itertools import combinations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from shui_lib.core.rows import Measured, make_rows
+from shui_workbook import figures
+from shui_workbook.figures.tradeoff import price_by_share
+from shui_workbook.reports.tables import BESIDE, PAPERS, tug_of_wars
+
+
+@pytest.fixture(autouse=True)
+def no_figure_is_left_open():
+    yield
+    plt.close("all")
+
+
+def words(ax):
+    """Every annotation of an axes with the box that it takes up, in pixels."""
+    ax.figure.canvas.draw()
+    return {text.get_text(): Text.get_window_extent(text) for text in ax.texts}  # without the line to its point
+
+
+def test_forms_at_the_origin_are_one_mark_and_a_list_of_names():
+    drops = pd.DataFrame(
+        {"forget": [0.2, -0.3, 9.0], "retain": [0.1, 0.0, 4.0]}, ["jit one-shui", "meta_unlearn", "pgu"]
+    )
+    ax = figures.plot_tradeoff(drops)
+    (listed,) = [text for text in words(ax) if "hardly moved" in text]
+    assert "JiT (one-shui)\nMetaUnlearn" in listed and "PGU" not in listed
+    marks = [line for line in ax.lines if line.get_marker() not in ("None", None, "")]
+    assert len(marks) == 2, "one for PGU, one for those at the origin"
+
+
+def test_names_of_near_points_do_not_lie_over_each_other():
+    places = {"forget": [5.0, 5.1, 5.2, 5.3], "retain": [2.0, 2.02, 2.04, 2.3]}
+    boxes = [*words(figures.plot_tradeoff(pd.DataFrame(places, ["ssd", "jit", "pgu", "scrub"]))).values()]
+    assert len(boxes) == 4
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def curve(form, seed, forget, retain):
+    return pd.DataFrame({"form": form, "seed": seed, "forget": forget, "retain": retain, "gap": 20.0})
+
+
+def test_the_price_is_the_mean_of_seeds_at_equal_shares_of_what_retraining_forgets():
+    curves = pd.concat([
+        curve("pgu", 0, [0, 10, 20], [0, 2, 6]),
+        curve("pgu", 1, [0, 5, 25], [0, 2, 10]),
+        curve("jit", 0, [0, 4, 3], [0, 1, 5]),  # it goes back: only the first way counts
+    ])  # fmt: skip
+    found = price_by_share(curves)
+    assert found.loc[50, "pgu"] == pytest.approx((2 + 4) / 2)
+    assert found.loc[100, "pgu"] == pytest.approx((6 + 8) / 2)
+    assert found.loc[10, "jit"] == pytest.approx(0.5) and found.loc[20, "jit"] == pytest.approx(1)
+    assert found["jit"].loc[22:].isna().all(), "it never gets farther"
+
+
+def test_every_line_of_the_trade_off_has_its_name():
+    curves = pd.concat([curve("pgu", 0, [0, 20], [0, 6]), curve("curvature", 0, [0, 20], [0, 2])])
+    ax = figures.plot_tradeoff_curves(curves, pd.DataFrame({"forget": [20.0], "retain": [0.5]}))
+    assert set(words(ax)) == {"PGU", "Curvature", "Retrained"}
+    assert ax.get_legend() is None
+
+
+def some_rows(method, value, **about):
+    about = {"dataset": "faces", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": 0, "seconds": 1.0, "git": "a",
+             "config": "0", "device": "cpu", "method": method, **about}  # fmt: skip
+    return make_rows({("all", "tow"): Measured(value)}, about)
+
+
+def test_the_papers_values_and_ours_stand_by_setting_and_form():
+    reported = pd.DataFrame({
+        "dataset": "celeba", "n_ids": 10, "method": ["ssd", "jit"], "variant": np.nan, "metric": "tow",
+        "mean": ["10.0", "not run"], "std": ["1.0", ""],
+    })  # fmt: skip
+    ours = [some_rows("ssd", 70.0, variant="one-shui"), some_rows("ssd", 80.0, variant="one-shui", seed=1)]
+    ours += [some_rows("ssd", 1.0, variant="original"), some_rows("curvature", 90.0), some_rows("jit", 9.0, n_ids=5)]
+    found = tug_of_wars(pd.concat(ours), reported)
+    assert len(found) == 2 * len(BESIDE)
+    paper, here = found["paper: celeba, 10"], found["here: faces, 10"]
+    assert list(paper.index) == list(PAPERS) and paper.loc["ssd", "tow"] == 10
+    assert np.isnan(paper.loc["jit", "tow"])
+    assert here.loc["ssd", "tow"] == 75 and here.loc["curvature", "tow"] == 90 and np.isnan(here.loc["jit", "tow"])
+    axes = figures.plot_reported(found)
+    below = next(ax for ax in axes if ax.get_title() == "paper: celeba, 10")
+    assert "10" in words(below), "what lies below the axis is told with its number"
+
+
+def test_a_weak_push_is_seen_beside_a_strong_one():
+    push = np.array([[100.0, -50.0], [0.01, -0.02]])
+    ax = figures.plot_push(push, ["strong", "weak"], ["a", "b"])
+    shown = ax.collections[0].get_array().reshape(2, 2)
+    assert np.allclose(np.abs(shown).max(axis=1), 1), "each person has a scale of its own"
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["strong: 1e+02", "weak: 0.02"]
+
+
+def test_a_bargain_says_its_numbers():
+    lost = pd.DataFrame({"forget": [12.5, -0.3], "retain": [9.1, 0.4]}, ["gradient_ascent", "retrained"])
+    assert set(words(figures.plot_bargain(lost))) == {"12.5", "-0.3", "9.1", "0.4"}
+
+
+def test_the_pipeline_has_two_rows_that_share_their_steps():
+    shown = words(figures.plot_pipeline())
+    assert sum("one step" in text for text in shown) == 2
+    assert any("the data is gone" in text for text in shown)
+
+
+def test_layers_have_short_names_of_nine_points():
+    layers = [f"network.blocks.{k}.attn.qkv.weight" for k in range(12)]
+    ax = figures.plot_weight_changes(pd.DataFrame(1e-2, ["ssd"], layers))
+    assert ax.get_xticklabels()[3].get_text() == "3 attn.qkv"
+    assert {label.get_fontsize() for label in ax.get_xticklabels()} == {9.0}

@@ -1,0 +1,52 @@
+"""Words of a command line become values of the types that a parameters cell declares, or are refused by name."""
+
+import pytest
+
+from shui_workbook.arguments import of_type, typed, words_by_name
+
+
+def test_words_are_kept_as_they_were_written():
+    assert words_by_name(["N_IDS=20", "DATASET=2024", "SEED="]) == {"n_ids": "20", "dataset": "2024"}
+    assert typed(["N_IDS=20", "DATASET=faces"]) == {"n_ids": 20, "dataset": "faces"}
+    with pytest.raises(ValueError, match="'DATASET' is no parameter: write NAME=VALUE"):
+        words_by_name(["DATASET"])
+
+
+@pytest.mark.parametrize(
+    ("declared", "written", "value"),
+    [
+        *(("bool", word, True) for word in ("true", "True", "yes", "1", 1, True)),
+        *(("bool", word, False) for word in ("false", "FALSE", "no", "0", 0, False)),
+        ("int", "20", 20),
+        ("int", "-1", -1),
+        ("int", 7, 7),
+        ("float", "1e-3", 1e-3),
+        ("float", 2, 2.0),
+        ("str", "1e5", "1e5"),
+        ("str", "None", "None"),
+        ("str", "'faces'", "faces"),
+        ("", "20", 20),
+    ],
+)
+def test_a_value_is_read_as_the_type_that_is_declared(declared, written, value):
+    found = of_type("name", written, declared)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "written"),
+    [
+        *(("bool", word) for word in ("nein", "", 2, None, 0.5)),
+        *(("int", word) for word in ("ten", "2.0", "1.5", 2.0, True, "1_0", "٣")),
+        *(("float", word) for word in ("nan", "inf", "much", True)),
+        *(("str", word) for word in (5, True, None)),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(declared, written):
+    with pytest.raises(ValueError, match=f"N_IDS={written} is no {declared}: write"):
+        of_type("n_ids", written, declared)
+
+
+def test_a_type_that_nobody_reads_is_refused():
+    with pytest.raises(ValueError, match="etas is declared as list: a parameter is one of bool, int, float, str"):
+        of_type("etas", "[1]", "list")
