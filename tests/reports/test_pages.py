@@ -107,7 +107,7 @@ def test_the_picture_sets_apart_who_sees_more_than_the_support(house):
     fig = draw(gains(house / "results"))
     (panel,) = fig.axes
     assert panel.get_title(loc="left") == "tiny, 10 people"
-    assert [label.get_text() for label in panel.get_yticklabels()] == ["Curvature", "SCRUB one-shui"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["Curvature", "SCRUB (one-shui)"]
     (apart,) = [line for line in panel.lines if line.get_linestyle() == ":"]
     assert set(apart.get_ydata()) == {0.5}
 
