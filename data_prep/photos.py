@@ -106,7 +106,7 @@ def decode(folder: Folder, names: Sequence[str], images: np.ndarray, *, squash: 
             try:
                 with guard:
                     data = read(folder / name)
-                images[row] = _square(data, images.shape[1], squash=squash)
+                images[row] = (_squashed if squash else _square)(data, images.shape[1])
             except Exception as error:  # Pillow raises many kinds on broken files
                 broken.append(f"{name} ({str(error) or type(error).__name__})")
         return broken
@@ -122,14 +122,18 @@ def decode(folder: Folder, names: Sequence[str], images: np.ndarray, *, squash: 
         raise DataError(f"{folder} has {len(broken)} unreadable photos: {listed(broken)}. Download them again")
 
 
-def _square(data: bytes, size: int, *, squash: bool = False) -> np.ndarray:
-    """Decode one photo, cut its centre square and resize it, or squash it: uint8 (size, size, 3)."""
+def _square(data: bytes, size: int) -> np.ndarray:
+    """Decode one photo, cut its centre square and resize it: uint8 (size, size, 3)."""
     with Image.open(io.BytesIO(data)) as photo:
         photo.draft("RGB", (2 * size, 2 * size))  # lets JPEG skip detail; twice the size keeps the resize honest
-        whole = _as_seen(photo)
-        if squash:
-            return np.asarray(whole.resize((size, size), Image.Resampling.BICUBIC))
-        return np.asarray(ImageOps.fit(whole, (size, size), Image.Resampling.BICUBIC))
+        return np.asarray(ImageOps.fit(_as_seen(photo), (size, size), Image.Resampling.BICUBIC))
+
+
+def _squashed(data: bytes, size: int) -> np.ndarray:
+    """Decode one photo and resize it whole, whatever its sides: uint8 (size, size, 3)."""
+    with Image.open(io.BytesIO(data)) as photo:
+        photo.draft("RGB", (2 * size, 2 * size))
+        return np.asarray(_as_seen(photo).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _as_seen(photo: Image.Image) -> Image.Image:

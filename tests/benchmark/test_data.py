@@ -170,7 +170,7 @@ def test_torchvision_draws_crops_again_where_ours_cuts_them():
     area = {name: share.prod(1).mean().item() for name, share in shares.items()}
     assert area == pytest.approx({"batched": 0.53, "torchvision": 0.48}, abs=0.02)
     full = {name: (share > 0.985).any(1).float().mean().item() for name, share in shares.items()}
-    assert full["batched"] == pytest.approx(0.15, abs=0.03) and full["torchvision"] < 0.06
+    assert full["batched"] > 0.14 and full["torchvision"] < 0.08  # a ramp tells sides of 98.5 % and more
 
 
 def test_the_torchvision_transform_is_torchvisions():
