@@ -1,11 +1,18 @@
 # Every command sets itself up. Parameters pass through: make workbook DATASET=celebahq N_IDS=20 SEED=0 PRESET=cpu
+# Settings of methods, where a chapter takes them: make workbook SETTINGS='{"curvature": {"eta": 0.01}}'
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DATA_ROOT ?= data
 OUT ?= runs/notebooks
-PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))")
+PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))") 'SETTINGS=$(SETTINGS)'
+# A name that is none of these would be set and read by nobody: N_ID=1 runs with ten people.
+KNOWN := VENV PYTHON DATA_ROOT OUT DATASET N_IDS SEED PRESET RESERVED SHOW_FACES SETTINGS SWEEP WEIGHTS GPU PORT OMP_NUM_THREADS
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+$(error make has no parameter $(filter-out $(KNOWN),$(GIVEN)): it takes $(KNOWN); parameters of single chapters, as FORMS, go to `python -m shui_workbook.course.notebooks run --parameters`)
+endif
 # Threads of small networks wait for each other: one a process, and processes side by side.
 ifneq ($(PRESET),paper)
 OMP_NUM_THREADS ?= 1
@@ -14,17 +21,24 @@ endif
 # Keep freed memory: giving it back after every batch costs a seventh of the training time (glibc; no effect elsewhere).
 export MALLOC_MMAP_THRESHOLD_ := 1000000000
 export MALLOC_TRIM_THRESHOLD_ := 1000000000
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+# The last come first: they are longer, and wait for fewer of the others' stages.
+NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 
-.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench scaling lab app notebooks exercises slides html clean
+.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench gpu-check scaling lab app notebooks exercises slides html clean
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-# uv is used if it is there, and pip where uv fails.
+# uv is used if it is there, and pip where uv fails. Without a GPU PyTorch comes from its CPU index, and several GB of
+# CUDA libraries stay where they are: torch and torchvision both from there, alone, whatever else pip is told to look at,
+# or else both from the usual place. Of one here and one there neither would work.
 PIP := $(BIN)/python -m pip install --quiet --progress-bar off
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+ALONE := --isolated --retries 0 --timeout 15 --index-url $(CPU_INDEX)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
+	sed -nE 's/^  "(torch(vision)?[<>=].*)",$$/\1/p' pyproject.toml > $(VENV)/torch.txt
+	test -e /dev/nvidiactl || test "$$(uname)" != Linux || PIP_CONFIG_FILE=/dev/null $(PIP) $(ALONE) -r $(VENV)/torch.txt 2>/dev/null || echo "PyTorch comes from the usual index: its CPU wheels were not to be had"
 	(command -v uv >/dev/null && uv pip install --quiet --python $(BIN)/python -e ".[dev]") || $(PIP) -e ".[dev]"
 	touch $@
 
@@ -60,26 +74,32 @@ weights: $(READY) ## bring pretrained weights (face-resnet, vit-s14) into weight
 tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on the tuning pool
 	$(BIN)/python -m shui_workbook.studies.selection --dataset "$(or $(DATASET),faces)" --n-ids "$(or $(N_IDS),10)" --preset "$(or $(PRESET),cpu)" --data-root "$(DATA_ROOT)"
 
-test: check data/faces/dataset.json ## lint, unit tests, every notebook under nbval, every student copy
-	SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto --dist loadfile --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
-	SHUI_STUDENT_COPIES=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto -q tests/course/test_exercises.py -k student_copy_of_a_chapter
+test: export SHUI_STUDENT_COPIES := run
+test: check data/faces/dataset.json ## lint, unit tests, every student copy, every notebook under nbval
+	SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto $(LONGEST_FIRST) --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
 
 test-matrix: $(READY) data/faces/dataset.json ## every chapter under `smoke`, on requests and data sets of other kinds
 	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto --dist loadgroup -q tests/test_matrix.py
 
+# A file's tests share what they prepare, and files are taken in the order that tests/conftest.py gives them.
+LONGEST_FIRST := --dist loadfile --no-loadscope-reorder
 check: $(READY) ## lint and unit tests, for daily work
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -n auto --dist loadfile tests
+	$(BIN)/python -m pytest -q -n auto $(LONGEST_FIRST) tests
 
 bench: $(READY) ## fast paths against their obvious twins
 	SHUI_PROGRESS=off $(BIN)/python -m benchmarks
+
+# On a bare machine with a GPU it takes the Python that holds PyTorch: no environment is made.
+gpu-check: ## does everything work on one card, and how fast? eight minutes at most; GPU="--dry-run", GPU="--parts training"
+	SHUI_PROGRESS=off $(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu_check $(GPU)
 
 scaling: $(READY) ## every stage at CelebA's size, with noise for photos: how time, memory and disk grow
 	$(BIN)/python -m benchmarks.scaling
 
 lab: $(READY) data/faces/dataset.json ## open JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks --ServerApp.contents_manager_class=shui_workbook.course.contents.Contents
 
 app: $(READY) data/faces/dataset.json ## serve the explorer of chapter 11 as a page on this machine
 	$(BIN)/python -m shui_workbook.course.app --port $(or $(PORT),8866) --data-root "$(DATA_ROOT)" --parameters $(PARAMETERS)

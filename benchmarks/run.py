@@ -31,6 +31,8 @@ BENCHES = (
     "meta_gradient",
     "meta_memory",
     "meta_scrub",
+    "arithmetic",
+    "sweep",
     "flops",
 )
 

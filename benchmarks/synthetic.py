@@ -11,10 +11,11 @@ from shui_lib.benchmark.presets import ModelConfig, preset_named
 
 K = 40  # attributes of CelebA
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-CPU_PRESET, VIT_B = "cpu preset", "ViT-B/16"
+CPU_PRESET, VIT_B, FACE_RESNET = "cpu preset", "ViT-B/16", "face-resnet"
 MODELS = {  # name: configuration, pixels
     CPU_PRESET: (preset_named("cpu").model, 64),
     VIT_B: (ModelConfig(architecture="vit_base_patch16_224"), 224),
+    FACE_RESNET: (ModelConfig(architecture="face_resnet"), 112),
 }
 
 

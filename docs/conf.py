@@ -67,6 +67,10 @@ def read(app: Sphinx, name: str, source: list[str]) -> None:
 def folded(notebook: dict) -> dict:
     """A chapter whose solutions open on a click."""
     for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if "text/html" in (data := output.get("data", {})):  # a frame of texts writes bold as Markdown does
+                shown = "".join(data["text/html"])
+                data["text/html"] = re.sub(r"<td>\*\*([^*<]+)\*\*</td>", r"<td><b>\1</b></td>", shown)
         if "quiz" in cell["metadata"].get("tags", []):
             cell["metadata"]["tags"].append("remove-input")
         if "solution" not in cell["metadata"].get("tags", []):

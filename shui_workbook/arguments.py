@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,13 @@ class Setting:
     preset: str = "cpu"
     reserved: int = 10
     seeds: tuple[int, ...] = (0, 1, 2)
+    settings: str = ""  # of methods, in place of the selected ones, as JSON: '{"curvature": {"eta": 0.01}}'
     data_root: Path = DATA
     runs_root: Path = RUNS
 
     def of_seed(self, seed: int) -> dict[str, object]:
         """The arguments of the `Experiment` of one seed."""
-        names = ("dataset", "n_ids", "preset", "reserved", "data_root", "runs_root")
+        names = ("dataset", "n_ids", "preset", "reserved", "settings", "data_root", "runs_root")
         return {"seed": seed} | {name: getattr(self, name) for name in names}
 
 
@@ -44,7 +46,10 @@ def command_line(kind: type[Arguments], argv: Sequence[str] | None, about: str) 
     Raises:
         SystemExit: a word is unknown or not of its option's type; a message names it.
     """
-    return tyro.cli(kind, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
+    started = getattr(sys.modules["__main__"], "__spec__", None)  # of `python -m`
+    name = f"python -m {started.name.removesuffix('.__main__')}" if started else None
+    about = re.sub("(?m)^(?=python -m )", "    ", about)  # lines that are indented stay lines
+    return tyro.cli(kind, prog=name, args=argv, description=about, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def words_by_name(words: Sequence[str]) -> dict[str, str]:

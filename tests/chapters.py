@@ -2,11 +2,12 @@
 
 import ast
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from IPython.core.interactiveshell import InteractiveShell
+from nbformat import NotebookNode
 
 from shui_workbook.course.notebooks import NOTEBOOKS
 
@@ -49,16 +50,36 @@ def shell_of(
     """
     shell = InteractiveShell()
     for cell in code_cells(path) if cells is None else cells:
-        source = cell["source"]
-        if "parameters" in cell["metadata"].get("tags", []):
-            takes = {statement.target.id for statement in ast.parse(source).body}
-            source += "\n" + "\n".join(f"{name} = {value!r}" for name, value in parameters.items() if name in takes)
         visit(shell, cell)
         try:
-            None if cell["id"] in skip else run(shell, source)
+            None if cell["id"] in skip else run(shell, replaced(cell, parameters))
         except Exception as error:
             raise RuntimeError(f"cell {cell['id']} of {path.stem}: {cell['source'][:300]}") from error
     return shell
+
+
+def replaced(cell: Mapping[str, object], parameters: Mapping[str, object]) -> str:
+    """A cell's source; that of the parameters cell with other values at its end, as papermill injects them."""
+    source = cell["source"]
+    if "parameters" not in cell["metadata"].get("tags", []):
+        return source
+    takes = {statement.target.id for statement in ast.parse(source).body}
+    return source + "\n" + "\n".join(f"{name} = {value!r}" for name, value in parameters.items() if name in takes)
+
+
+def results_of(
+    notebook: NotebookNode, parameters: Mapping[str, object]
+) -> Iterator[tuple[NotebookNode, Exception | None]]:
+    """Run a notebook's code cells in order, whatever they raise; each with its exception, None where there is none."""
+    shell = InteractiveShell()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            try:
+                run(shell, replaced(cell, parameters))
+            except Exception as error:  # whatever a cell raises
+                yield cell, error
+            else:
+                yield cell, None
 
 
 def execute(

@@ -14,6 +14,17 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 QUIET += ["--disable-component-update", "--disable-sync"]  # it shall ask nobody but us
 
 
+# Files that take longest, the longest first: with several processes none is left over for the end.
+LONGEST = ("test_exercises", "test_grid", "test_exercise_checks", "test_experiment", "test_methods", "test_runner")
+LONGEST += ("test_train_gan", "test_cascade", "test_gan_study", "test_gpu_check", "test_devices", "test_api")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and leave every other order as it is: that of notebooks too."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(autouse=True)
 def plain_style():
     """No test draws in the style that another one has set."""

@@ -90,6 +90,8 @@ def test_a_data_set_of_another_package_has_its_command(installed):
     assert "Photos of nobody." in run(installed, "-m", "data_prep", "--help").stdout
 
 
-def test_core_loads_no_torch(tmp_path):
-    done = run(tmp_path, "-c", "import sys, shui_lib.core; print('torch' in sys.modules, shui_lib.core.read_rows)")
-    assert done.stdout.startswith("False <function read_rows"), done.stderr
+@pytest.mark.parametrize("module", ["shui_lib.core", "shui_workbook.sweep.grid"])
+def test_what_reads_rows_or_starts_chapters_loads_neither_torch_nor_scipy(tmp_path, module):
+    """Each chapter has a process of its own that starts its kernel: seconds for nothing, fifteen times."""
+    done = run(tmp_path, "-c", f"import sys, {module}; print({{'torch', 'scipy', 'matplotlib'}} & set(sys.modules))")
+    assert done.stdout.strip() == "set()", done.stderr

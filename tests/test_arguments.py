@@ -2,7 +2,7 @@
 
 import pytest
 
-from shui_workbook.arguments import of_type, typed, words_by_name
+from shui_workbook.arguments import Setting, command_line, of_type, typed, words_by_name
 
 
 def test_words_are_kept_as_they_were_written():
@@ -50,3 +50,18 @@ def test_a_value_of_another_type_is_refused_by_name(declared, written):
 def test_a_type_that_nobody_reads_is_refused():
     with pytest.raises(ValueError, match="etas is declared as list: a parameter is one of bool, int, float, str"):
         of_type("etas", "[1]", "list")
+
+
+def test_a_command_line_is_a_dataclass():
+    asked = command_line(
+        Setting, ["--n-ids", "3", "--seeds", "5", "6", "--settings", '{"ssd": {"alpha": 2}}'], "About."
+    )
+    assert asked == Setting(n_ids=3, seeds=(5, 6), settings='{"ssd": {"alpha": 2}}')
+    assert asked.of_seed(6).items() >= {"seed": 6, "n_ids": 3, "dataset": "faces", "preset": "cpu"}.items()
+
+
+@pytest.mark.parametrize("words", [["--n-ids", "ten"], ["--seed", "1"], ["more"]])
+def test_a_command_line_with_another_word_ends(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command_line(Setting, words, "About.")
+    assert ended.value.code == 2 and words[-1 if words[0] == "more" else 0] in capsys.readouterr().err

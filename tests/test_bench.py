@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import prepare_tiny
 
-from benchmarks import costs, report
+from benchmarks import arithmetic, costs, of_tests, plan, report, sweep
 from benchmarks import run as bench
 from benchmarks.machine import machine, slug
 from benchmarks.measure import (
@@ -23,6 +23,7 @@ from benchmarks.measure import (
     row,
 )
 from benchmarks.meta_memory import CARD, slope, where_it_ends
+from benchmarks.synthetic import CPU_PRESET
 from shui_lib.core.machine import RESET
 
 
@@ -194,3 +195,69 @@ def test_prose_about_speed_has_no_number_of_its_own():
 def test_the_table_shows_a_dash_where_there_is_no_number():
     assert report.cells(some_row(mib=None, ratio_memory=None)) == ["map", "small", "1", "4", "4.00×", "–", "20", "–"]
     assert report.shown([]) == ""
+
+
+# The plan
+
+
+def test_the_plan_counts_what_a_model_computes():
+    forward, step = plan.operations()
+    patches, width, depth = 196 + 1, 768, 12
+    layers = depth * (patches * 12 * width**2 + 2 * patches**2 * width) + 196 * 3 * 16**2 * width + 40 * width
+    assert forward == pytest.approx(2 * layers / 1e12, rel=1e-3)
+    assert step == pytest.approx(3 * forward, rel=0.01)
+
+
+def test_more_cards_and_a_higher_share_take_less_time_but_no_less_than_a_chain():
+    table, twice = plan.hours(plan.Card(), 0.3), plan.hours(plan.Card(), 0.6)
+    assert twice.loc["all", "all"] == pytest.approx(table.loc["all", "all"] / 2)
+    assert table.loc["all", "all"] == pytest.approx(table.drop(index="all", columns="all").to_numpy().sum())
+    one, eight, many = (plan.on_cards(table, cards) for cards in (1, 8, 10_000))
+    assert one == table.loc["all", "all"] and eight == pytest.approx(one / 8) and one / 10_000 < many < eight
+
+
+def test_the_page_holds_the_plan():
+    section = plan.DOCS.read_text().split("--write` -->")[1].split("<!-- end of plan")[0]
+    assert section.strip() == plan.report(plan.Card(), 0.35, [1, 8]), "run `python -m benchmarks.plan --write`"
+
+
+# What tests cost
+
+
+def test_seconds_are_charged_to_the_file_that_takes_them(tmp_path, capsys):
+    busy = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+    (tmp_path / "test_slow.py").write_text(f"def test_a():\n    {busy!r}\n    exec({busy!r})\n\ndef test_b(): pass\n")
+    child = f"import subprocess, sys\ndef test_c(): subprocess.run([sys.executable, '-c', {busy!r}], check=True)\n"
+    (tmp_path / "test_child.py").write_text(child)
+    (tmp_path / "test_import.py").write_text(f"{busy}\ndef test_d(): assert False\n")
+    told = ["-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(tmp_path), str(tmp_path)]
+    assert of_tests.main([*told, "--out", str(tmp_path / "cost.csv")]) == 1
+    found = pd.read_csv(tmp_path / "cost.csv").set_index("file")
+    assert found["tests"].to_dict() == {"test_child.py": 1, "test_import.py": 1, "test_slow.py": 2}
+    assert (found["seconds"] >= 0.3).all(), found
+    assert "the slowest of 4 tests" in capsys.readouterr().out
+
+
+# Runs on workers
+
+
+def test_what_a_run_raises_is_raised_here():
+    def fails(_: int) -> None:
+        raise KeyError("a run")
+
+    assert sweep.finished(None, sweep.nothing, {"a": (1,), "b": (2,)})[1] == [1, 2]
+    with pytest.raises(KeyError, match="a run"):
+        sweep.finished(None, fails, {"a": (1,)})
+
+
+# Arithmetic
+
+
+def test_every_way_of_a_step_goes_to_the_same_weights_but_for_rounding():
+    ours = arithmetic.Trainer(CPU_PRESET)
+    start, ended = arithmetic.weights_of(ours.start), ours()
+    assert torch.equal(ours(), ended) and not torch.equal(start, ended)
+    for words, way in arithmetic.WAYS.items():
+        if words != "torch.compile":  # half a minute of compiling
+            apart = (arithmetic.Trainer(CPU_PRESET, **way)() - ended).norm() / (ended - start).norm()
+            assert apart < (0.5 if words == "bf16" else 1e-2), words

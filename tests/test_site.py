@@ -52,6 +52,51 @@ def test_search_and_navigation(site, browser):
     assert solution.locator("div.highlight").first.is_visible()
     page.goto(f"{(site / 'search.html').as_uri()}?q=curvature")
     page.locator("ul.search a").first.wait_for()
+    assert "curvature" in page.locator("ul.search li p.context").first.inner_text().lower(), "a piece of the page"
     assert any("12_forgetting" in link.get_attribute("href") for link in page.locator("ul.search a").all())
     page.close()
     assert not wrong, "\n".join(wrong)
+
+
+PAGES = ("README", "docs/results", "docs/glossary", "notebooks/03_meta_loss_training", "notebooks/11_explorer")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_fit_the_screen_and_numbers_stay_whole(site, browser, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    for name in PAGES:
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the screen"
+        heights = page.evaluate("""[...document.querySelectorAll('td.number > p')].map(
+            cell => cell.getBoundingClientRect().height / parseFloat(getComputedStyle(cell).lineHeight))""")
+        assert all(height < 1.9 for height in heights), f"{name}: a number goes over two lines"
+        assert name not in ("README", "docs/results") or len(heights) > 10
+    page.close()
+
+
+def test_no_marks_of_markdown_are_left_in_tables(site):
+    for path in site.rglob("*.html"):
+        assert not re.findall(r"<td[^>]*>(?:<p>)?\*\*", path.read_text(encoding="utf-8")), path.name
+
+
+def test_subscripts_stand_low_without_a_font_for_mathematics(site, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((site / "notebooks" / "03_meta_loss_training.html").as_uri())
+    bottoms = """() => [...document.querySelectorAll('.bd-article msub')].map(one => [...one.children].map(
+        part => part.getBoundingClientRect().bottom))"""
+    found = page.evaluate(bottoms)
+    assert len(found) > 10 and all(low > base for base, low in found)
+    page.close()
+
+
+def test_the_quiz_answers_on_the_site(site, browser):
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto((site / "notebooks" / "01_benchmark_construction.html").as_uri())
+    first = page.locator(".Quiz").first
+    assert page.locator(".Quiz").count() == 5
+    first.locator("label", has_text="So that training is faster").click()
+    assert first.locator(".Feedback").inner_text().startswith("No.")
+    first.locator("label", has_text="So that nobody in the test set").click()
+    assert first.locator(".Feedback").inner_text().startswith("Right.")
+    assert "show_quiz" not in page.locator("article").inner_text(), "readers see no code for it"
+    page.close()

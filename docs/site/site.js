@@ -20,7 +20,8 @@ function quote(item) {
   const begin = Math.max(0, text.lastIndexOf(" ", Math.max(0, at - 90)));
   const said = document.createElement("p");
   said.className = "context";
-  said.textContent = `${begin ? "… " : ""}${text.slice(begin, at + 160).trim()} …`;
+  const end = text.indexOf(" ", at + 160);
+  said.textContent = `${begin ? "… " : ""}${text.slice(begin, end < 0 ? text.length : end).trim()}${end < 0 ? "" : " …"}`;
   item.append(said);
 }
 const results = document.getElementById("search-results");

@@ -18,8 +18,8 @@ TRUNCATED = 0.5  # ψ of truncation; the paper gives no value
 class Inversion:
     """Adam; the learning rate falls to zero in the last quarter."""
 
-    steps: int = 150
-    lr: float = 0.1
+    steps: int = 80
+    lr: float = 0.2
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.lr <= 0:

@@ -24,7 +24,7 @@ from shui_lib.gan.stylegan2 import GAN, GANConfig, Generator, build
 class GANTraining:
     """How a GAN is trained."""
 
-    kimg: float = 80.0  # thousands of training pictures shown, repeats counted
+    kimg: float = 100.0  # thousands of training pictures shown, repeats counted
     batch: int = 16
     lr: float = 0.002
     gamma: float = 0.1  # of R1

@@ -36,7 +36,14 @@ from shui_lib.core.stages import Stage, load_or_compute, open_stage
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
 from shui_lib.runs.serve import load_model, unlearn_from
-from shui_lib.runs.settings import published_for, settings_for, simulated_request_size, spec_named
+from shui_lib.runs.settings import (
+    Settings,
+    checked_settings,
+    published_for,
+    settings_for,
+    simulated_request_size,
+    spec_named,
+)
 
 FOLDS = 5  # fold models for choosing settings, each trained without a fifth of the training identities
 QUERIES = 8  # augmented views of each image that the attack looks at
@@ -59,7 +66,7 @@ class Chain:
         strangers: another prepared data set of the same kind, whose people are more non-members for the attack, but for
             every third of them, who joins the population.
         settings: per method ("pgu", "pgu:one-shui", as `shui_lib.core.names` writes them), settings that replace the
-            selected ones; result rows note those that differ.
+            selected ones, as a mapping or as JSON text ('{"curvature": {"eta": 0.01}}'); rows note those that differ.
         device: "cuda", "cpu", …; by default the GPU if there is one.
     Raises:
         FileNotFoundError: the data set is not prepared.
@@ -79,14 +86,14 @@ class Chain:
         reserved: int = 10,
         from_pool: bool = False,
         strangers: str = "",
-        settings: Mapping[str, Mapping[str, object]] | None = None,
+        settings: Settings | str | None = None,
         device: str | None = None,
     ):
         self.dataset, self.n_ids, self.seed, self.preset = dataset, n_ids, checked_seed(seed), preset
         self.folder = folder_of(data_root, dataset)
         self.runs = Path(runs_root) / dataset
         self.reserved, self.from_pool = reserved, from_pool
-        self.strangers, self.settings = strangers, _by_form(settings or {})
+        self.strangers, self.settings = strangers, checked_settings(settings or {})
         preset_named(preset)  # an unknown one is named before anything is opened
         git_commit()  # of the code that is loaded now, whatever is checked out once a long stage ends
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -143,27 +150,18 @@ class Chain:
         about = {"preset": self.preset, "dataset": self.dataset, "n_ids": self.n_ids}
         return about | {"multilabel": self.faces.multilabel, "own": self.runs.parent}
 
-    def with_settings(self, settings: Mapping[str, Mapping[str, object]]) -> Self:
+    def with_settings(self, settings: Settings | str) -> Self:
         """The same experiment with other settings of methods."""
         other = copy.copy(self)
-        other.settings = _by_form(settings)
+        other.settings = checked_settings(settings)
         return other
 
     def with_n_ids(self, n_ids: int) -> Self:
         """The same experiment with as many people asking; the requests of one seed are nested."""
-        return type(self)(
-            dataset=self.dataset,
-            n_ids=n_ids,
-            seed=self.seed,
-            preset=self.preset,
-            data_root=self.folder.parent,
-            runs_root=self.runs.parent,
-            reserved=self.reserved,
-            from_pool=self.from_pool,
-            strangers=self.strangers,
-            settings=self.settings,
-            device=str(self.device),
-        )
+        same = ("dataset", "seed", "preset", "reserved", "from_pool", "strangers", "settings")
+        given = {name: getattr(self, name) for name in same}
+        where = {"data_root": self.folder.parent, "runs_root": self.runs.parent, "device": str(self.device)}
+        return type(self)(n_ids=n_ids, **given, **where)
 
     def stage(self, model: str) -> Stage:
         """The stage that holds a model, named as in `shui_lib.core.names`."""
@@ -377,12 +375,3 @@ class Chain:
 def _stored_logits(folder: Path) -> torch.Tensor:
     """(N, K) logits of a stage of predictions; without features small enough to keep those of a few models."""
     return load_tensors(open_stage(folder).file("predictions.safetensors"))["logits"]
-
-
-def _by_form(settings: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:
-    found = {spec_named(name): chosen for name, chosen in settings.items()}
-    if unknown := [form.method for form in found if form.method not in REGISTRY]:
-        raise ValueError(
-            f"settings of method {unknown[0]!r}, which is unknown: choose one of {', '.join(sorted(REGISTRY))}"
-        )
-    return {form.name: chosen for form, chosen in found.items()}

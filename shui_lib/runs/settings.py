@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from importlib.resources import files
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.names import MethodSpec, parse
-from shui_lib.methods import REGISTRY, needs_of
+from shui_lib.methods import REGISTRY, make_method, needs_of
 
+Settings = Mapping[str, Mapping[str, object]]  # by method or form
 HERE = files("shui_lib.runs")
 # Constants of the literature, by method, variant and setting.
 PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = tomllib.loads((HERE / "published.toml").read_text())
@@ -23,6 +24,38 @@ STANDS_FOR = {"faces": "celebahq", "ages": "mufac"}  # whose constants an embedd
 PAPERS = ("celebahq", "celeba", "mufac")
 BY_NAME_ONLY = ("curvature:scale",)  # a part of another form, tuned to be compared with it; in no table
 OWN = "selected.json"  # in a runs folder: what its owner's searches chose
+
+
+def checked_settings(settings: Settings | str) -> dict[str, Mapping[str, object]]:
+    """Settings of methods by the full names of their forms ("ssd" is "ssd:one-shui").
+
+    Args:
+        settings: by the name of a method or form, or JSON text that says so; "" is none.
+    Raises:
+        ValueError: no such text, an unknown method, or settings that the method does not take.
+    """
+    if isinstance(settings, str):
+        settings = _read_settings(settings)
+    found = {}
+    for name, chosen in settings.items():
+        form = spec_named(name)
+        if form.method not in REGISTRY:
+            known = ", ".join(sorted(REGISTRY))
+            raise ValueError(f"settings of method {form.method!r}, which is unknown: choose one of {known}")
+        make_method(form.method, ({"variant": form.variant} if form.variant else {}) | dict(chosen))
+        found[form.name] = chosen
+    return found
+
+
+def _read_settings(text: str) -> Settings:
+    example = """write them as '{"curvature": {"eta": 0.01}}'"""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f"settings={text!r} is no JSON ({error}): {example}") from error
+    if not isinstance(found, dict) or not all(isinstance(chosen, dict) for chosen in found.values()):
+        raise ValueError(f"settings={text!r} are not settings by method: {example}")
+    return found
 
 
 def published_for(

@@ -17,8 +17,9 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from shui_lib.core.store import save_section, save_text
+from shui_lib.core.store import save_text
 from shui_workbook.course.notebooks import NOTEBOOKS, ROOT
+from shui_workbook.reports.sections import save_section
 
 BY = "python -m shui_workbook.course.launch"
 BRANCH = "main"

@@ -22,12 +22,14 @@ from typing import Annotated, Literal, NamedTuple
 
 import nbformat
 import papermill
-import torch
 import tyro
 from papermill.inspection import inspect_notebook
 
+from shui_lib.benchmark.data import folder_of
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.places import DATA, RUNS
 from shui_lib.core.progress import progress
+from shui_lib.core.randomness import checked_seed
 from shui_lib.core.rows import read_rows
 from shui_workbook.arguments import command_line, of_type, words_by_name
 
@@ -115,6 +117,21 @@ def left_out(notebooks: Sequence[Path], parameters: Mapping[str, object]) -> dic
     return found
 
 
+def check_setting(notebook: Path, values: Mapping[str, object]) -> None:
+    """Look at what a notebook was given before it, or another one, starts.
+
+    Raises:
+        ValueError: an unknown preset, a seed out of range, or a data set that is not prepared.
+    """
+    if "preset" in values and "preset" not in choices(notebook):
+        preset_named(str(values["preset"]))
+    if "seed" in values:
+        checked_seed(int(str(values["seed"])))
+    dataset, root = str(values.get("dataset", "faces")), Path(str(values.get("data_root", DATA)))
+    if dataset != "faces" and not (folder_of(root, dataset) / "dataset.json").is_file():  # make draws faces
+        raise ValueError(f"DATASET={dataset} is not prepared below {root}: `python -m data_prep --help` says how")
+
+
 def run_notebook(notebook: Path, out: Path, parameters: Mapping[str, object]) -> Path:
     """Execute one notebook in its own folder, with the environment's kernel; the executed copy goes to `out`.
 
@@ -151,24 +168,29 @@ def one_thread() -> None:
 
 def side_by_side() -> int:
     """How many chapters run at a time: with a GPU one; else one for each core, and four at most, for the memory."""
+    import torch  # here: every chapter's own process imports this file, and has no use for it
+
     return 1 if torch.cuda.is_available() else min(os.cpu_count() or 1, 4)
 
 
 def run_all(
     out: Path, parameters: Mapping[str, object], notebooks: Sequence[Path], *, workers: int = 1
 ) -> list[Outcome]:
-    """Execute notebooks, `workers` at a time in their order; one that fails leaves the others alone.
+    """Execute notebooks, `workers` at a time; one that fails leaves the others alone.
 
+    Several begin with the last: later chapters are longer, and those of other networks wait for no stage of the first.
     Every chapter is a process of its own, and a stage that several of them need is made by one while the others wait.
     Result rows go to one file, and the stages that each chapter used are listed in `out`/stages. What was asked for
     and a chapter does not follow is said before it runs, and in the table.
 
     Raises:
-        ValueError: as `shared_out`, before anything runs.
+        ValueError: as `shared_out` and `check_setting`, before anything runs.
     """
     rows = Path(str(parameters.get("rows_file") or out / "rows_live.csv"))
     takes_rows = any("rows_file" in declared(path) for path in notebooks)
     every = shared_out(notebooks, {**parameters, **({"rows_file": str(rows)} if takes_rows else {})})
+    for path, values in every.items():
+        check_setting(path, values)
     without = {path.stem: "; ".join(lines) for path, lines in left_out(notebooks, parameters).items() if lines}
     for chapter, lines in without.items():
         print(f"{chapter} runs without {lines}", flush=True)
@@ -176,12 +198,13 @@ def run_all(
     (out / "stages").mkdir(parents=True)
     started = time.perf_counter()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        running = [pool.submit(_outcome, path, out, values) for path, values in every.items()]
-        ended = progress(as_completed(running), total=len(running), desc="workbook", unit="notebook")
+        order = [*every] if workers == 1 else [*reversed(every)]
+        running = {path: pool.submit(_outcome, path, out, every[path]) for path in order}
+        ended = progress(as_completed(running.values()), total=len(running), desc="workbook", unit="notebook")
         for one in ended:
             if one.exception() is None and one.result().error:
                 print(f"{one.result().chapter} failed: {one.result().error}", file=sys.stderr, flush=True)
-    found = [_result(path, one) for path, one in zip(every, running, strict=True)]
+    found = [_result(path, running[path]) for path in every]
     print(summary(found, without))
     print(f"{len(notebooks)} notebooks in {(time.perf_counter() - started) / 60:.1f} minutes: {out}")
     if rows.is_file():

@@ -16,7 +16,7 @@ from shui_workbook.course import explorer
 from shui_workbook.course.explorer import KNOBS, Choice, Prepared
 from shui_workbook.figures import look, quarters
 
-WIDE = {"style": {"description_width": "80px"}, "layout": {"width": "430px", "max_width": "100%"}}
+WIDE = {"style": {"description_width": "80px"}, "layout": {"width": "430px", "max_width": "calc(100% - 8px)"}}
 NOBODY = -1  # in a menu: nobody, or no photo, in particular (None would leave it blank)
 WORDS = """<p><b>forget</b>: photos of the one who asks, which the model was trained on. <b>retain</b>: training photos
 of those who stay. <b>test</b>: photos of strangers. <b>mAP</b>: how well the answers rank photos, 100 at best.
@@ -26,7 +26,7 @@ more makes the truth 2.7 times less likely.</p>"""
 STYLE = """<style>
 .shui-picture {display: flex; flex-wrap: wrap; max-width: 1044px; line-height: 0}
 .shui-picture img {width: 50%; min-width: min(100%, 440px); flex: 1 1 440px; height: auto; margin: 0}
-.shui-panel {max-width: 100%; overflow: hidden}
+.shui-panel, .shui-panel .widget-box {max-width: 100%; box-sizing: border-box}
 .shui-panel .widget-html-content {line-height: 1.35; overflow-wrap: anywhere}
 .shui-busy .shui-picture {opacity: 0.3}
 </style>"""

@@ -2,13 +2,14 @@
 
 python -m shui_workbook.course.slides --out site/slides
 
-A text cell begins a slide. What a code cell shows follows on the same slide, without its code. nbconvert makes a
-reveal.js page of it; to show the page, a browser fetches reveal.js from unpkg.com.
+A text cell begins a slide. What a code cell shows follows without its code, on the slide of its section. nbconvert
+makes a reveal.js page of it; to show the page, a browser fetches reveal.js from unpkg.com.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from copy import deepcopy
@@ -23,19 +24,38 @@ from shui_workbook.course.notebooks import NOTEBOOKS, ROOT
 
 
 def chosen(chapter: NotebookNode) -> NotebookNode:
-    """The cells of a chapter that are slides, marked as nbconvert wants it.
+    """The cells of a chapter that are slides, marked as nbconvert wants it; the chapter's title is the first.
 
-    Raises:
-        ValueError: a picture before the first text, which would have no slide to stand on.
+    A picture goes on with the slide before it if that is of its section, and else begins one with the section's title.
     """
+    cells, section, shown = [_text(_headings(chapter.cells[0])[0])], "", ""
+    for cell in chapter.cells:
+        section = [section, *(_headings(cell) if cell.cell_type == "markdown" else [])][-1]
+        if "slide" not in cell.metadata.get("tags", []):
+            continue
+        if cell.cell_type == "markdown":
+            cells.append(_text(cell.source))
+        else:
+            cells += [] if section == shown else [_text(section)]
+            cells.append(_marked(deepcopy(cell), "-"))  # "-" goes on with the slide before
+        shown = section
     slides = deepcopy(chapter)
-    slides.cells = [cell for cell in slides.cells if "slide" in cell.metadata.get("tags", [])]
-    if slides.cells and slides.cells[0].cell_type != "markdown":
-        raise ValueError(f"the first cell tagged `slide` is code: tag the text before it too: {slides.cells[0].id}")
-    for cell in slides.cells:
-        kind = "slide" if cell.cell_type == "markdown" else "-"  # "-" goes on with the slide before
-        cell.metadata = {"tags": cell.metadata["tags"], "slideshow": {"slide_type": kind}}
+    slides.cells = cells if len(cells) > 1 else []
     return slides
+
+
+def _headings(cell: NotebookNode) -> list[str]:
+    return re.findall(r"^#+ .*$", cell.source, re.MULTILINE)
+
+
+def _text(source: str) -> NotebookNode:
+    """A text cell that begins a slide."""
+    return _marked(nbformat.v4.new_markdown_cell(source), "slide")
+
+
+def _marked(cell: NotebookNode, kind: str) -> NotebookNode:
+    cell.metadata = {"slideshow": {"slide_type": kind}}
+    return cell
 
 
 def page(slides: NotebookNode, title: str) -> str:

@@ -57,7 +57,7 @@ def plot_fifths(
         lines: `people.binned` by form; a name that is no form is drawn in dark red, with its seeds behind it.
         ends: words for the first and the last bin.
     """
-    ax = ax or canvas(5.6, 3.4)
+    ax, lines = ax or canvas(5.6, 3.4), {form: bars for form, bars in lines.items() if len(bars)}
     for k, (form, bars) in enumerate(lines.items()):
         label, colour, marker = (form, PARTS["forget"], "o") if form.partition(" ")[0] not in METHODS else look(form)
         x = np.arange(len(bars)) + 0.09 * (k - (len(lines) - 1) / 2)
@@ -66,9 +66,10 @@ def plot_fifths(
         spread = np.nan_to_num((bars["mean"] - bars["low"], bars["high"] - bars["mean"]))
         ax.errorbar(x, bars["mean"], spread, marker=marker, color=colour, markersize=6, linewidth=2, label=label)
     ax.axhline(0, color="black", linewidth=0.8)
-    words = [str(k + 1) for k in range(len(bars))]
-    words[0], words[-1] = (f"{words[at]}\n{end}" for at, end in zip((0, -1), ends, strict=True))
-    ax.set(xticks=range(len(bars)), ylabel=ylabel)
+    words = [str(k + 1) for k in range(max(map(len, lines.values()), default=0))]
+    for at, end in zip((0, -1) if words else (), ends, strict=False):
+        words[at] += f"\n{end}"
+    ax.set(xticks=range(len(words)), ylabel=ylabel)
     ax.set_xticklabels(words)
     ax.grid(axis="x", visible=False)
     return ax

@@ -104,7 +104,7 @@ def plot_rocs(curves: pd.DataFrame, areas: Mapping[str, float], *, columns: int 
         ax.plot(mine["fpr"], mine["tpr"], drawstyle="steps-post", color=colour, linewidth=2)
         ax.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1)  # guessing
         ax.text(0.97, 0.05, f"AUC {areas[form]:.0f}", ha="right", transform=ax.transAxes)
-        ax.set_title(label.replace(" ", "\n", 1) if len(label) > 18 else label, fontsize=9)
+        ax.set_title(label.replace(" (", "\n("), fontsize=9)
         ax.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     for ax in axes.flat[len(forms) :]:
         ax.set_axis_off()

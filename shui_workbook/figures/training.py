@@ -119,7 +119,7 @@ def plot_by_row(
 ) -> Axes:
     """Dots: one line for each entry of column `row`, one dot for each `method` at column `value` (in percent).
 
-    A column `ceiling`, where there is one, is drawn as a tick; `mark` is a dotted line.
+    Columns `ceiling` and `chance`, where there are some, are drawn as black and grey ticks; `mark` is a dotted line.
     """
     rows = list(dict.fromkeys(frame[row]))
     ax = ax or canvas(6.5, 0.27 * len(rows) + 1.2)
@@ -133,6 +133,8 @@ def plot_by_row(
         ax.scatter(frame.loc[mine, value], y[mine], color=colour, marker=marker, s=42, label=label, zorder=3)
     if "ceiling" in frame:
         ax.scatter(frame["ceiling"], y, marker="|", s=120, color="black", label="ceiling", zorder=2)
+    if "chance" in frame:
+        ax.scatter(frame["chance"], y, marker="|", s=120, color="#888888", label="chance", zorder=2)
     if mark is not None:
         ax.axvline(mark, color="black", linestyle=":", linewidth=1)
     ax.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5), xlabel=xlabel)

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from shui_lib.benchmark.data import Faces, load_faces
+from shui_lib.benchmark.data import Faces, folder_of, load_faces
 from shui_lib.benchmark.models import build_model, weights_checksum
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import preset_named
@@ -33,6 +33,8 @@ from shui_lib.benchmark.train import fit
 from shui_lib.core.machine import device_name, git_commit
 from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
+from shui_lib.core.randomness import checked_seed
+from shui_lib.core.source import source_of
 from shui_lib.core.stages import load_or_compute
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
 from shui_workbook.records.files import put
@@ -114,11 +116,12 @@ def gaps(
         Columns identity; trained and held, the person's gaps; unmet, the loss of the model that never met the person
         on the photos of `trained`. Nats.
     """
-    faces = load_faces(data_root / dataset)
+    faces, seed = load_faces(folder_of(data_root, dataset)), checked_seed(seed)
     drawn = draw(faces.identity, design, generator=torch.Generator().manual_seed(seed))
     losses = []
     for which in (0, 1):
         facts = {"dataset": dataset, "fingerprint": faces.fingerprint, "seed": seed, "which": which}
+        facts["code"] = source_of("shui_lib.benchmark.train", "shui_lib.benchmark.predict")
         facts |= {"design": asdict(design), "classes": faces.classes, "image_size": faces.size}
         losses.append(_losses(faces, preset, facts, drawn, runs_root / dataset, device))
     return pd.concat([_by_person(faces, losses, drawn, group) for group in (0, 1)], ignore_index=True)

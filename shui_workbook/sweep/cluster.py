@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -85,6 +83,8 @@ def share(number: int, workers: int) -> dict[str, str]:
 
     The GPUs that CUDA_VISIBLE_DEVICES names are dealt out one by one, and OMP_NUM_THREADS is an equal number of cores.
     """
+    import torch  # a second, which who runs here alone need not wait for
+
     every = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     mine = {"CUDA_VISIBLE_DEVICES": every.split(",")[number % len(every.split(","))]} if every else {}
     threads = str(max(1, (os.cpu_count() or 1) // workers))

@@ -1,6 +1,7 @@
 """Where the time of `make workbook` goes: CPU minutes by chapter, and seconds by kind of stage.
 
 python -m shui_workbook.sweep.profile --out runs/profile
+python -m shui_workbook.sweep.profile --out runs/profile --go-on     # chapters that were measured are not run again
 
 Chapters run one after the other with an empty folder for stages, so that each stage is charged to the chapter that
 needs it first. `make workbook` runs them side by side, and ends sooner.
@@ -8,6 +9,7 @@ needs it first. `make workbook` runs them side by side, and ends sooner.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,8 +19,9 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.core.places import DATA, RUNS
+from shui_lib.core.store import save_frame, save_json
 from shui_workbook.arguments import command_line, words_by_name
-from shui_workbook.course.notebooks import NOTEBOOKS, Outcome, run_all
+from shui_workbook.course.notebooks import NOTEBOOKS, Outcome, run_all, shared_out
 from shui_workbook.sweep.cost import read_journal
 
 LARGEST = 6  # kinds of stages with a column of their own
@@ -53,26 +56,54 @@ class Command:
 
     data_root: Path = DATA
     out: Path = RUNS / "profile"  # emptied first
+    go_on: bool = False  # empty nothing, and leave out what was measured before
     notebooks: tuple[Path, ...] = ()  # all chapters by default
     parameters: tuple[str, ...] = ()  # NAME=VALUE
+
+
+def emptied(out: Path) -> None:
+    """Remove an earlier profile. SystemExit: the folder holds something else."""
+    if out.is_dir() and not (out / "stages").is_dir() and any(out.iterdir()):
+        sys.exit(f"{out} is there and is no profile: name another folder, it would be emptied")
+    shutil.rmtree(out, ignore_errors=True)
+
+
+def measured(out: Path, parameters: Mapping[str, object], notebooks: Sequence[Path]) -> dict[str, dict[str, object]]:
+    """By chapter, those of an earlier call included: its `Outcome` and the stages that it used (`read_journal`).
+
+    One chapter at a time, written to `out`/outcomes.json as soon as it has ended.
+
+    Raises:
+        ValueError: as `shared_out`, before anything runs.
+    """
+    file = out / "outcomes.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    for path, values in shared_out(notebooks, parameters).items():
+        if path.stem not in known:
+            (one,) = run_all(out, values, [path])
+            stages = read_journal(out / "stages" / f"{path.stem}.txt")
+            known[path.stem] = {"outcome": one._asdict(), "stages": stages}
+            save_json(file, known)
+    return known
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; 1 where a chapter failed."""
     args = command_line(Command, argv, __doc__)
     out = args.out.resolve()
-    if out.is_dir() and not (out / "stages").is_dir() and any(out.iterdir()):
-        sys.exit(f"{out} is there and is no profile: name another folder, it would be emptied")
-    shutil.rmtree(out, ignore_errors=True)
-    roots = {"data_root": str(args.data_root.resolve()), "runs_root": str(out / "runs")}
     notebooks = [path.resolve() for path in args.notebooks or sorted(NOTEBOOKS.glob("*.ipynb"))]
+    if not args.go_on:
+        emptied(out)
+    roots = {"data_root": str(args.data_root.resolve()), "runs_root": str(out / "runs")}
     try:
-        found = run_all(out, {**roots, **words_by_name(args.parameters)}, notebooks)
+        found = measured(out, {**roots, **words_by_name(args.parameters)}, notebooks)
     except ValueError as error:
         sys.exit(f"{error}")
-    table = profile(found, {one.chapter: read_journal(out / "stages" / f"{one.chapter}.txt") for one in found})
+    outcomes = [Outcome(**one["outcome"]) for _, one in sorted(found.items())]
+    table = profile(outcomes, {chapter: one["stages"] for chapter, one in found.items()})
     print(table.round(1).to_string())
-    return 1 if any(one.error for one in found) else 0
+    save_frame(out / "profile.csv", table.round(2).reset_index())
+    return 1 if any(one.error for one in outcomes) else 0
 
 
 if __name__ == "__main__":

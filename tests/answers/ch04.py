@@ -5,7 +5,7 @@ from answers import Answers
 ANSWERS = {
     "04-x03": Answers(
         right=("single = single.astype('float64')",),
-        wrong=("single = ratio", "single = single[:100]", "single = np.sqrt(single)", "single = -single"),
+        wrong=("single = ratio", "single = single[:100]", "single = np.sqrt(single)", "single[999:] = 0"),
     ),
     "04-x08": Answers(
         right=("moved = {sigma: np.float32(length) for sigma, length in moved.items()}",),

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from chapters import results_of
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from data_prep.faces import prepare as draw
+from shui_lib.core.store import locked
 from shui_workbook.course import exercises as course
 from shui_workbook.course.exercises import (
     chapter_of,
@@ -209,15 +212,31 @@ def test_the_exit_status_says_whether_everything_is_solved(tmp_path, monkeypatch
 # The chapters themselves. That their checks pass with the solutions is nbval's to say: the chapters hold the solutions.
 
 
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory) -> dict[str, str]:
+    """Sixty rendered people of 32 pixels, and stages under `smoke` that all processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    top = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "student_copies"
+    with locked(top / "data" / "faces"):
+        if not (top / "data" / "faces").is_dir():
+            draw(top / "data" / "faces", identities=60, size=32)
+    small = {"preset": "smoke", "size": "smoke", "n_ids": 3}
+    return {**small, "data_root": str(top / "data"), "runs_root": str(top / "runs")}
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_in_the_student_copy_of_a_chapter_every_check_fails_and_nothing_else(path: Path):
+def test_in_the_student_copy_of_a_chapter_every_check_fails_and_nothing_else(path: Path, small_world, monkeypatch):
+    """In small and in this process, as `tests/chapters.py` executes chapters; `mark` uses a kernel, see above."""
     if os.environ.get("SHUI_STUDENT_COPIES") != "run":
-        pytest.skip("executes a whole chapter: `make test` does it with SHUI_STUDENT_COPIES=run, once runs/ is filled")
+        pytest.skip("executes whole chapters: `make test` does it with SHUI_STUDENT_COPIES=run")
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setenv("SHUI_PROGRESS", "off")
     chapter = nbformat.read(path, as_version=4)
-    marks, ended = mark(student_copy(chapter), chapter)
-    assert not ended
-    for one in marks:
-        assert one.is_check, f"{one.error}: {one.message} in {one.cell.source}"
-        assert one.error == "AssertionError", f"{one.error or 'passes'} with the stub: {one.cell.source}"
-        assert len(one.message) > 20, f"no helpful message: {one.message!r}"
-    assert len(marks) == len(exercises(chapter))
+    checks = 0
+    for one, error in results_of(student_copy(chapter), small_world):
+        is_check = "check" in tags(one)
+        checks += is_check
+        assert is_check == isinstance(error, AssertionError), f"{error or 'passes'}: {one.source}"
+        assert not is_check or len(str(error)) > 20, f"no helpful message: {error!r}"
+        assert is_check or error is None, f"{type(error).__name__}: {error} in {one.source}"
+    assert checks == len(exercises(chapter))

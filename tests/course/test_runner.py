@@ -1,6 +1,7 @@
 """Running notebooks headlessly: parameters are looked at first, and a chapter that fails leaves the others alone."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import numpy as np
@@ -11,7 +12,7 @@ from tiny import prepare_tiny, tiny_faces
 
 from shui_lib.ltu.networks import SIZES
 from shui_workbook.course import notebooks
-from shui_workbook.course.notebooks import NOTEBOOKS, fitting, main, run_all, run_notebook, shared_out
+from shui_workbook.course.notebooks import NOTEBOOKS, Outcome, fitting, main, run_all, run_notebook, shared_out
 from shui_workbook.figures.photos import thumbnails
 from shui_workbook.studies.gan.study import CHAPTER, PRESETS
 
@@ -75,7 +76,10 @@ ANY = 'dataset: str = "faces"  # faces | celeba\nn_ids: int = 10  # how many\nda
 def test_a_chapter_keeps_its_own_data_where_it_takes_no_other_and_says_so(tmp_path, capsys):
     mine = write(tmp_path / "00_a.ipynb", "print(dataset, 'is shown')", parameters=ANY)
     own = write(tmp_path / "30_b.ipynb", "print(dataset, 'is shown')", parameters=OWN)
-    command = ["run", "--out", str(tmp_path / "out"), "--workers", "1", "--notebooks", str(mine), str(own)]
+    for name in ("ages", "cifar10"):
+        prepare_tiny(tmp_path / "data" / name)
+    command = ["run", "--out", str(tmp_path / "out"), "--workers", "1", "--data-root", str(tmp_path / "data")]
+    command += ["--notebooks", str(mine), str(own)]
     assert main([*command, "--parameters", "DATASET=ages", "N_IDS=3", "SEED="]) == 0
     assert "ages is shown" in said(tmp_path / "out" / mine.name)
     assert "mnist is shown" in said(tmp_path / "out" / own.name)
@@ -85,6 +89,25 @@ def test_a_chapter_keeps_its_own_data_where_it_takes_no_other_and_says_so(tmp_pa
     assert printed[2].endswith("done") and printed[3].endswith(f"done, {told}")
     assert main([*command, "--parameters", "DATASET=cifar10"]) == 0
     assert "cifar10 is shown" in said(tmp_path / "out" / own.name) and "without" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("PRESET=smok", "preset 'smok' is unknown: choose one of smoke, "),
+        ("SEED=4294967296", "seed must be a whole number from 0"),
+        ("DATASET=fases", "DATASET=fases is not prepared below .*data_prep"),
+        ("DATASET=../faces", "no plain folder name"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_before_anything_runs(tmp_path, word, message):
+    """Not chapter by chapter, while those that keep their own data run for minutes."""
+    known = f'{ANY}\npreset: str = "cpu"  # smoke | cpu\nseed: int = 0  # which'
+    path = write(tmp_path / "00_a.ipynb", "raise SystemError('never')", parameters=known)
+    where = ["--out", str(tmp_path / "out"), "--data-root", str(tmp_path)]
+    with pytest.raises(SystemExit, match=message):
+        main(["run", *where, "--notebooks", str(path), "--parameters", word])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_value_that_no_chapter_takes_is_refused(tmp_path):
@@ -150,6 +173,25 @@ def test_chapters_run_side_by_side(tmp_path):
         write(tmp_path / f"0_{mine}.ipynb", wait)
     found = run_all(tmp_path / "out", {"data_root": str(tmp_path)}, sorted(tmp_path.glob("*.ipynb")), workers=2)
     assert [one.error for one in found] == ["", ""] and all(one.seconds > 0 and one.cpu_seconds > 0 for one in found)
+
+
+@pytest.mark.parametrize(("workers", "order"), [(1, "abc"), (2, "cba")])
+def test_several_chapters_begin_with_the_last_and_are_told_in_order(tmp_path, monkeypatch, workers, order):
+    begun = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, workers, **_):
+            super().__init__(1)
+
+    def outcome(path, out, values):
+        begun.append(path.stem)
+        return Outcome(path.stem, 1.0, 1.0, "")
+
+    monkeypatch.setattr(notebooks, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(notebooks, "_outcome", outcome)
+    paths = [write(tmp_path / f"{name}.ipynb") for name in "abc"]
+    found = run_all(tmp_path / "out", {}, paths, workers=workers)
+    assert "".join(begun) == order and [one.chapter for one in found] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

@@ -38,17 +38,20 @@ def test_slides_are_the_tagged_cells_and_show_no_code(chapter, tmp_path):
     nbformat.write(chapter, tmp_path / "07_test.ipynb")
     (page,) = slides.write([tmp_path / "07_test.ipynb"], tmp_path / "out")
     text = page.read_text()
-    assert page.name == "07_test.html" and text.count("<section>") == 4, "two slides, each a column of one"
+    assert page.name == "07_test.html" and text.count("<section>") == 6, "title and two, each a column of one"
     assert "The title" in text and "what it shows" in text and "The second" in text
     assert "not on a slide" not in text and "secret_code" not in text
 
 
-def test_a_picture_stands_on_the_slide_of_its_text(chapter):
-    kinds = [cell.metadata["slideshow"]["slide_type"] for cell in slides.chosen(chapter).cells]
-    assert kinds == ["slide", "-", "slide"]
-    chapter.cells[0].metadata = {}
-    with pytest.raises(ValueError, match="first cell tagged `slide` is code"):
-        slides.chosen(chapter)
+def test_a_picture_stands_on_the_slide_of_its_section(chapter):
+    def kinds():
+        return [(c.metadata["slideshow"]["slide_type"], c.source.split("\n")[0]) for c in slides.chosen(chapter).cells]
+
+    title, opening = ("slide", "# The title"), ("slide", "## One")
+    chapter.cells[1].source = "## One\nnot on a slide"
+    assert kinds() == [title, title, opening, ("-", "secret_code = 1"), ("slide", "## The second")]
+    chapter.cells[1].metadata = SLIDE
+    assert kinds() == [title, title, opening, ("-", "secret_code = 1"), ("slide", "## The second")], "not twice"
 
 
 def test_a_chapter_without_tags_has_no_page(chapter, tmp_path):
@@ -60,8 +63,9 @@ def test_a_chapter_without_tags_has_no_page(chapter, tmp_path):
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_slides_of_the_chapters_can_be_made(path):
-    found = slides.chosen(nbformat.read(path, as_version=4))
-    assert all(cell.cell_type == "markdown" or cell.outputs for cell in found.cells), "a slide shows something"
+    found = slides.chosen(nbformat.read(path, as_version=4)).cells
+    assert all(cell.source.startswith("#") for cell in found[:1]), "the first slide is the title"
+    assert all(one.metadata["slideshow"]["slide_type"] in ("slide", "-") for one in found)
 
 
 # Colab

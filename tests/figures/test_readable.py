@@ -116,3 +116,12 @@ def test_layers_have_short_names_of_nine_points():
     ax = figures.plot_weight_changes(pd.DataFrame(1e-2, ["ssd"], layers))
     assert ax.get_xticklabels()[3].get_text() == "3 attn.qkv"
     assert {label.get_fontsize() for label in ax.get_xticklabels()} == {9.0}
+
+
+def test_chance_has_a_mark_where_it_is_known():
+    frame = pd.DataFrame(
+        {"attribute": ["hat", "beard"], "method": "original", "score": [80.0, 60.0], "chance": [30, 10]}
+    )
+    ax = figures.plot_by_row(frame, "attribute", "score", "average precision (%)")
+    marks = [one for one in ax.collections if one.get_label() == "chance"]
+    assert [list(place) for place in marks[0].get_offsets()] == [[30, 0], [10, 1]]

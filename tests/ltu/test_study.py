@@ -90,7 +90,7 @@ def test_rows_of_a_data_set_with_any_name_are_kept_once(world, files, name):
     for value in (1.0, 2.0):
         study.keep(study.ROWS, mine, "ft", "", {"gap": value})
         assert study.is_there(study.ROWS, mine, "ft", "")
-    assert study.read()["value"].tolist() == [2.0]
+    assert study.read(study.ROWS)["value"].tolist() == [2.0]
 
 
 def test_rows_of_the_repository_are_of_committed_code_only(world, files, monkeypatch):

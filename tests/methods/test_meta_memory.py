@@ -65,17 +65,16 @@ def test_peak_memory_is_flat():
         "MALLOC_MMAP_THRESHOLD_": "262144",
         "MALLOC_TRIM_THRESHOLD_": "0",
     }
-    peaks = {}
-    for sizes in [(10, 64), (10, 1024), (40, 64)]:
-        command = [sys.executable, "-W", "error", __file__, *map(str, sizes)]
-        peaks[sizes] = float(
-            subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        )
-        print(f"N_S = {sizes[0]}, |D_f| = {sizes[1]}: {peaks[sizes]:.1f} MiB")
+    sizes = [(10, 64), (10, 1024), (40, 64)]
+    command = [sys.executable, "-W", "error", __file__, *(f"{n},{images}" for n, images in sizes)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    peaks = dict(zip(sizes, map(float, done.stdout.split()), strict=True))
+    print("; ".join(f"N_S = {n}, |D_f| = {images}: {mib:.1f} MiB" for (n, images), mib in peaks.items()))
     assert min(peaks.values()) > 20, "too small to show anything"
     # h_φ keeps some 0.1 MiB a photo; activations are 2.5.
     assert max(peaks.values()) <= 1.1 * min(peaks.values())
 
 
 if __name__ == "__main__":
-    print(measure(*map(int, sys.argv[1:])))
+    for size in sys.argv[1:]:
+        print(measure(*map(int, size.split(","))))

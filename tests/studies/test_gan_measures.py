@@ -6,6 +6,7 @@ import torch
 from small_gan import QUICK, TRAINING, small_faces, small_gan
 from torch import nn
 
+from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.gan.metrics import judge, sample
 from shui_lib.gan.steps import perceptual_distance
 from shui_lib.gan.train import pictures_of
@@ -54,6 +55,12 @@ def test_a_classifier_learns_the_classes():
     x, y = pictures_of(small_faces(20, size=16, seed=1))
     assert accuracy(classifier, x, y) > 0.9 > 0.6 > accuracy(train_classifier(faces, seed=0, epochs=0), x, y)
     assert perceptual_distance(classifier.maps, x[:4], x[:4]).abs().max() < 1e-6
+
+
+def test_pictures_that_are_no_numbers_have_no_accuracy():
+    classifier, x = train_classifier(small_faces(), seed=0, epochs=0), torch.full((4, 3, 16, 16), torch.nan)
+    with pytest.raises(UndefinedScore, match="not finite"):
+        accuracy(classifier, x, torch.zeros(4, dtype=torch.long))
 
 
 def test_audits_find_what_the_generator_holds():

@@ -1,5 +1,7 @@
 """The GAN study on a few small pictures: stages, rows that are not made twice, claims judged by rule, figures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,8 @@ from small_gan import QUICK, same
 
 from data_prep import faces as rendered
 from shui_lib.gan.cascade import Cascade
-from shui_lib.gan.stylegan2 import save_gan
+from shui_lib.gan.latents import invert, render
+from shui_lib.gan.stylegan2 import load_gan, save_gan
 from shui_lib.gan.train import GANTraining
 from shui_workbook.figures import gan as plots
 from shui_workbook.studies.gan import __main__ as command
@@ -27,6 +30,20 @@ def study(tmp_path_factory):
     rendered.prepare(root / "data" / "few", identities=3, size=16, fewest=24, most=24)
     training = GANTraining(kimg=0.032, batch=8, tick=2)
     return Study("few", 0, 0, root / "data", root / "runs", training, (8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": -1}, "seed must be a whole number from 0"),
+        ({"gan_seed": 2**32}, "seed must be a whole number from 0"),
+        ({"dataset": "/few"}, "no plain folder name"),
+        ({"dataset": "few/"}, "no plain folder name"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_trained(study, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        replace(study, **wrong)
 
 
 def some_plan(items, label):
@@ -77,6 +94,13 @@ def test_the_committed_gan_is_taken_for_its_own_facts_alone(study, tmp_path, mon
     assert same(study.original(), other)
     save_gan(file, other, {"facts": {**study.facts, "seed": 1}, "history": []})
     assert same(study.original(), trained) and len(study.history()) == 2
+
+
+def test_the_committed_gan_gives_its_own_pictures_back():
+    gan = load_gan(module.COMMITTED).generator.requires_grad_(False)
+    w = gan.latent(torch.randn(4, 64, generator=torch.Generator().manual_seed(0)), torch.arange(4)).detach()
+    _, psnr = invert(gan, render(gan, w))
+    assert psnr.mean() > 30  # acceptance; of real pictures it is about 22 dB, which is what the generator can draw
 
 
 def test_the_preset_is_what_was_trained(study, tmp_path):

@@ -71,6 +71,12 @@ def test_gaps_are_between_the_model_that_met_a_person_and_the_one_that_did_not(t
     assert len(found) == 10
     gaps("tiny", "smoke", 3, SMALL, **where)
     assert len(models) == 2, "trained again"
+    monkeypatch.setattr(handle, "source_of", lambda *modules: "other code")
+    gaps("tiny", "smoke", 3, SMALL, **where)
+    assert len(models) == 4, "losses of other code are not those of this one"
+    for wrong, message in ((("./tiny", 3), "no plain folder name"), (("tiny", -1), "seed must be a whole number")):
+        with pytest.raises(ValueError, match=message):
+            gaps(wrong[0], "smoke", wrong[1], SMALL, **where)
 
 
 def test_a_second_run_replaces_the_first(tmp_path):

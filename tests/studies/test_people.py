@@ -311,6 +311,15 @@ def test_bars_and_dots_are_drawn():
     assert figures.plot_by_distance(frame, bars, "x", "y", labels=("far", "gap")).get_legend() is None
 
 
+def test_fifths_are_lines_with_seeds_behind_the_first():
+    _, bars = line_of_people()
+    ax = figures.plot_fifths({"mean of three": bars, "original": bars, "pgu": bars.iloc[:0]}, "gap")
+    assert ax.get_legend_handles_labels()[1] == ["mean of three", "Original"], "what has no people is left out"
+    thin = [line for line in ax.lines if line.get_alpha() == 0.2]
+    assert len(thin) == 2 and [tick.get_text() for tick in ax.get_xticklabels()] == ["1\nnear", "2", "3", "4\nfar"]
+    assert not figures.plot_fifths({}, "gap").get_xticks().size
+
+
 def test_trends_are_filled_where_zero_lies_outside():
     found = pd.DataFrame(
         [("ssd one-shui", "loss", 0.5, 0.2, 0.7), ("original", "loss", 0.1, -0.2, 0.4)],
@@ -321,7 +330,7 @@ def test_trends_are_filled_where_zero_lies_outside():
     dots = [c for c in axes[0].collections if hasattr(c, "get_sizes")]
     white = (1, 1, 1, 1)
     assert [tuple(dot.get_facecolor()[0]) == white for dot in dots] == [False, True]
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["SSD one-shui", "Original"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["SSD (one-shui)", "Original"]
 
 
 def test_doses_have_an_axes_a_factor():
@@ -331,7 +340,7 @@ def test_doses_have_an_axes_a_factor():
     figures.plot_doses(doses, axes, "gap")
     assert [ax.get_xlabel() for ax in axes] == ["pose", "light"]
     assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["0", "0.5", "1"]
-    assert axes[1].get_legend_handles_labels()[1] == ["PGU one-shui"]
+    assert axes[1].get_legend_handles_labels()[1] == ["PGU (one-shui)"]
 
 
 def test_influence_adds_up():

@@ -1,6 +1,9 @@
 """The profile charges every stage to the chapter that made it."""
 
+import json
+
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -26,7 +29,7 @@ def test_a_stage_is_charged_to_the_chapter_that_made_it():
     assert table.loc["all", "clock"] == 2.0
 
 
-def test_a_profile_starts_with_nothing_and_empties_no_other_folder(tmp_path, capsys):
+def test_a_profile_empties_no_other_folder_and_charges_what_really_was_made(tmp_path, capsys):
     parameters = 'data_root: str = ""  # where\nruns_root: str = ""  # where'
     cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(LIGHT)]
     for name in ("00_a", "01_b"):
@@ -38,7 +41,33 @@ def test_a_profile_starts_with_nothing_and_empties_no_other_folder(tmp_path, cap
     with pytest.raises(SystemExit, match="is there and is no profile"):
         main([*command, str(mine)])
     assert (mine / "thesis.txt").exists()
-    assert main([*command, str(out)]) == 0 == main([*command, str(out)])
-    stages = [(out / "stages" / f"{name}.txt").read_text().split()[0] for name in ("00_a", "01_b")]
-    assert stages == ["made", "found"]
+    assert main([*command, str(out)]) == 0
+    known = json.loads((out / "outcomes.json").read_text())
+    made = {chapter: [stage["made"] for stage in one["stages"].values()] for chapter, one in known.items()}
+    assert made == {"00_a": [True], "01_b": [False]}
     assert "light" in capsys.readouterr().out.splitlines()[-5]
+    assert pd.read_csv(out / "profile.csv")["chapter"].tolist() == ["00_a", "01_b", "all"]
+
+
+def test_a_profile_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    asked = []
+
+    def run_all(out, values, notebooks):
+        asked.append(notebooks[0].stem)
+        return [Outcome(notebooks[0].stem, 60.0, 30.0, "")]
+
+    monkeypatch.setattr("shui_workbook.sweep.profile.run_all", run_all)
+    chapters = [tmp_path / f"{name}.ipynb" for name in ("00_a", "01_b")]
+    for path in chapters:
+        parameters = new_code_cell('seed: int = 0\ndata_root: str = ""\nruns_root: str = ""')
+        parameters["metadata"]["tags"] = ["parameters"]
+        nbformat.write(new_notebook(cells=[parameters], metadata=KERNEL), path)
+    command = ["--out", str(tmp_path / "out"), "--parameters", "SEED=3"]
+    assert main([*command, "--notebooks", str(chapters[0])]) == 0
+    assert main([*command, "--go-on", "--notebooks", *map(str, chapters)]) == 0
+    assert asked == ["00_a", "01_b"]
+    with pytest.raises(SystemExit, match="no chapter has a parameter colour"):
+        main(["--out", str(tmp_path / "new"), "--parameters", "COLOUR=red", "--notebooks", *map(str, chapters)])
+    (tmp_path / "out" / "stages").mkdir()  # as `run_all` leaves it
+    assert main([*command, "--notebooks", str(chapters[1])]) == 0
+    assert list(json.loads((tmp_path / "out" / "outcomes.json").read_text())) == ["01_b"], "it was not emptied"

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from shui_workbook.studies.gan.study import Study
 
 SHOWN = 1000  # pictures on each side of a distance
-AUDITED = 32  # pictures inverted again, so:
-AUDIT = Inversion(steps=60)
+AUDITED = 24  # pictures inverted again, so:
+AUDIT = Inversion()
 WATCHED = 300  # pictures looked at on the way
 
 

@@ -52,7 +52,7 @@ def read(path: Path) -> pd.DataFrame:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is missing: `python -m shui_workbook.studies.gan table` writes it")
-    words = dict.fromkeys(["shot", "mechanism", "fake_label", "stop", "git", "note"], str)
+    words = dict.fromkeys(["dataset", "shot", "mechanism", "fake_label", "stop", "git", "note"], str)
     return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"value": [""]})
 
 

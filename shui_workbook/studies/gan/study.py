@@ -12,9 +12,10 @@ import pandas as pd
 import torch
 
 from data_prep import faces as rendered
-from shui_lib.benchmark.data import Faces, load_faces
+from shui_lib.benchmark.data import Faces, folder_of, load_faces
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import ROOT
+from shui_lib.core.randomness import checked_seed
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_note, load_tensors, save_frame, save_tensors
 from shui_lib.gan.cascade import Cascade
@@ -54,6 +55,11 @@ class Study:
     runs_root: Path = ROOT / "runs"
     training: GANTraining = field(default_factory=lambda: PRESETS["cpu"])
     channels: tuple[int, ...] = GANConfig.channels
+
+    def __post_init__(self) -> None:
+        checked_seed(self.seed)
+        checked_seed(self.gan_seed)
+        folder_of(self.data_root, self.dataset)
 
     @cached_property
     def folder(self) -> Path:
@@ -136,7 +142,7 @@ class Study:
         facts = {**self.facts, "without": without} | ({"request": self.seed} if without else {})
         return load_or_compute(self.runs, "gan", facts, compute)
 
-    def classifier(self, seed: int, *, epochs: int = 4) -> Classifier:
+    def classifier(self, seed: int, *, epochs: int = 10) -> Classifier:
         """A classifier of the real training pictures: 0 for distances, 1 for accuracy."""
         facts = {"data": self.facts["data"], "seed": seed, "epochs": epochs}
 

@@ -1,0 +1,41 @@
+"""Settings of methods that are given: as a mapping in code, as text in a notebook or on the command line."""
+
+import pytest
+from tiny import prepare_tiny
+
+from shui_lib.runs.experiment import Experiment
+from shui_lib.runs.settings import checked_settings
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory):
+    root = tmp_path_factory.mktemp("settings")
+    prepare_tiny(root / "tiny")
+    return {"dataset": "tiny", "preset": "smoke", "n_ids": 2, "data_root": root, "runs_root": root / "runs"}
+
+
+def test_settings_come_as_text_too(where):
+    text = '{"curvature": {"eta": 0.25}, "ssd": {"alpha": 7}}'
+    given = Experiment(**where, settings=text)
+    assert given.method("curvature").eta == 0.25 and given.method("ssd:one-shui").alpha == 7
+    assert given.settings == Experiment(**where, settings={"curvature": {"eta": 0.25}, "ssd": {"alpha": 7}}).settings
+    assert given.method("jit") == Experiment(**where, settings="").method("jit")
+    assert given.with_settings('{"jit": {"eta": 0.5}}').method("jit").eta == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{eta: 1}", r"is no JSON .*write them as '\{\"curvature\": \{\"eta\": 0.01\}\}'"),
+        ('{"eta": 1}', "are not settings by method: write them as"),
+        ('["eta"]', "are not settings by method: write them as"),
+        ('{"curvture": {"eta": 1}}', "method 'curvture', which is unknown: choose one of .*curvature"),
+        ('{"curvature": {"etha": 1}}', "curvature has no setting etha: it takes"),
+        ('{"curvature": {"eta": "much"}}', "curvature: eta='much' is str, expected float"),
+        ('{"curvature": {"eta": -1}}', "eta must be >= 0, got -1"),
+        ('{"ssd:mine": {}}', "ssd has no variant 'mine'"),
+    ],
+)
+def test_text_that_is_no_settings_says_what_is(text, message):
+    with pytest.raises(ValueError, match=message):
+        checked_settings(text)
