@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--partial", action="store_true", help="take the photos that are there, where some are missing"
             )
+        if name == "celeba":
+            command.add_argument(
+                "--squash", action="store_true", help="whole photos made square, as the authors do; not their centre"
+            )
         if name == "writers":
             command.add_argument("--task", choices=writers.TASKS, default="digit", help="what to predict")
     return parser

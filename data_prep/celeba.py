@@ -41,12 +41,15 @@ def read_index(raw: Path) -> pd.DataFrame:
         return _index(download.need(*LISTS, where=WHERE))
 
 
-def prepare(raw: Path, out: Path, *, size: int = 64, min_images: int = 1, partial: bool = False) -> Description:
+def prepare(
+    raw: Path, out: Path, *, size: int = 64, min_images: int = 1, partial: bool = False, squash: bool = False
+) -> Description:
     """Write CelebA in the prepared format.
 
     Args:
         raw: the folder with the lists and the photos, or a zip with both; either may lie deeper in it.
         size: pixels, height and width; the centre square is kept.
+        squash: the whole photo instead, made as wide as high, as the benchmark's authors do.
         min_images: keep only identities with at least this many photos.
         partial: take the photos that are there, where some are missing.
     Raises:
@@ -64,7 +67,7 @@ def prepare(raw: Path, out: Path, *, size: int = 64, min_images: int = 1, partia
             size=size,
             licence=LICENCE,
             sources=md5(lists),
-            options={"min_images": min_images},
+            options={"min_images": min_images} | ({"squash": True} if squash else {}),
         )
         write(folder, keep_frequent(index, min_images), out, description)
     return description

@@ -83,16 +83,17 @@ def write(folder: Folder, index: pd.DataFrame, out: Path, description: Descripti
     """Decode the photos of `index` (see `on_disk`) from `folder` and write the prepared dataset to `out`."""
     with writing(out) as partial:
         images = create_images(partial, len(index), description.size)
-        decode(folder, index["file"].tolist(), images)
+        decode(folder, index["file"].tolist(), images, squash=bool(description.options.get("squash")))
         images.flush()
         finish(partial, index.drop(columns="file"), description)
 
 
-def decode(folder: Folder, names: Sequence[str], images: np.ndarray) -> None:
+def decode(folder: Folder, names: Sequence[str], images: np.ndarray, *, squash: bool = False) -> None:
     """Fill `images` with the photos `names`, in order: centre square (D21), resized with antialiasing.
 
     Args:
         images: uint8 (N, size, size, 3), written in place.
+        squash: the whole photo, whatever its sides, as the authors' code takes it.
     Raises:
         DataError: photos that cannot be decoded, all of them named, none skipped.
     """
@@ -105,7 +106,7 @@ def decode(folder: Folder, names: Sequence[str], images: np.ndarray) -> None:
             try:
                 with guard:
                     data = read(folder / name)
-                images[row] = _square(data, images.shape[1])
+                images[row] = (_squashed if squash else _square)(data, images.shape[1])
             except Exception as error:  # Pillow raises many kinds on broken files
                 broken.append(f"{name} ({str(error) or type(error).__name__})")
         return broken
@@ -126,6 +127,13 @@ def _square(data: bytes, size: int) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as photo:
         photo.draft("RGB", (2 * size, 2 * size))  # lets JPEG skip detail; twice the size keeps the resize honest
         return np.asarray(ImageOps.fit(_as_seen(photo), (size, size), Image.Resampling.BICUBIC))
+
+
+def _squashed(data: bytes, size: int) -> np.ndarray:
+    """Decode one photo and resize it whole, whatever its sides: uint8 (size, size, 3)."""
+    with Image.open(io.BytesIO(data)) as photo:
+        photo.draft("RGB", (2 * size, 2 * size))
+        return np.asarray(_as_seen(photo).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _as_seen(photo: Image.Image) -> Image.Image:

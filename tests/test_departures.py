@@ -45,10 +45,12 @@ def test_its_test_or_figure_exists(number):
     assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{number}: {path} has no {name}"
 
 
-def test_preset_paper_has_one_weight_decay():
-    assert preset_named("paper").train.weight_decay == 1e-3
+@pytest.mark.parametrize(("dataset", "decay"), [("celebahq", 1e-3), ("celeba", 1e-4), ("mufac", 1e-4), ("", 1e-3)])
+def test_preset_paper_has_the_weight_decay_of_each_data_set(dataset, decay):
+    assert preset_named("paper", dataset=dataset).train.weight_decay == decay
+    assert preset_named("cpu", dataset=dataset) == preset_named("cpu")
 
 
 def test_the_guide_says_what_the_paper_keeps():
-    assert "--min-images" not in (ROOT / "docs" / "gpu.md").read_text()
+    assert "--min-images 13" not in (ROOT / "docs" / "gpu.md").read_text()
     assert "--min-images 13" in (ROOT / "README.md").read_text()

@@ -17,7 +17,9 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import v2
 
+from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.core.store import CorruptFile, checksum, save_json
 
 
@@ -228,8 +230,8 @@ def augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.G
         flip: whether every second image is mirrored, `Faces.flip` says where that is right.
 
     Departs from torchvision's RandomResizedCrop (D23), which draws a side again where it is longer than the image's;
-    here it is cut to that. Images larger than `size` are sampled finely enough to miss no pixel, and then shrunk with
-    antialiasing, as `Faces.pixels` shrinks them: one pixel in four would alias.
+    here it is cut to that; `torchvision_augment` is theirs. Images larger than `size` are sampled finely enough to miss
+    no pixel, and then shrunk with antialiasing, as `Faces.pixels` shrinks them: one pixel in four would alias.
     """
     area, ratio, left, top, side = torch.rand(5, len(x), generator=generator)
     area = crop + (1 - crop) * area
@@ -244,6 +246,21 @@ def augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.G
     grid = F.affine_grid(theta.to(x.device, non_blocking=True), [*x.shape[:2], fine, fine], align_corners=False)
     cropped = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return cropped if fine == size else shrunk(cropped, size)
+
+
+def torchvision_augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.Generator) -> Tensor:
+    """As `augment`, by torchvision's own RandomResizedCrop and RandomHorizontalFlip, image by image.
+
+    The authors' transforms. Boxes that leave the image are drawn again, so that crops are larger and of full side less
+    often than `augment`'s; a loop over images takes the place of one call.
+    """
+    crop_ = v2.RandomResizedCrop(size, scale=(crop, 1.0), antialias=True)
+    mirror = v2.RandomHorizontalFlip(0.5 if flip else 0.0)
+    with seeded(draw_seed(generator)):
+        return torch.stack([mirror(crop_(image)) for image in x])
+
+
+AUGMENT = {"batched": augment, "torchvision": torchvision_augment}
 
 
 def shrunk(x: Tensor, size: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,9 @@ class TrainConfig:
     beta2: float = 0.999  # of AdamW
     weight_decay: float = 0.05
     warmup_epochs: int = 2  # linear, per step; cosine afterwards
-    cosine_per: str = "step"  # step | epoch (as the authors' code)
+    cosine_per: str = "step"  # step | epoch (the authors' code: to zero at the number of all epochs, first step at 0)
     clip: float | None = None  # largest norm of a step's gradient
+    augment: str = "batched"  # batched (one call a batch) | torchvision (as the authors' code, image by image)
     crop: float = 0.9  # smallest share of the area that a random crop keeps
     keep: str = "last"  # last | best (on validation, as the authors' code)
     bf16: bool = False  # autocast; slower than float32 for small networks on a CPU
@@ -47,12 +48,13 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """One size of experiment. `methods` holds each method's default settings."""
+    """One size of experiment. `methods` holds each method's default settings; data sets may differ in training."""
 
     model: ModelConfig
     train: TrainConfig
     split: SplitConfig = SplitConfig()
     methods: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    by_dataset: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # what of `train` is another there
 
 
 ALL_INPUTS = ("logits", "features", "ids", "targets")  # of the learned loss, as published
@@ -81,8 +83,8 @@ PRESETS: dict[str, Preset] = {
         model=ModelConfig(architecture="vit_small_patch14_dinov2", image_size=70, pretrained=True, weights="vit-s14"),
         train=TrainConfig(epochs=3, lr=5e-5, warmup_epochs=1, clip=1.0),
     ),
-    # The paper's appendix A for CelebA-HQ (and the authors' code where it is silent). MUFAC and CelebA have another
-    # weight decay (D28); for MUFAC's η, α and epochs ask for `meta_unlearn:published`.
+    # The paper's appendix A (and the authors' code where it is silent); for MUFAC's η, α and epochs ask for
+    # `meta_unlearn:published`.
     "paper": Preset(
         model=ModelConfig(architecture="vit_base_patch16_224", image_size=224, pretrained=True),
         train=TrainConfig(
@@ -90,21 +92,29 @@ PRESETS: dict[str, Preset] = {
             batch=32,
             weight_decay=1e-3,
             cosine_per="epoch",
+            augment="torchvision",
             crop=0.08,
             keep="best",
             bf16=True,
         ),
-        methods={"meta_unlearn": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS}},
+        methods={
+            "meta_unlearn": {"eta": 0.1, "alpha": 1e-4, "epochs": 3, "inputs": ALL_INPUTS, "bf16": True},
+            "scrub:one-shui": {"bf16": True},
+            "bad_teacher:one-shui": {"bf16": True},
+        },
+        # Weight decay as in appendix A (D28).
+        by_dataset={"celeba": {"weight_decay": 1e-4}, "mufac": {"weight_decay": 1e-4}},
     ),
 }
 
 
-def preset_named(name: str) -> Preset:
-    """Look a preset up.
+def preset_named(name: str, *, dataset: str = "") -> Preset:
+    """Look a preset up, with what it has for a data set of this name (as dataset.json says it).
 
     Raises:
         ValueError: no preset of that name.
     """
     if name not in PRESETS:
         raise ValueError(f"preset {name!r} is unknown: choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    preset = PRESETS[name]
+    return replace(preset, train=replace(preset.train, **preset.by_dataset.get(dataset, {})))

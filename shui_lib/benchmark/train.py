@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from shui_lib.benchmark.data import Faces, augment
+from shui_lib.benchmark.data import AUGMENT, Faces
 from shui_lib.benchmark.metrics import UndefinedScore, score_or_nan
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, task_loss
@@ -29,12 +29,20 @@ def cosine(lr: float, passed: float, whole: float) -> float:
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
-    """Linear warm-up per step, then cosine to zero, per step or per epoch (D22)."""
+    """Linear warm-up per step, then cosine to zero per step; or per epoch, as the authors' code (D22).
+
+    Theirs begins at a rate of 0, and its cosine reaches zero after as many epochs as there are in all, of which the
+    warm-up took some: it ends above.
+    """
+    if config.cosine_per == "epoch":
+        passed = epoch + step / steps
+        if passed < config.warmup_epochs:
+            return config.lr * passed / config.warmup_epochs
+        return cosine(config.lr, epoch - config.warmup_epochs, config.epochs)
     passed = epoch + (step + 1) / steps
     if passed <= config.warmup_epochs:
         return config.lr * passed / config.warmup_epochs
-    position = epoch if config.cosine_per == "epoch" else passed - 1 / steps
-    share = (position - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1)
+    share = (passed - 1 / steps - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1)
     return cosine(config.lr, max(share, 0.0), 1)
 
 
@@ -126,7 +134,7 @@ def _one_epoch(
     total = torch.zeros((), device=device)
     for step, index in enumerate(batches):
         part = train[index]
-        x = augment(
+        x = AUGMENT[config.augment](
             part.pixels(device=device), size=model.image_size, crop=config.crop, flip=part.flip, generator=generator
         )
         for group in optimizer.param_groups:

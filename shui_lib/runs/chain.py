@@ -94,10 +94,11 @@ class Chain:
         self.runs = Path(runs_root) / dataset
         self.reserved, self.from_pool = reserved, from_pool
         self.strangers, self.settings = strangers, checked_settings(settings or {})
-        self.config = preset_named(preset)
+        preset_named(preset)  # an unknown one is named before anything is opened
         git_commit()  # of the code that is loaded now, whatever is checked out once a long stage ends
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.faces: Faces = load_faces(self.folder)
+        self.config = preset_named(preset, dataset=self.faces.name)
         self._strangers = load_strangers(folder_of(data_root, strangers), self.folder) if strangers else None
         generator = torch.Generator().manual_seed(seed)
         self.split: Split = split_identities(self.faces.identity, generator=generator, config=self.config.split)

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from tiny import CLASSES, prepare_tiny, small_vit, tiny_faces
+from torchvision.transforms import v2
 
 from data_prep import __main__ as command
 from shui_lib.benchmark import data, predict, train
-from shui_lib.benchmark.data import Faces, augment, folder_of, load_faces
+from shui_lib.benchmark.data import AUGMENT, Faces, augment, folder_of, load_faces
 from shui_lib.benchmark.presets import preset_named
+from shui_lib.core.randomness import draw_seed
 from shui_lib.core.store import CorruptFile, checksum
 
 
@@ -144,13 +146,44 @@ def test_training_and_attack_mirror_only_what_may_be_mirrored(flip, monkeypatch)
         return augment(x, **options)
 
     monkeypatch.setattr(predict, "augment", spy)
-    monkeypatch.setattr(train, "augment", spy)
+    monkeypatch.setitem(train.AUGMENT, "batched", spy)
     model = small_vit()
     predict.pixels_for(model, faces, crop=0.9, generator=generator())
     predict.query_losses(model, faces, queries=1, crop=0.9, generator=generator(), batch=100)
     config = preset_named("smoke").train
     train.fit(model, faces, faces, config, seed=0)
     assert len(asked) >= 3 and set(asked) == {flip}
+
+
+def boxes(name: str, crop: float, n: int = 1500) -> torch.Tensor:
+    """Width and height (n, 2) of crops as shares of the image, from a ramp in each direction."""
+    across = ramps(n, 64)[:, :1]
+    x = torch.cat([across, across.transpose(2, 3), across], dim=1)
+    found = AUGMENT[name](x, size=16, crop=crop, flip=False, generator=generator())
+    sides = [found[:, 0].diff(dim=2)[:, :, 4:-4], found[:, 1].diff(dim=1)[:, 4:-4]]
+    return torch.stack([side.mean((1, 2)).abs() * 16 / 2 for side in sides], dim=1)
+
+
+def test_torchvision_draws_crops_again_where_ours_cuts_them():
+    """The figures of D23, and that theirs are torchvision's own boxes."""
+    shares = {name: boxes(name, 0.08) for name in AUGMENT}
+    area = {name: share.prod(1).mean().item() for name, share in shares.items()}
+    assert area == pytest.approx({"batched": 0.53, "torchvision": 0.48}, abs=0.02)
+    full = {name: (share > 0.985).any(1).float().mean().item() for name, share in shares.items()}
+    assert full["batched"] > 0.14 and full["torchvision"] < 0.08  # a ramp tells sides of 98.5 % and more
+
+
+def test_the_torchvision_transform_is_torchvisions():
+    x = tiny_faces().pixels()
+    found = AUGMENT["torchvision"](x, size=12, crop=0.3, flip=True, generator=generator(1))
+    seed = draw_seed(generator(1))
+    both = v2.Compose([v2.RandomResizedCrop(12, scale=(0.3, 1.0), antialias=True), v2.RandomHorizontalFlip()])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        expected = torch.stack([both(image) for image in x])
+    assert torch.equal(found, expected) and found.shape == (len(x), 3, 12, 12)
+    straight = AUGMENT["torchvision"](x, size=12, crop=1.0, flip=False, generator=generator(1))
+    assert straight.shape == found.shape
 
 
 def test_a_constant_image_stays_as_it_is():

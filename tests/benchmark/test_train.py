@@ -1,6 +1,5 @@
 """Training: both optimizers, the learning rate's curve, and runs that are killed in the middle."""
 
-import math
 import signal
 import subprocess
 import sys
@@ -129,8 +128,18 @@ def test_cosine_falls_from_the_peak_to_nothing():
 def test_cosine_per_epoch_is_constant_within_an_epoch():
     rates = curve(TrainConfig(epochs=30, lr=1e-3, warmup_epochs=2, cosine_per="epoch"))[2:]
     assert (rates == rates[:, :1]).all()
-    expected = [0.5e-3 * (1 + math.cos(math.pi * k / 28)) for k in range(28)]
-    assert rates[:, 0] == pytest.approx(expected)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer := torch.optim.SGD([weight], 1e-3), T_max=30)
+    for rate in rates[:, 0]:
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    assert rates[-1, 0] == pytest.approx(2.4e-5, rel=0.02), "it does not reach zero"
+
+
+def test_the_authors_first_step_is_at_rate_zero():
+    rates = curve(TrainConfig(epochs=30, lr=1e-3, warmup_epochs=2, cosine_per="epoch"))[:2].flatten()
+    assert rates == pytest.approx([1e-3 * k / 20 for k in range(20)])
 
 
 def test_the_cosine_of_epochs_by_hand():

@@ -130,6 +130,26 @@ def test_attributes_identities_and_pixels_come_from_the_right_row(tmp_path, name
         np.testing.assert_array_equal(images[row], square)
 
 
+def test_squashed_photos_keep_everything_that_is_on_them(tmp_path):
+    high = np.zeros((218, 178, 3), np.uint8)
+    high[:10] = 255  # a bright top that the centre square cuts away
+    buffer = io.BytesIO()
+    Image.fromarray(high).save(buffer, "PNG")
+    (tmp_path / "a.png").write_bytes(buffer.getvalue())
+    found = {}
+    for squash in (False, True):
+        found[squash] = np.zeros((1, 32, 32, 3), np.uint8)
+        photos.decode(tmp_path, ["a.png"], found[squash], squash=squash)
+    assert found[True][0, 0].min() > 200 and found[False].max() < 30
+
+
+def test_celeba_may_be_squashed_and_says_so(tmp_path):
+    raw = LAYOUTS["celeba"](tmp_path)
+    about = LOADERS["celeba"].prepare(raw, tmp_path / "out", size=16, squash=True)
+    assert about.options == {"min_images": 1, "squash": True}
+    assert LOADERS["celeba"].prepare(raw, tmp_path / "other", size=16).options == {"min_images": 1}
+
+
 def test_shrinking_a_large_photo_is_antialiased(tmp_path):
     # Stripes of one pixel must become flat grey; picking every eighth pixel would give black or white.
     stripes = np.zeros((128, 256, 3), np.uint8)
