@@ -267,7 +267,7 @@ def test_files_that_disagree_are_refused(folder):
         ("multilabel", lambda i: i.assign(red=i["red"].where(i.index != 3)), "targets .* in 1 rows, row 3 the first"),
         ("multiclass", lambda i: i.assign(label=i["red"] + 2), "targets outside 0 … 2, or no whole numbers, in [0-9]+"),
         ("multiclass", lambda i: i.assign(label=i["red"] - 1), "targets outside 0 … 2"),
-        ("multiclass", lambda i: i.assign(label=i["red"] + 0.5), "no whole numbers"),
+        ("multiclass", lambda i: i.assign(label=i["red"] + 0.5), "targets .* no whole numbers"),
         ("multiclass", lambda i: i.assign(label=0, identity=i["identity"] + 0.5), "identities .* no whole numbers"),
     ],
 )
