@@ -6,6 +6,7 @@ import pytest
 import torch
 from fake_card import CARD, a_card
 from tiny import small_face_resnet, small_resnet, small_vit, tiny_faces
+from tqdm import tqdm
 
 from shui_lib.benchmark.predict import predict, query_losses
 from shui_lib.benchmark.presets import TrainConfig
@@ -36,7 +37,7 @@ def test_an_epoch_of_training_waits_once_for_the_card(network, optimizer, monkey
     for identities in (3, 12):
         faces = tiny_faces(identities, size=size)
         with a_card(monkeypatch) as card:
-            _one_epoch(model, make_optimizer(model, config), faces, config, 0, draws())
+            _one_epoch(model, make_optimizer(model, config), faces, config, 0, draws(), tqdm(disable=True))
         assert card.waits == {"item": 1}
 
 

@@ -117,7 +117,7 @@ def test_the_laboratory_is_drawn(cached, knobs):
     assert "tie at zero" in scores.get_title()
     assert [text.get_text().split("\n")[0] for text in scores.get_legend().get_texts()] == [
         "Original",
-        "SSD one-shui published",
+        "SSD (one-shui, published)",
     ]
 
 

@@ -21,7 +21,7 @@ def results(tmp_path):
         for form, gain in gains.items():
             method, _, variant = form.partition(" ")
             about = {"dataset": "faces", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": seed}
-            values = {("all", "tow"): 80.0 + seed + gain + 0.1 * (seed * len(form) % 3)}
+            values = {("all", "tow"): 80.0 + seed + gain + 0.1 * seed * (len(form) % 5 + 1)}
             record(tmp_path / "rows_a.csv", make_rows(values, about | {"method": method, "variant": variant}))
     return tmp_path
 
@@ -29,7 +29,7 @@ def results(tmp_path):
 def test_lines_are_found_by_name_and_missing_ones_are_empty(results):
     (frame,) = split(results).values()
     assert list(split(results)) == ["faces, 10 people"] and list(frame.index) == list(SPLIT)
-    assert frame["mean"].iloc[:4].tolist() == pytest.approx([2, 7, 8, 10], abs=0.3)
+    assert frame["mean"].iloc[:4].tolist() == pytest.approx([2, 7, 8, 10], abs=0.4)
     assert np.isnan(frame.loc["directions without copies", "mean"])
     assert frame["seeds"].tolist() == [3, 3, 3, 3, 0, 3, 3]
     assert (frame["low"].iloc[:4] < frame["mean"].iloc[:4]).all()

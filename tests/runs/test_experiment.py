@@ -29,6 +29,7 @@ from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.runs.chain import QUERIES
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
+from shui_lib.runs.settings import DEMONSTRATION
 
 
 def variant_of(name: str) -> dict[str, str]:
@@ -188,7 +189,7 @@ def test_a_smaller_request_shares_the_original_and_no_other_model(finished, copi
 
 
 def test_a_reference_model_starts_from_the_retrained_one_and_knows_its_data_only(copied, monkeypatch):
-    one, seen = experiment(copied), {}
+    one, seen = experiment(copied).with_settings({"meta_unlearn": DEMONSTRATION}), {}  # the tuned step may be none
     prepare = REGISTRY["meta_unlearn"].prepare
 
     def watched(self, model, data, **options):
