@@ -25,11 +25,8 @@ import papermill
 import tyro
 from papermill.inspection import inspect_notebook
 
-from shui_lib.benchmark.data import folder_of
-from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.places import DATA, RUNS
 from shui_lib.core.progress import progress
-from shui_lib.core.randomness import checked_seed
 from shui_lib.core.rows import read_rows
 from shui_workbook.arguments import command_line, of_type, words_by_name
 
@@ -123,6 +120,10 @@ def check_setting(notebook: Path, values: Mapping[str, object]) -> None:
     Raises:
         ValueError: an unknown preset, a seed out of range, or a data set that is not prepared.
     """
+    from shui_lib.benchmark.data import folder_of  # here: they load torch, seconds for whoever only starts chapters
+    from shui_lib.benchmark.presets import preset_named
+    from shui_lib.core.randomness import checked_seed
+
     if "preset" in values and "preset" not in choices(notebook):
         preset_named(str(values["preset"]))
     if "seed" in values:

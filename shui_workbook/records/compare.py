@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 
 def form_of(rows: pd.DataFrame) -> pd.Series:
@@ -35,6 +34,8 @@ def paired_difference(
 
 def over_seeds(by_seed: pd.Series) -> dict[str, float]:
     """Mean of one number a seed, with a 95 % interval from Student's t: mean, low, high (nan below two), seeds."""
+    from scipy.stats import t  # here: a second for whoever only starts chapters
+
     values = by_seed.dropna().to_numpy(dtype=float)
     seeds, mean = len(values), values.mean() if len(values) else np.nan
     half = t.ppf(0.975, seeds - 1) * values.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan

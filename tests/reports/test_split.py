@@ -17,11 +17,12 @@ def results(tmp_path):
     arms = {"gradient_ascent": ("ascent", "ascent+copies"), "curvature": ("scale+copies", "curvature+copies")}
     names = [f"{method} arm={arm}" for method, two in arms.items() for arm in two]
     gains |= dict(zip(names, (2, 7, 8, 10), strict=True))
+    chance = np.random.default_rng(0)
     for seed in range(3):
         for form, gain in gains.items():
             method, _, variant = form.partition(" ")
             about = {"dataset": "faces", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": seed}
-            values = {("all", "tow"): 80.0 + seed + gain + 0.1 * seed * (len(form) % 5 + 1)}
+            values = {("all", "tow"): 80.0 + seed + gain + 0.05 * chance.normal()}
             record(tmp_path / "rows_a.csv", make_rows(values, about | {"method": method, "variant": variant}))
     return tmp_path
 
@@ -37,7 +38,7 @@ def test_lines_are_found_by_name_and_missing_ones_are_empty(results):
 
 def test_what_one_line_adds_to_another_is_paired(results):
     added = gained_by(results, "+ directions", "+ scale of each layer")
-    assert added["faces, 10 people"].startswith("+2.0 [") or added["faces, 10 people"].startswith("+1.9 [")
+    assert float(added["faces, 10 people"].partition(" [")[0]) == pytest.approx(2, abs=0.3)
     assert gained_by(results, "directions without copies", "the photo's gradient") == {}
 
 
