@@ -26,7 +26,7 @@ from shui_lib.benchmark.predict import Predictions, pixels_for, task_loss
 from shui_lib.core.names import parse
 from shui_lib.methods import Artefacts, Given, Method
 from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import settings_for
+from shui_lib.runs.settings import DEMONSTRATION, settings_for
 from shui_workbook.figures import plot_explorer
 from shui_workbook.studies.people import centroids
 
@@ -110,6 +110,7 @@ def prepare(experiment: Experiment, *, forms: Sequence[str] = tuple(KNOBS), most
     Args:
         most: photos of retain and test that are scored, about; as many of every identity. The request's all are.
     """
+    experiment = _with_a_step(experiment)
     rows, part, even = _scored(experiment, most)
     whole, faces = experiment.predictions("original"), experiment.faces
     known = np.concatenate([experiment.rows_of["train"], experiment.rows_of["test"]])
@@ -131,6 +132,13 @@ def prepare(experiment: Experiment, *, forms: Sequence[str] = tuple(KNOBS), most
         places=places,
         explained=explained,
     )
+
+
+def _with_a_step(experiment: Experiment) -> Experiment:
+    """Where MetaUnlearn's search chose to do nothing there is nothing to turn: it gets the demonstration's settings."""
+    if experiment.method("meta_unlearn").eta:
+        return experiment
+    return experiment.with_settings({**experiment.settings, "meta_unlearn": DEMONSTRATION})
 
 
 def _for_one(experiment: Experiment, form: str, method: Method) -> Method:

@@ -41,8 +41,8 @@ def copies_of(
     if not copies:
         return photos
     wanted = photos[np.tile(np.arange(len(photos)), copies)]
-    pixels = [pixels_for(model, part, crop=crop, generator=generator).cpu() for part in wanted.batches(together)]
-    images = torch.cat(pixels).float().add_(1).mul_(127.5).permute(0, 2, 3, 1)  # (copies · N, S, S, 3)
+    pixels = [pixels_for(model, part, crop=crop, generator=generator) for part in wanted.batches(together)]
+    images = torch.cat(pixels).cpu().float().add_(1).mul_(127.5).permute(0, 2, 3, 1)  # (copies · N, S, S, 3)
     return replace(wanted, images=images.contiguous().numpy(), rows=np.arange(len(wanted)))
 
 
