@@ -258,6 +258,8 @@ def mean_of_best(people: pd.DataFrame, forms: Sequence[str], best: int = 3) -> t
         Names of the `best` forms, and a line a seed and identity with the means of all numbers.
     """
     rivals = people[people["form"].isin(forms)]
+    seeds = rivals.groupby("form")["seed"].transform("nunique")
+    rivals = rivals[seeds == seeds.max()]  # one that few seeds know would change who is averaged from seed to seed
     top = rivals.groupby("form")["tow"].mean().nlargest(best).index
     chosen = rivals[rivals["form"].isin(top)]
     return list(top), chosen.groupby(["seed", "identity"], as_index=False).mean(numeric_only=True)

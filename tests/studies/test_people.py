@@ -249,6 +249,9 @@ def test_the_best_forms_by_hand():
     top, mean = people.mean_of_best(pd.DataFrame(lines), ["a", "b", "c"], best=2)
     assert top == ["a", "b"], "85.0, 82.5, and 60"
     assert mean[["seed", "identity", "gap"]].to_numpy().tolist() == [[0, 3, 8], [0, 4, 9], [1, 3, 8], [1, 4, 9]]
+    lines += [{"form": "new", "seed": 0, "identity": who, "tow": 99.0, "gap": 50.0} for who in (3, 4)]
+    top, again = people.mean_of_best(pd.DataFrame(lines), ["a", "b", "c", "new"], best=2)
+    assert top == ["a", "b"] and again.equals(mean), "one seed of a new form stands beside two of the others"
 
 
 def test_bins_hold_everyone_once_in_order_and_each_seed_alike():
