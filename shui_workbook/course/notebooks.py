@@ -7,6 +7,7 @@ python -m shui_workbook.course.notebooks refresh          # execute in place, fo
 from __future__ import annotations
 
 import base64
+import io
 import multiprocessing
 import os
 import shutil
@@ -268,11 +269,24 @@ def save_picture(cell: nbformat.NotebookNode, path: Path) -> None:
 
 
 def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without timings, paths and versions of the machine it ran on."""
+    """The notebook without timings, paths and versions of the machine it ran on, its pictures in fewer bytes."""
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags" and value}
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            if "image/png" in data:
+                data["image/png"] = smaller(data["image/png"])
     return notebook
+
+
+def smaller(picture: str) -> str:
+    """The same pixels of a PNG (base64), compressed again as well as Pillow can."""
+    from PIL import Image  # here: not for whoever only starts chapters
+
+    packed = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        image.save(packed, "PNG", optimize=True)
+    return min(picture, base64.b64encode(packed.getvalue()).decode(), key=len)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,19 @@
 """Every notebook follows the anatomy of the design; that it runs is nbval's business (`make test`)."""
 
 import ast
+import base64
+import io
 import json
 import re
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from shui_workbook.course.exercises import exercises
+from shui_workbook.course.notebooks import smaller
 from shui_workbook.sweep.grid import FILES, GRID
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -177,3 +182,11 @@ def test_make_results_runs_chapters_that_take_its_parameters(path):
     given = {name for run in GRID if run.notebook == path for name in run.parameters}
     assert given | {"data_root", "runs_root"} <= takes
     assert ("rows_file" in takes) == (path in FILES) == ("record" not in takes), "what it finds is kept"
+
+
+def test_pictures_are_saved_in_fewer_bytes_with_the_same_pixels():
+    plain = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8), (64, 3))).save(plain, "PNG", compress_level=0)
+    packed = smaller(base64.b64encode(plain.getvalue()).decode())
+    again = Image.open(io.BytesIO(base64.b64decode(packed)))
+    assert len(packed) < len(plain.getvalue()) and (np.asarray(again) == np.asarray(Image.open(plain))).all()

@@ -72,7 +72,7 @@ def test_peak_memory_is_flat():
     print("; ".join(f"N_S = {n}, |D_f| = {images}: {mib:.1f} MiB" for (n, images), mib in peaks.items()))
     assert min(peaks.values()) > 20, "too small to show anything"
     # h_φ keeps some 0.1 MiB a photo; activations are 2.5.
-    assert max(peaks.values()) <= 1.1 * min(peaks.values())
+    assert max(peaks.values()) <= 1.25 * min(peaks.values())
 
 
 if __name__ == "__main__":

@@ -288,7 +288,8 @@ def kill_a_worker(process: subprocess.Popen, places: Places, *, after: int) -> N
         time.sleep(0.1)
     while True:
         children = psutil.Process(process.pid).children(recursive=True)
-        kernels = [child for child in children if "ipykernel_launcher" in " ".join(child.cmdline())]
+        alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        kernels = [child for child in alive if "ipykernel_launcher" in " ".join(child.cmdline())]
         if kernels:
             kernels[0].parent().kill()
             return
