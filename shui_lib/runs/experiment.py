@@ -106,10 +106,11 @@ class Experiment(Chain):
 
     def whose_settings(self, *forms: str) -> pd.Series:
         """Where the settings of forms come from, in words for a reader: by form."""
-        own = "chosen for this very setting on its tuning pool"
-        told = {name: self._borrowed(spec_named(name)) or own for name in forms}
-        by_hand = {name: "given by hand" for name in forms if self.settings.get(spec_named(name).name)}
-        return pd.Series(told | by_hand, dtype=str)
+        told = {name: self._borrowed(spec_named(name)) or "chosen on its own tuning pool" for name in forms}
+        for name in forms:
+            if by_hand := self.settings.get(spec_named(name).name):
+                told[name] += f"; by hand: {', '.join(by_hand)}"
+        return pd.Series(told, dtype=str)
 
     def _borrowed(self, form: MethodSpec) -> str:
         """A note on settings that were not selected, or not published, for this very setting; or ""."""
@@ -118,9 +119,8 @@ class Experiment(Chain):
             source = published_as(name, multilabel=self.faces.multilabel)
             kin = name in (*PAPERS, *STANDS_FOR)  # an embedded data set borrows by design
             return "" if kin else f"constants published for {source}; none are known for {name or self.dataset}"
-        mine = f"{self.preset}/{self.dataset}/{self.n_ids}"
         source = selected_key(form.name, **self.setting)
-        if source == mine:
+        if source == f"{self.preset}/{self.dataset}/{self.n_ids}":
             return ""
         stated = f", but for those of preset {self.preset}" if form.name in self.config.methods else ""
         return (f"settings selected for {source}" if source else "settings not selected") + stated

@@ -292,7 +292,7 @@ def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypat
     assert f"choices in {where['runs_root'] / 'selected.json'}" in capsys.readouterr().out
     one = Experiment(n_ids=2, **where)
     assert one.method("gradient_ascent").eta == 0.0
-    assert one.whose_settings("gradient_ascent").tolist() == ["chosen for this very setting on its tuning pool"]
+    assert one.whose_settings("gradient_ascent").tolist() == ["chosen on its own tuning pool"]
 
 
 def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tmp_path, monkeypatch):
@@ -315,7 +315,8 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tm
     whose = Experiment(n_ids=2, settings=said, **where | {"runs_root": tmp_path}).whose_settings(
         "gradient_ascent", "ssd"
     )
-    assert whose.to_dict() == {"gradient_ascent": "settings selected for cpu/faces/10", "ssd": "given by hand"}
+    source = "settings selected for cpu/faces/10"
+    assert whose.to_dict() == {"gradient_ascent": source, "ssd": "settings not selected; by hand: alpha"}
 
 
 def test_doing_nothing_drops_nothing(where):
