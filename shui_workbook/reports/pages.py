@@ -200,10 +200,15 @@ def overview(found: Mapping[str, pd.DataFrame]) -> str:
         for setting, frame in found.items()
     }
     table = pd.DataFrame(cells, index=forms)
-    seeds = [int(frame["seeds"].max()) for frame in found.values()]
-    table.columns = [f"{setting} ({count} seeds)" for setting, count in zip(found, seeds, strict=True)]
+    table.columns = [f"{setting} ({_span(frame['seeds'])} seeds)" for setting, frame in found.items()]
     table.index = [figures.look(form)[0] for form in forms]
     return f"{as_markdown(table)}\n\n{in_short(found)}"
+
+
+def _span(seeds: pd.Series) -> str:
+    """How many seeds lines have: "5", or "5 to 8" where they differ."""
+    few, many = int(seeds.min()), int(seeds.max())
+    return f"{few}" if few == many else f"{few} to {many}"
 
 
 def in_short(found: Mapping[str, pd.DataFrame]) -> str:
