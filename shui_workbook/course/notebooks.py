@@ -280,12 +280,13 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def smaller(picture: str) -> str:
-    """The same pixels of a PNG (base64), compressed again as well as Pillow can."""
+    """The same pixels of a PNG (base64), compressed again as well as Pillow can, without transparency that is none."""
     from PIL import Image  # here: not for whoever only starts chapters
 
     packed = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
-        image.save(packed, "PNG", optimize=True)
+        opaque = image.mode == "RGBA" and image.getextrema()[3] == (255, 255)
+        (image.convert("RGB") if opaque else image).save(packed, "PNG", optimize=True)
     return min(picture, base64.b64encode(packed.getvalue()).decode(), key=len)
 
 
