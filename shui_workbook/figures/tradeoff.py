@@ -40,8 +40,8 @@ def price_by_share(curves: pd.DataFrame) -> pd.DataFrame:
 def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The price of forgetting: what each method has taken from those who stay, by how much it has forgotten.
 
-    Means over seeds, each line with its name at its end; one that ends early does not get farther in
-    most of them.
+    Means over seeds, each line with its name at its end; one that ends early does not get farther in most of them.
+    Forms that forget nothing at any strength have no line, and are named above.
 
     Args:
         curves: as in `price_by_share`.
@@ -49,8 +49,11 @@ def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | No
     """
     ax = ax or canvas(7, 4.2)
     shown = price_by_share(curves)
+    still = [form for form in shown if shown[form].last_valid_index() == 0]
+    if still:
+        ax.set_title(f"forget nothing: {', '.join(look(form)[0] for form in still)}", loc="left", fontsize=9)
     ends = {}
-    for form in shown:
+    for form in shown.drop(columns=still):
         line = shown[form].dropna()
         _, colour, marker = look(form)
         ax.plot(line.index, line, color=colour, linewidth=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,14 +31,14 @@ def plot_importance_ratio(ratio: np.ndarray, threshold: float, ax: Axes | None =
 
 def plot_by_layer(values: pd.DataFrame, ylabel: str, ax: Axes | None = None) -> Axes:
     """Bars for each layer (index), one for each form (columns; shades of its method's colour)."""
-    ax = ax or canvas(min(max(0.36 * len(values) + 1.5, 6.5), 9.5), 3.2)
+    ax = ax or canvas(min(max(0.36 * len(values) + 1.5, 6.5), 9.5), 4)
     width = 0.8 / len(values.columns)
     for k, form in enumerate(values):
         label, colour, _ = look(form)
         place = np.arange(len(values)) + (k - (len(values.columns) - 1) / 2) * width
         ax.bar(place, values[form], width, color=colour, alpha=1 - 0.5 * k / len(values.columns), label=label)
     _name_layers(ax, values.index, range(len(values)))
-    ax.set(ylabel=ylabel)
+    ax.set(ylabel=textwrap.fill(ylabel, 24))
     ax.grid(axis="x", visible=False)
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax

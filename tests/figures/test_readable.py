@@ -65,7 +65,14 @@ def test_every_line_of_the_trade_off_has_its_name():
     curves = pd.concat([curve("pgu", 0, [0, 20], [0, 6]), curve("curvature", 0, [0, 20], [0, 2])])
     ax = figures.plot_tradeoff_curves(curves, pd.DataFrame({"forget": [20.0], "retain": [0.5]}))
     assert set(words(ax)) == {"PGU", "Curvature", "Retrained"}
-    assert ax.get_legend() is None
+    assert ax.get_legend() is None and ax.get_title(loc="left") == ""
+
+
+def test_forms_that_forget_nothing_are_named_above_and_not_at_the_origin():
+    curves = pd.concat([curve("pgu", 0, [0, 20], [0, 6]), curve("jit", 0, [0, 0], [0, 0])])
+    ax = figures.plot_tradeoff_curves(curves, pd.DataFrame({"forget": [20.0], "retain": [0.5]}))
+    assert set(words(ax)) == {"PGU", "Retrained"}
+    assert ax.get_title(loc="left") == "forget nothing: JiT"
 
 
 def some_rows(method, value, **about):
