@@ -54,9 +54,10 @@ profile: $(READY) data/faces/dataset.json ## where the time of `make workbook` g
 	$(BIN)/python -m shui_workbook.sweep.profile --data-root "$(DATA_ROOT)"
 
 results: export OMP_NUM_THREADS := 1
-results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json) ## recompute every committed result row (hours; resumes)
+results: $(READY) $(foreach name,faces ages strangers,data/$(name)/dataset.json) ## recompute the rows of the tables (hours; resumes); settings, LTU and GAN: docs/setup.md
 	$(BIN)/python -m shui_workbook.sweep.grid results --data-root "$(DATA_ROOT)" $(SWEEP)
 	$(BIN)/python -m shui_workbook.studies.ablations --data-root "$(DATA_ROOT)"
+	$(BIN)/python -m shui_workbook.studies.gain --data-root "$(DATA_ROOT)" --seeds 0 1 2 3 4
 	$(BIN)/python -m shui_workbook.studies.tradeoff --data-root "$(DATA_ROOT)" --seeds 0 1 2 3
 	$(BIN)/python -m shui_workbook.studies.tradeoff --data-root "$(DATA_ROOT)" --seeds 0 1 2 --dataset ages
 	test ! -f "$(DATA_ROOT)/celebahq/dataset.json" || $(BIN)/python -m shui_workbook.studies.tradeoff --data-root "$(DATA_ROOT)" --dataset celebahq --n-ids 20 --reserved 50

@@ -40,6 +40,20 @@ def test_every_link_leads_somewhere():
     assert not gone
 
 
+def test_every_test_and_module_that_a_page_names_is_there():
+    gone = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text()
+        gone += [
+            path for path in re.findall(r"\btests/[\w/]+\.py", text) if "NN" not in path and not (ROOT / path).is_file()
+        ]
+        for module in re.findall(r"python -m ((?:shui_\w+|data_prep|benchmarks)[\w.]*)", text):
+            where = ROOT.joinpath(*module.rstrip(".").split("."))
+            if not (where.with_suffix(".py").is_file() or (where / "__main__.py").is_file()):
+                gone.append(f"{page.name}: {module}")
+    assert not gone
+
+
 def headings(page: Path) -> set[str]:
     """The anchors of a page, as GitHub and MyST make them."""
     found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)

@@ -143,8 +143,7 @@ def _with_a_step(experiment: Experiment) -> Experiment:
 
 def _for_one(experiment: Experiment, form: str, method: Method) -> Method:
     """The method with what was selected for a request of one person; what its artefacts depend on stays."""
-    where = {"preset": experiment.preset, "dataset": experiment.dataset, "multilabel": experiment.faces.multilabel}
-    selected = settings_for(form, n_ids=1, **where)
+    selected = settings_for(form, **experiment.setting | {"n_ids": 1})
     return replace(method, **{name: value for name, value in selected.items() if name in method.at_request})
 
 

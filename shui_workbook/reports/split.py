@@ -32,14 +32,18 @@ def split(results: Path | str) -> dict[str, pd.DataFrame]:
         Frames with the lines as index and columns mean, low, high (95 % over seeds), seeds, and form; nan and "" where
         a line has no rows. Settings without Curvature's rows, and those with one seed, are left out.
     """
+    return {setting: _lines(rows, set(form_of(rows))) for setting, rows in _settings(results).items()}
+
+
+def _settings(results: Path | str) -> dict[str, pd.DataFrame]:
+    """Rows of Tug-of-War by setting, where Curvature has several seeds."""
     rows = read_rows(results)
     rows = rows[(rows["step"] == 0) & rows["metric"].eq("tow") & ~rows["dataset"].str.contains("+", regex=False)]
     found = {}
     for (dataset, preset, n_ids), group in rows.groupby(["dataset", "preset", "n_ids"]):
-        known = set(form_of(group))
-        if {"curvature", "original"} <= known and benchmark_rows(group)["seed"].nunique() > 1:
+        if {"curvature", "original"} <= set(form_of(group)) and benchmark_rows(group)["seed"].nunique() > 1:
             named = f"{dataset}, {n_ids} {'person' if n_ids == 1 else 'people'}"
-            found[named + ("" if preset == "cpu" else f", {preset}")] = _lines(group, known)
+            found[named + ("" if preset == "cpu" else f", {preset}")] = group
     return found
 
 
@@ -53,12 +57,8 @@ def _lines(rows: pd.DataFrame, known: set[str]) -> pd.DataFrame:
 
 def gained_by(results: Path | str, more: str, less: str) -> dict[str, str]:
     """What a line of `SPLIT` gains over another, paired over seeds, in words, by each setting that has both."""
-    rows, found = read_rows(results), {}
-    for setting, frame in split(results).items():
-        pair = frame.loc[[more, less], "form"]
-        if (pair != "").all():
-            dataset, _, people = setting.partition(", ")
-            here = rows[(rows["dataset"] == dataset) & (rows["n_ids"] == int(people.split()[0])) & (rows["step"] == 0)]
-            difference = paired_difference(here[here["preset"] == "cpu"], *pair)
-            found[setting] = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map(difference)
+    pair, found = [SPLIT[more], SPLIT[less]], {}
+    for setting, rows in _settings(results).items():
+        if set(pair) <= set(form_of(rows)):
+            found[setting] = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map(paired_difference(rows, *pair))
     return found

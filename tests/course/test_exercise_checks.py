@@ -64,7 +64,7 @@ def tried(shell, source, answer, filled, capsys):
     shell.user_ns.update(copied({name: known[name] for name in filled if name in known}))
     capsys.readouterr()
     try:
-        run(shell, answer)
+        _answer(shell, answer)
         capsys.readouterr()
         run(shell, source)
         return capsys.readouterr().out, None
@@ -73,6 +73,14 @@ def tried(shell, source, answer, filled, capsys):
     finally:
         shell.user_ns.clear()
         shell.user_ns.update(known)
+
+
+def _answer(shell, answer):
+    """Run an answer; one that fails by itself is no answer that a check has refused."""
+    try:
+        run(shell, answer)
+    except AssertionError as failed:
+        raise RuntimeError(f"the answer itself fails: {answer!r}") from failed
 
 
 def judge(shell, check, stub, one: Answers, capsys, quiet):

@@ -64,7 +64,7 @@ def test_a_chapter_without_tags_has_no_page(chapter, tmp_path):
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_slides_of_the_chapters_can_be_made(path):
     found = slides.chosen(nbformat.read(path, as_version=4)).cells
-    assert all(cell.source.startswith("#") for cell in found[:1]), "the first slide is the title"
+    assert found and found[0].source.startswith("#"), "the first slide is the title"
     assert all(one.metadata["slideshow"]["slide_type"] in ("slide", "-") for one in found)
 
 

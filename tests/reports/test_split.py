@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from shui_lib.core.rows import make_rows
+from shui_lib.core.rows import make_rows, read_rows
 from shui_workbook import figures
 from shui_workbook.records.files import record
 from shui_workbook.reports.split import SPLIT, gained_by, split
@@ -40,6 +40,16 @@ def test_what_one_line_adds_to_another_is_paired(results):
     added = gained_by(results, "+ directions", "+ scale of each layer")
     assert float(added["faces, 10 people"].partition(" [")[0]) == pytest.approx(2, abs=0.3)
     assert gained_by(results, "directions without copies", "the photo's gradient") == {}
+
+
+def test_a_setting_of_another_preset_has_its_own_rows(results):
+    rows = read_rows(results / "rows_a.csv")
+    wider = rows["method"].eq("curvature") & rows["variant"].eq("arm=curvature+copies")
+    other = rows.assign(preset="smoke", value=rows["value"] + 5 * wider)
+    record(results / "rows_a.csv", other)
+    added = gained_by(results, "+ directions", "+ scale of each layer")
+    means = {setting: float(said.partition(" [")[0]) for setting, said in added.items()}
+    assert means["faces, 10 people, smoke"] == pytest.approx(means["faces, 10 people"] + 5, abs=0.11)
 
 
 def test_a_line_that_was_not_run_says_so(results):
