@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shui_lib.core.names import MethodSpec, parse
-from shui_lib.methods import REGISTRY, needs_of
+from shui_lib.methods import REGISTRY, Needs, make_method
 from shui_lib.runs import settings
 
 BY_NAME_ONLY = ("curvature:scale",)  # a part of another form, tuned to be compared with it; in no table
@@ -39,3 +39,8 @@ def forms_named(words: str) -> list[str]:
         return [name for name in every_form(published=False) if needs_of(*parse(name)[:2]) == ("support",)]
     several = {"tuned": every_form(published=False), "all": every_form()}
     return several.get(words, words.split())
+
+
+def needs_of(name: str, variant: str = "") -> Needs:
+    """What a method's form may see when the request comes."""
+    return make_method(name, {"variant": variant} if variant else {}).needs

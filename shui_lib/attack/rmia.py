@@ -71,7 +71,7 @@ def scores(
 
     Args:
         x: likelihoods of positives and negatives together, (Q, N_x).
-        z: likelihoods of the population: non-members, none of them among the x (`check_disjoint`); (Q, N_z).
+        z: likelihoods of the population: non-members, none of them among the x; (Q, N_z).
         gamma: how many times z's ratio; several share the sort.
         a: how far the reference is trusted; 1 takes p_ref for p.
         strict: LR > γ, as in the official code.
@@ -88,17 +88,6 @@ def scores(
 def loss_scores(loss: ArrayLike) -> np.ndarray:
     """The loss-threshold attack (Yeom et al., 2018): minus the loss, averaged over queries; (Q, N) or (N,) to (N,)."""
     return -np.atleast_2d(np.asarray(loss, np.float64)).mean(0)
-
-
-def check_disjoint(population: ArrayLike, negatives: ArrayLike) -> None:
-    """Nothing, if no row is in both lists.
-
-    Raises:
-        ValueError: population and negatives share rows: an image would be compared with itself.
-    """
-    shared = len(np.intersect1d(population, negatives))
-    if shared:
-        raise ValueError(f"{shared} images are both population and negatives: take them out of one of the two")
 
 
 # The authors' variant -------------------------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 PACKAGE = Path(__file__).resolve().parent.parent
 CORE = ("machine", "names", "places", "progress", "rows", "source", "stages", "store")
@@ -38,18 +40,27 @@ def source_of_method(method: type) -> str:
 
     The functions may be others than the module's: a notebook can replace them, or hold the whole class.
     """
-    now = (_text(getattr(method, function)) for function in ("prepare", "unlearn"))
+    now = [_text(getattr(method, function)) for function in ("prepare", "unlearn")]
+    written_in = sys.modules.get(method.__module__)
+    if method.__module__.split(".")[0] != PACKAGE.name and getattr(written_in, "__file__", None):
+        now.append(_text(written_in))  # of somebody's package: helpers beside the class move numbers too
     return _hash(source_of(method.__module__), *now)
 
 
-def _text(function: Callable) -> str:
+def _text(written: Callable | ModuleType) -> str:
     try:
-        text = inspect.getsource(function)
-        return ast.dump(_bare(ast.parse(textwrap.dedent(text))))
+        text = inspect.getsource(written)
+        return _words(textwrap.dedent(text))
     except SyntaxError:  # a lambda, cut out of its line
         return text
     except (OSError, TypeError):  # typed into a console, which keeps no text
-        return repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names))
+        return repr((written.__code__.co_code, written.__code__.co_consts, written.__code__.co_names))
+
+
+@cache
+def _words(text: str) -> str:
+    """The tree of a text without docstrings, as words; the same text is read once."""
+    return ast.dump(_bare(ast.parse(text)))
 
 
 def _file(module: str) -> Path:

@@ -183,11 +183,6 @@ def _typed(what: str, value: object, wanted: type) -> object:
     return value
 
 
-def needs_of(name: str, variant: str = "") -> Needs:
-    """What a method's form may see when the request comes."""
-    return make_method(name, {"variant": variant} if variant else {}).needs
-
-
 def settings_of(method: Method) -> dict[str, object]:
     """A method's settings, ready for JSON and `make_method`; without the variant where that has no name."""
     return {name: value for name, value in asdict(method).items() if (name, value) != ("variant", "")}

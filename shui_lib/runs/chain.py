@@ -134,7 +134,8 @@ class Chain:
         """The method with its settings for this experiment; `name` as in `shui_lib.core.names`."""
         form, task = spec_named(name), {"n_ids": self.n_ids, "multilabel": self.faces.multilabel}
         if form.published:
-            chosen = published_for(form.method, form.variant, dataset=self.faces.name, **task)
+            stated = self.config.methods.get(form._replace(published=False).name, {})  # precision, for instance
+            chosen = {**stated, **published_for(form.method, form.variant, dataset=self.faces.name, **task)}
         else:
             chosen = settings_for(form.name, **self.setting)
         chosen |= {"variant": form.variant} if form.variant else {}

@@ -106,7 +106,8 @@ class Experiment(Chain):
 
     def whose_settings(self, *forms: str) -> pd.Series:
         """Where the settings of forms come from, in words for a reader: by form."""
-        told = {name: self._borrowed(spec_named(name)) or "chosen on its own tuning pool" for name in forms}
+        own = {True: "the published constants", False: "chosen on its own tuning pool"}
+        told = {name: self._borrowed(spec_named(name)) or own[spec_named(name).published] for name in forms}
         for name in forms:
             if by_hand := self.settings.get(spec_named(name).name):
                 told[name] += f"; by hand: {', '.join(by_hand)}"

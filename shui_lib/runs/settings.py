@@ -72,7 +72,9 @@ def published_for(
     if not known:
         raise ValueError(f"no published constants are known of {method} {variant}".rstrip() + ": leave out `published`")
     nearest = _nearest(known, published_as(dataset, multilabel=multilabel), n_ids)
-    found = known[nearest] if nearest else known.get("", next(iter(known.values())))
+    if not nearest and "" not in known:
+        raise ValueError(f"no published constants are known of {method} {variant} for {dataset}: leave out `published`")
+    found = known[nearest or ""]
     return {name: None if value == "none" else value for name, value in found.items()}
 
 
@@ -136,15 +138,16 @@ def settings_for(
 ) -> dict[str, object]:
     """Settings of a method's form ("pgu:one-shui"): those selected on the tuning pool for just this setting, or others.
 
-    What the preset states comes before borrowed settings, which leave out the size of the simulated requests: that
-    belongs to the setting. Arguments as of `selected_key`.
+    What the preset states holds where nothing else was selected for just this setting; borrowed settings give way to
+    it, and leave out the size of the simulated requests, which belongs to the setting. Arguments as of `selected_key`.
     """
     key = selected_key(form, preset=preset, dataset=dataset, n_ids=n_ids, multilabel=multilabel, own=own)
     selected = dict(_known(own).get(key, {}).get(form, {}))
+    stated = dict(preset_named(preset).methods.get(form, {}))
     if key == f"{preset}/{dataset}/{n_ids}":
-        return selected
+        return stated | selected
     selected.pop("simulated_n_ids", None)
-    return {**selected, **preset_named(preset).methods.get(form, {})}
+    return selected | stated
 
 
 def simulated_request_size(n_ids: int) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from shui_lib.methods import REGISTRY, needs_of
+from shui_lib.methods import REGISTRY
+from shui_workbook.forms import needs_of
 from shui_workbook.records import form_of, paired_difference
 
 ORDER = (

@@ -1,5 +1,6 @@
 """The hash of code that stages are keyed by: it follows what the code does, and not its words."""
 
+import importlib
 import inspect
 
 import pytest
@@ -73,3 +74,16 @@ def test_words_in_the_functions_of_a_method_do_not_count_either(monkeypatch):
         monkeypatch.setattr(inspect, "getsource", lambda _, now=now: now)
         hashes.add(source_of_method(method))
     assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("changed", ["scale = 2", "scale = 3"])
+def test_helpers_beside_a_method_of_another_package_count(tmp_path, monkeypatch, changed):
+    """Its class asks them; with its two functions alone yesterday's score would be read back."""
+    text = "class Mine:\n    def prepare(self): ...\n    def unlearn(self):\n        return step()\n\n\n"
+    hashes = []
+    for number, line in enumerate(("scale = 2", changed)):
+        name = f"somebodys_{number}_{changed[-1]}"
+        (tmp_path / f"{name}.py").write_text(f"{text}def step():\n    {line}\n    return scale\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        hashes.append(source_of_method(importlib.import_module(name).Mine))
+    assert (hashes[0] == hashes[1]) == (changed == "scale = 2")

@@ -12,6 +12,7 @@ from tiny import prepare_tiny, small_vit, tiny_faces
 import shui_lib
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.predict import predict
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.names import parse
 from shui_lib.methods import REGISTRY, Given, make_method
 from shui_lib.runs.experiment import Experiment
@@ -144,7 +145,10 @@ def test_what_a_preset_states_comes_before_borrowed_settings_and_after_its_own(m
     borrowed = settings_for("meta_unlearn", **paper)
     assert borrowed["eta"] == 0.1 and borrowed["objective"] == "first"
     found["paper/celebahq/20"] = {"meta_unlearn": {"eta": 0.3}}
-    assert settings_for("meta_unlearn", **paper) == {"eta": 0.3}
+    stated = preset_named("paper").methods["meta_unlearn"]
+    assert settings_for("meta_unlearn", **paper) == {**stated, "eta": 0.3}, (
+        "a trial ran with all that the preset states"
+    )
 
 
 def test_one_person_has_published_constants_of_their_own():
@@ -293,6 +297,14 @@ def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypat
     one = Experiment(n_ids=2, **where)
     assert one.method("gradient_ascent").eta == 0.0
     assert one.whose_settings("gradient_ascent").tolist() == ["chosen on its own tuning pool"]
+
+
+def test_settings_that_were_selected_keep_what_the_preset_states(tmp_path):
+    """Trials of preset `paper` run in bfloat16; the chosen one is reported as it was tried."""
+    chosen = {"paper/celebahq/20": {"scrub:one-shui": {"lr": 0.01}}}
+    (tmp_path / "selected.json").write_text(json.dumps(chosen))
+    where = {"preset": "paper", "dataset": "celebahq", "n_ids": 20, "own": tmp_path}
+    assert settings_for("scrub:one-shui", **where) == {"bf16": True, "lr": 0.01}
 
 
 def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tmp_path, monkeypatch):
