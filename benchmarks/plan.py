@@ -25,12 +25,14 @@ from shui_lib.benchmark.models import build_model
 from shui_lib.benchmark.presets import ModelConfig, preset_named
 from shui_lib.runs.chain import FOLDS, POPULATION, QUERIES
 from shui_workbook.reports.sections import save_section
+from shui_workbook.studies.selection import REQUESTS
+from shui_workbook.studies.trials import AXES, FIRST, FURTHER
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "gpu.md"
 TERA, HOUR = 1e12, 3600.0
 SEEDS = 3
-TRIALS, POOL_REQUESTS = 12, 2  # of a search for settings, by form and setting
-FORMS = 13  # forms of methods that are tuned
+TRIALS, POOL_REQUESTS = FIRST + FURTHER, REQUESTS  # of a search for settings, at most, by form and setting
+FORMS = len(AXES)  # forms of methods that are searched for
 
 
 @dataclass(frozen=True, kw_only=True)

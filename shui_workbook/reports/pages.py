@@ -132,12 +132,23 @@ def gain(results: Path) -> str:
     """The gain of Curvature split into its parts (`studies/gain.py`) as Markdown, a column a setting."""
     rows = read_rows(results)
     cells: dict[str, pd.Series] = {}
-    for (dataset, preset, n_ids), group in rows[rows["step"] == 0].groupby(SETTING, sort=True):
+    searched = []
+    for setting, group in rows[rows["step"] == 0].groupby(SETTING, sort=True):
         if group["variant"].isin(ARMS).any() and not (parts := split(group)).empty:
             seeds = group.loc[group["variant"].isin(ARMS), "seed"].nunique()
+            dataset, preset, n_ids = setting
             cells[f"{dataset}, {n_ids} people, {preset} ({seeds} seeds)"] = parts.apply(_clear, axis=1)
+            searched.append(_trials_of_arms(results, dict(zip(SETTING, setting, strict=True))))
     table = pd.DataFrame(cells, index=[part for part in PARTS if any(part in column for column in cells.values())])
-    return as_markdown(table.fillna("–"))
+    return "\n\n".join([as_markdown(table.fillna("–")), *searched])
+
+
+def _trials_of_arms(results: Path, key: Mapping[str, object]) -> str:
+    """Out of how many trials each arm was chosen; more trials favour an arm."""
+    counts = {name.removeprefix("arm="): len(arm.trials(results, key)) for name, arm in ARMS.items()}
+    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    unequal = ", of unequal number" if len(set(counts.values())) > 1 else ""
+    return f"Each arm is the best of its trials on the tuning pool{unequal}: {told}."
 
 
 def _difference(found: pd.Series, *, seeds: int = 0) -> str:
