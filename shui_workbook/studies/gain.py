@@ -38,6 +38,8 @@ class Arm(NamedTuple):
     def trials(self, results: Path, key: Mapping[str, object]) -> pd.DataFrame:
         """Those of its trials that count and have a score, also those of a what-if search (`--also copies=0`)."""
         files = [path for name in ("selection", "selection_also") if (path := results / f"{name}.csv").is_file()]
+        if not files:
+            return pd.DataFrame()
         every = pd.concat([read_trials(path) for path in files])
         mine = every[(every[[*key]] == pd.Series(key)).all(axis=1) & (every["form"] == self.form)]
         mine = mine[(mine["replaced"] == "") & (mine["git"] != "") & mine["tow"].notna()]
