@@ -22,7 +22,7 @@ from shui_lib.benchmark.metrics import UndefinedScore, score
 from shui_lib.benchmark.predict import query_losses
 from shui_lib.core.machine import with_peak
 from shui_lib.core.names import parse
-from shui_lib.core.rows import COLUMNS, KEY, SPLITS, check_rows
+from shui_lib.core.rows import COLUMNS, KEY
 from shui_lib.core.stages import open_stage, stage_key
 from shui_lib.core.store import CorruptFile, checksum, load_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
@@ -30,6 +30,7 @@ from shui_lib.runs.chain import QUERIES
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
 from shui_lib.runs.settings import DEMONSTRATION
+from shui_workbook.records.files import SPLITS, check_rows
 
 
 def variant_of(name: str) -> dict[str, str]:
