@@ -120,15 +120,15 @@ def mean_over_batches(
     Returns:
         Alignment: the means over batches; scores that a batch does not define are left out.
     """
-    found = []
+    found, seen = [], []
     for start in range(0, min(len(known.forget), len(known.val)), batch):
         rows = slice(start, start + batch)
         pair = MetaBatch(known.forget[rows], known.val[rows], known.val_logits[rows])
         found.append(alignment_with_gradient(model, theta, pair, **options))
+        seen.append([float(torch.as_tensor(number).detach()) for number in found[-1].alignment])
     gradient = {name: torch.stack([one.gradient[name] for one in found]).mean(0) for name in theta}
-    seen = torch.tensor([[float(number) for number in one.alignment] for one in found], dtype=torch.float64)
     value = torch.stack([one.value for one in found]).mean()
-    return ObjectiveResult(value, gradient, Alignment._make(seen.nanmean(0)))
+    return ObjectiveResult(value, gradient, Alignment._make(torch.tensor(seen, dtype=torch.float64).nanmean(0)))
 
 
 def scrub_objective(model: FaceModel, theta: Theta, known: MetaBatch, *, size: Size) -> ObjectiveResult:
