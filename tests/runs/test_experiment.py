@@ -549,6 +549,16 @@ def test_a_person_rendered_again_is_no_stranger(tmp_path):
         load_strangers(tmp_path / "larger", tmp_path / "known")
 
 
+def test_every_score_is_computed_once(finished, monkeypatch):
+    seen = []
+    monkeypatch.setattr(shui_lib.runs.experiment, "score", lambda *asked: seen.append(asked) or score(*asked))
+    one = experiment(finished)
+    rows = one.rows("original", "retrained").set_index(["method", "split", "metric"])["value"]
+    assert len(seen) == 10, "two models, five splits; Tug-of-War takes those of the rows"
+    one.tug_of_war("original")
+    assert len(seen) == 10 and rows["original", "all", "tow"] == one.tug_of_war("original")
+
+
 def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):
     def none_noted(logits, targets):
         if len(targets) == len(one.rows_of["support"]):
