@@ -122,9 +122,9 @@ def test_no_arrow_leads_back():
 
 # The library is thin
 
-# Of shui_lib without its sisters. The plan said 5,000 when these rooms had 5,006 lines; what was asked for since (variants
-# as their authors train, copies, MU-Mis, pretrained networks, data and answers that are looked at, code in keys) added
-# about a thousand. Lower it when you delete.
+# Of shui_lib without its sisters. The plan said 5,000 when these rooms had 5,006 lines; what was asked for since
+# (variants as their authors train, copies, MU-Mis, pretrained networks, data and answers that are looked at, code in
+# keys) added about a thousand. Lower it when you delete.
 MOST_LINES = 5_650
 
 
