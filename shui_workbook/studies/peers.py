@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.stats import entropy
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,6 +28,7 @@ from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, probability_of_truth, task_loss
 
 SMALLEST = 1e-12  # of a probability, inside a logarithm
+EMPTY, CLIP = 1e-5, 100  # of a bin without retrained models; of a margin, as published
 
 
 def jensen_shannon(first: Tensor, second: Tensor, *, multilabel: bool) -> Tensor:
@@ -109,12 +111,13 @@ def block_features(model: FaceModel, faces: Faces, *, batch: int = 256) -> dict[
     return {name: torch.cat(parts) for name, parts in seen.items() if parts}
 
 
-def klom(unlearned: np.ndarray, retrained: np.ndarray) -> np.ndarray:
-    """(N,) KL(unlearned ‖ retrained) of each image's margins over trainings, both taken for normal, in nats.
+def klom(unlearned: np.ndarray, retrained: np.ndarray, *, bins: int | None = 20) -> np.ndarray:
+    """(N,) KL(unlearned ‖ retrained) of each image's margins over trainings, in nats (Georgiev et al., 2024).
 
-    A margin is the log odds of the truth. Published with a hundred trainings of each kind and histograms (Georgiev et
-    al., 2024); with ten a histogram is empty, so means and variances are compared. Its floor is the same of two sets
-    of retrained models: with few trainings it is far from 0.
+    A margin is the log odds of the truth. As published, margins are clipped to ±100, both histograms have the same bins
+    over their common range, and an empty bin of the retrained models counts as `EMPTY`. That is for a hundred
+    trainings; with ten most bins are empty. `bins=None` takes both for normal, and compares means and variances. The
+    floor is the same number of two sets of retrained models: with few trainings it is far from 0.
 
     Args:
         unlearned, retrained: margins (M, N), M trainings of the *same* request.
@@ -123,8 +126,18 @@ def klom(unlearned: np.ndarray, retrained: np.ndarray) -> np.ndarray:
     """
     if min(len(unlearned), len(retrained)) < 3:
         raise ValueError(f"KLoM compares trainings: give three or more, got {len(unlearned)} and {len(retrained)}")
-    (a, s), (b, r) = ((m.mean(0), np.maximum(m.std(0, ddof=1), 1e-6)) for m in (unlearned, retrained))
-    return np.log(r / s) + (s**2 + (a - b) ** 2) / (2 * r**2) - 0.5
+    if bins is None:
+        (a, s), (b, r) = ((m.mean(0), np.maximum(m.std(0, ddof=1), 1e-6)) for m in (unlearned, retrained))
+        return np.log(r / s) + (s**2 + (a - b) ** 2) / (2 * r**2) - 0.5
+    pairs = zip(unlearned.T.clip(-CLIP, CLIP), retrained.T.clip(-CLIP, CLIP), strict=True)
+    return np.array([_of_histograms(*pair, bins) for pair in pairs])
+
+
+def _of_histograms(unlearned: np.ndarray, retrained: np.ndarray, bins: int) -> float:
+    """KL of one image's margins (M,) and (M',)."""
+    edges = np.histogram_bin_edges(np.concatenate([unlearned, retrained]), bins)
+    p, q = (np.histogram(margins, edges)[0] / len(margins) for margins in (unlearned, retrained))
+    return entropy(p, np.where(p > 0, q.clip(min=EMPTY), q))
 
 
 def flops(call: Callable[[], object]) -> int:

@@ -73,15 +73,29 @@ def test_every_block_says_something_of_every_image(model):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_klom_is_the_divergence_of_normals_and_its_floor_is_not_zero():
+def test_klom_of_histograms_by_hand():
+    unlearned = np.array([[0.0], [1.0], [1.2], [20.0]])  # in 20 bins of 1 from 0 to 20: 1/4, 2/4, and 1/4 in the last
+    retrained = np.array([[0.5], [0.6], [1.1], [5.0]])  # 2/4, 1/4, and the last is empty
+    wanted = 1 / 4 * np.log(1 / 2) + 1 / 2 * np.log(2) + 1 / 4 * np.log(1 / 4 / peers.EMPTY)
+    known = 1 / 2 + 1 / 4 + peers.EMPTY  # the retrained ones' bins that count; they are made a distribution again
+    np.testing.assert_allclose(peers.klom(unlearned, retrained), wanted + np.log(known), rtol=1e-9)
+    np.testing.assert_allclose(peers.klom(unlearned, unlearned), 0, atol=1e-12)
+    far = np.array([[-1e9], [0.0], [1e9]])
+    np.testing.assert_allclose(peers.klom(far, np.sign(far) * 100), 0, atol=1e-12)  # clipped
+    with pytest.raises(ValueError, match="three or more"):
+        peers.klom(unlearned[:2], retrained)
+
+
+def test_klom_of_normals_and_both_floors_with_ten_trainings():
     chance = np.random.default_rng(0)
     one, other, far = (chance.normal(mean, 1, (2000, 3)) for mean in (0, 0, 2))
-    np.testing.assert_allclose(peers.klom(one, other), 0, atol=0.01)
-    np.testing.assert_allclose(peers.klom(far, other), 2, atol=0.25)
-    few = peers.klom(*chance.normal(0, 1, (2, 10, 500)))
-    assert np.median(few) > 0.05, "ten trainings have a floor"
+    np.testing.assert_allclose(peers.klom(one, other, bins=None), 0, atol=0.01)
+    np.testing.assert_allclose(peers.klom(far, other, bins=None), 2, atol=0.25)
+    few = chance.normal(0, 1, (2, 10, 500))
+    assert np.median(peers.klom(*few, bins=None)) > 0.05
+    assert np.median(peers.klom(*few)) > 2, "most bins of a histogram of ten are empty"
     with pytest.raises(ValueError, match="three or more"):
-        peers.klom(one[:2], other)
+        peers.klom(one[:2], other, bins=None)
 
 
 def test_flops_count_a_product_of_matrices():
