@@ -3,7 +3,7 @@
 | measure | says | cannot say |
 |---|---|---|
 | Jensen-Shannon, ZRF | how far answers are from the retrained model's, image by image | whose fault it is |
-| over-forgetting | how many photos are now known *less* than by who never met the person | by how much |
+| over-forgetting | how many photos, or near-doubles, are known *less* than by who never met the person | by how much |
 | relearn time | how shallow the forgetting is: steps until it is undone | anything, where little was forgotten |
 | CKA | in which layer the features differ | what the difference does |
 | KLoM | whether *trainings* agree, not models | anything from one training |
@@ -15,17 +15,22 @@ Each needs its floor: the same number for a second retrained model.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import entropy
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from data_prep import faces as rendered
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, probability_of_truth, task_loss
+from shui_lib.runs.experiment import Experiment
 
 SMALLEST = 1e-12  # of a probability, inside a logarithm
 EMPTY, CLIP = 1e-5, 100  # of a bin without retrained models; of a margin, as published
@@ -56,6 +61,26 @@ def over_forgotten(unlearned: Tensor, retrained: Tensor, targets: Tensor) -> flo
     """Share of images whose noted answers the model finds less probable than the retrained one; half by chance."""
     sure = [probability_of_truth(logits, targets).log().mean(1) for logits in (unlearned, retrained)]
     return (sure[0] < sure[1]).double().mean().item()
+
+
+def near_doubles(experiment: Experiment, part: str = "forget", *, change: float = 1.0) -> Faces | None:
+    """The rendered people of a split a moment later: every photo drawn anew, the head turned by 3° and moved by 2 % of
+    the picture, the light 4 % dimmer. What is noted of the photo still holds. None where the data is not rendered.
+
+    Args:
+        change: how much of this; 0 draws the photos as they are.
+    """
+    about = json.loads((experiment.folder / "dataset.json").read_text())
+    if about.get("sources", {}).get("renderer") != rendered.VERSION:
+        return None
+    faces, options = experiment.part(part), about["options"]
+    everyone = pd.Series(experiment.faces.identity)
+    photo = everyone.groupby(everyone).cumcount()[experiment.rows_of[part]]
+    people = rendered.people(faces.identity, seed=options["seed"], task=options["task"])
+    later = rendered.occasions(people, photo, seed=options["seed"])
+    turned, moved = later["yaw"] + 0.05 * change, later["shift_x"] + 0.04 * change
+    later = later.assign(yaw=turned, shift_x=moved, exposure=later["exposure"] * (1 - 0.04 * change))
+    return replace(faces, images=rendered.draw(people, later, faces.size), rows=np.arange(len(faces)))
 
 
 def relearn_steps(
