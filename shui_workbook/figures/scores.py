@@ -172,8 +172,10 @@ def plot_trials(search: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The search for settings: Tug-of-War against the folds of every trial (dots), by form; the chosen one is filled.
 
     Args:
-        search: rows of results/selection.csv of one setting.
+        search: rows of results/selection.csv of one setting; trials that a later search has replaced are not drawn.
     """
+    if "replaced" in search:
+        search = search[search["replaced"].fillna("") == ""]
     forms = list(dict.fromkeys(search["form"]))
     ax = ax or canvas(6.5, 0.3 * len(forms) + 1.1)
     for y, form in enumerate(forms):
