@@ -320,6 +320,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     what, seeds = args.pop("what"), args.pop("seeds")
     if not what:
         sys.exit(f"say what: tune, {', '.join(COMMANDS)}")
+    git_commit()  # of the code that is loaded now: `tune` writes settings into a file of the repository
     for word in what:
         if word == "tune":
             tune(World(**args))
