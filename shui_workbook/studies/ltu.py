@@ -5,6 +5,7 @@
     python -m shui_workbook.studies.ltu ablations --seeds 0 1 2 3 4
     python -m shui_workbook.studies.ltu more_ablations           # projections, samplers, number of guides
     python -m shui_workbook.studies.ltu kept --seeds 0 1 2       # Table 2 as a curve over |D_r′|
+    python -m shui_workbook.studies.ltu tune main ablations --dataset faces40       # twice as many people
     python -m shui_workbook.studies.ltu tune main --dataset writers --seeds 0 1 2   # digits; `data_prep writers` first
 
 What is in the file already is not computed again, so a killed command goes on where it was. Every method has the same

@@ -25,9 +25,10 @@ from shui_lib.core.store import load_tensors, locked, save_tensors
 from shui_lib.ltu.networks import SIZES, Size, build, train
 from shui_lib.ltu.requests import RandomRequest, as_people, check_shares, draw_random_request, with_wrong_labels
 
-PEOPLE, PHOTOS, PIXELS = 20, 75, 16  # of the rendered data set: 50 photos of each to train on, 10 and 15 held out
+PHOTOS, PIXELS = 75, 16  # of each rendered person: 50 photos to train on, 10 and 15 held out
+PEOPLE = 20  # that are drawn of a larger data set, with as many images as they would have if they were rendered
+RENDERED = {"faces": PEOPLE, "faces40": 40}  # data sets that are rendered for this chapter, and their people
 WRONG = 0.15  # share of wrong labels
-MOST = 1500  # images of a larger data set that are drawn
 SHARES, OF_CIFAR = (2 / 3, 2 / 15, 1 / 5), (3 / 4, 1 / 12, 1 / 6)  # train, val, test
 OTHER_SEED = {"original": 0, "retrained": 1, "retrained_again": 2}  # models of one world differ in initial weights, too
 
@@ -40,7 +41,7 @@ class World:
         ValueError: a seed outside 0 … 2³² − 1, a data set that is no plain folder name, shares or a size out of range.
     """
 
-    dataset: str = "faces"  # faces (rendered for this chapter) | any prepared data set: its classes, or its people
+    dataset: str = "faces"  # faces | faces40 (rendered here) | any prepared data set: its classes, or its people
     seed: int = 0
     share: float = 0.1  # of the training images, to be forgotten
     kept: float = 0.3  # of the retain images, at hand when the request comes
@@ -58,7 +59,9 @@ class World:
     @property
     def folder(self) -> Path:
         """Where the data lies; that of rendered people is drawn when it is missing."""
-        return prepared(self.data_root) if self.dataset == "faces" else folder_of(self.data_root, self.dataset)
+        if self.dataset in RENDERED:
+            return prepared(self.data_root, RENDERED[self.dataset])
+        return folder_of(self.data_root, self.dataset)
 
     @cached_property
     def faces(self) -> Faces:
@@ -67,7 +70,7 @@ class World:
         faces = load_faces(self.folder)
         if faces.multilabel:
             people, photos = np.unique(faces.identity, return_counts=True)
-            faces = as_people(faces.of(people[(-photos).argsort(kind="stable")[:PEOPLE]]))
+            faces = as_people(faces.of(people[(-photos).argsort(kind="stable")[: self.people]]))
         some = torch.randperm(len(faces), generator=generator)[: self.most or len(faces)].sort().values
         return with_wrong_labels(faces[some].in_memory(), self.wrong, generator=generator)
 
@@ -89,9 +92,14 @@ class World:
         return 0.0 if self.size == "paper" else WRONG
 
     @property
+    def people(self) -> int:
+        """Classes of a data set of attributes."""
+        return RENDERED.get(self.dataset, PEOPLE)
+
+    @property
     def most(self) -> int:
         """Images that are drawn; 0 for all."""
-        return 0 if self.size == "paper" else MOST
+        return 0 if self.size == "paper" else self.people * PHOTOS
 
     @property
     def config(self) -> Size:
@@ -132,10 +140,10 @@ class World:
         return load_or_compute(self.runs_root, f"ltu_{name}", facts, compute)
 
 
-def prepared(data_root: Path) -> Path:
-    """The folder of the rendered data set of this chapter, drawn when it is missing (a second)."""
-    folder = Path(data_root) / f"who_{PEOPLE}"
+def prepared(data_root: Path, people: int = PEOPLE) -> Path:
+    """The folder of a rendered data set of this chapter, drawn when it is missing (seconds)."""
+    folder = Path(data_root) / f"who_{people}"
     with locked(folder):
         if not (folder / "dataset.json").is_file():
-            rendered.prepare(folder, identities=PEOPLE, size=PIXELS, fewest=PHOTOS, most=PHOTOS)
+            rendered.prepare(folder, identities=people, size=PIXELS, fewest=PHOTOS, most=PHOTOS)
     return folder

@@ -39,6 +39,13 @@ def test_the_data_set_is_drawn_once(tmp_path):
     assert prepared(tmp_path) == folder and (folder / "images.npy").stat().st_mtime_ns == stamp
 
 
+def test_twice_as_many_people_are_two_thousand_images_to_train_on(tmp_path):
+    few, many = (World(dataset=name, data_root=tmp_path) for name in ("faces", "faces40"))
+    assert (few.folder.name, many.folder.name) == ("who_20", "who_40")
+    assert (few.most, many.most) == (1500, 3000) and len(many.faces) == 3000
+    assert len(many.faces.classes) == 40 and len(many.request.train) == 2000 and len(many.request.forget) == 200
+
+
 def test_people_are_the_classes_of_a_data_set_of_attributes(world):
     assert not world.faces.multilabel and len(world.faces.classes) == 20
     assert world.parts["forget"].images is world.faces.images
