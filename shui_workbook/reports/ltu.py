@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from shui_lib.core.places import ROOT
-from shui_lib.ltu.judge import METRICS
 from shui_workbook.reports.claims import Claim, judged
 from shui_workbook.reports.verdicts import Effect, effect_of
 from shui_workbook.studies.ltu import access, against, interval, read
+from shui_workbook.studies.ltu_judge import METRICS
 
 NAMES = {
     "original": "Original", "retrained": "Retrained", "retrained_again": "Retrained, other seed", "ft": "FT",

@@ -7,6 +7,7 @@ be nothing to forget; what it answers for a wrong label it can only have learned
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,13 @@ from shui_lib.core.source import source_of
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, locked, save_tensors
 from shui_lib.ltu.networks import SIZES, Size, build, train
-from shui_lib.ltu.requests import RandomRequest, as_people, check_shares, draw_random_request, with_wrong_labels
+from shui_workbook.studies.ltu_requests import (
+    RandomRequest,
+    as_people,
+    check_shares,
+    draw_random_request,
+    with_wrong_labels,
+)
 
 PHOTOS, PIXELS = 75, 16  # of each rendered person: 50 photos to train on, 10 and 15 held out
 PEOPLE = 20  # that are drawn of a larger data set, with as many images as they would have if they were rendered
@@ -122,22 +129,22 @@ class World:
 
     def _trained(self, name: str) -> Stage:
         seed = 10 * self.seed + OTHER_SEED[name]
-        facts = {
-            "data": load_faces(self.folder).fingerprint,
-            "world": self.seed,
-            "seed": seed,
-            "config": repr(self.config),
-        }
-        facts["code"] = source_of("shui_lib.ltu.networks", "shui_lib.ltu.requests")
-        facts |= {"wrong": self.wrong, "most": self.most, "without": 0 if name == "original" else self.share}
+        images = self.parts["train" if name == "original" else "retain"]
+        facts = {"images": mark_of(images), "seed": seed, "config": repr(self.config)}
+        facts |= {"data": load_faces(self.folder).fingerprint, "code": source_of("shui_lib.ltu.networks")}
 
         def compute(folder: Path) -> None:
             model = self.fresh(seed).to("cuda" if torch.cuda.is_available() else "cpu")
-            images = self.parts["train" if name == "original" else "retain"]
             train(model, images, self.config.recipe, generator=torch.Generator().manual_seed(seed))
             save_tensors(folder / "model.safetensors", model.state_dict())
 
         return load_or_compute(self.runs_root, f"ltu_{name}", facts, compute)
+
+
+def mark_of(faces: Faces) -> str:
+    """Sixteen hexadecimal digits of what a model is trained on: the images and their noted classes."""
+    images = np.ascontiguousarray(faces.images[faces.rows])
+    return hashlib.sha256(images.tobytes() + faces.targets.numpy().tobytes()).hexdigest()[:16]
 
 
 def prepared(data_root: Path, people: int = PEOPLE) -> Path:

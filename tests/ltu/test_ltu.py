@@ -11,10 +11,10 @@ from shui_lib.ltu.baselines import BASELINES, Fisher, SalUn, fisher, joined, mos
 from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import Guide, Member
 from shui_lib.ltu.networks import SIZES, Recipe, build, train
-from shui_lib.ltu.requests import PARTS, as_people, draw_random_request, with_wrong_labels
 from shui_lib.methods import REGISTRY, Artefacts, Given
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_workbook.studies.ltu import ABLATIONS
+from shui_workbook.studies.ltu_requests import PARTS, as_people, draw_random_request, with_wrong_labels
 
 
 def generator(seed=0):

@@ -5,13 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import prepare_tiny
+from tiny import prepare_tiny, same_weights
 
 import shui_workbook.studies.ltu as study
 from shui_lib.benchmark.data import load_faces
+from shui_lib.ltu.membership import KINDS, NoGuide
 from shui_workbook.figures import ltu as figures
 from shui_workbook.reports import ltu as reports
-from shui_workbook.studies.ltu_world import PEOPLE, PHOTOS, World, prepared
+from shui_workbook.studies.ltu_world import PEOPLE, PHOTOS, World, mark_of, prepared
 
 REPORTED = pd.read_csv(study.ROOT / "results" / "ltu_reported.csv")
 
@@ -73,6 +74,15 @@ def test_another_code_trains_again(world, monkeypatch):
     assert world._trained("retrained").key == before
     monkeypatch.setattr("shui_workbook.studies.ltu_world.source_of", lambda *modules: "other code")
     assert world._trained("retrained").key != before
+
+
+def test_other_images_or_labels_train_again(world):
+    part = world.parts["retain"]
+    relabelled = replace(part, targets=part.targets.roll(1))
+    marks = {mark_of(part), mark_of(part[slice(1, None)]), mark_of(relabelled)}
+    assert len(marks) == 3 and mark_of(part[slice(None)]) in marks
+    half = replace(world, share=0.5)
+    assert half._trained("original").key == world._trained("original").key, "all shares have one original model"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +167,27 @@ def test_a_model_that_diverged_has_empty_rows_with_the_reason(world, files):
     rows = study.read(study.ROWS).set_index("metric")
     assert rows.loc["gap", "value"] != rows.loc["gap", "value"] and "diverged" in rows.loc["gap", "note"]
     assert set(study.METRICS) <= set(rows.index) and rows.loc["UT", "value"] == 1.5
+
+
+def test_where_no_guide_beats_chance_rows_are_empty_and_the_next_seed_goes_on(world, files):
+    def make():
+        raise NoGuide("no membership model reaches an AUC above 0.55")
+
+    study.once(world, "ltu", "guides=1", make)
+    rows = study.read(study.ROWS)
+    assert set(rows["metric"]) == {*study.METRICS, "gap"} and rows["value"].isna().all()
+    assert rows["note"].str.contains("no membership model").all()
+    study.once(world, "ltu", "guides=1", make)  # it is there
+
+
+def test_one_guide_is_the_ablest_and_four_are_the_method_itself():
+    assert study.ABLATIONS["guides=1"] == {"guides": ("statistics",)}
+    assert set(study.ABLE_FIRST) == set(KINDS)
+
+
+def test_teaching_to_the_test_takes_time(world):
+    model, seconds = study.taught_to_the_test(world, study.LTU(iterations=1, batch=8, size="smoke"))
+    assert seconds > 0 and not same_weights(model, world.model("original"))
 
 
 def test_what_is_there_is_not_computed_again(world, files):
