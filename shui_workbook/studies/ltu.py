@@ -319,11 +319,14 @@ COMMANDS = {
 }  # fmt: skip
 
 
+What = Literal["tune", "main", "ablations", "more_ablations", "gentle", "kept"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """Options of this command."""
 
-    what: Annotated[tuple[Literal["tune", "main", "ablations", "more_ablations", "gentle", "kept"], ...], tyro.conf.Positional]
+    what: Annotated[tuple[What, ...], tyro.conf.Positional]
     dataset: str = "faces"
     share: float = 0.1  # of the training images, to be forgotten
     kept: float = 0.3  # of the others, at hand when the request comes
