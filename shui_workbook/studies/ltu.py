@@ -27,7 +27,6 @@ import numpy as np
 import pandas as pd
 import torch
 import tyro
-from scipy.stats import t as student
 
 from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.benchmark.models import FaceModel
@@ -42,6 +41,7 @@ from shui_lib.ltu.membership import EVALUATION, Guide, Member, NoGuide, auc_of, 
 from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
 from shui_workbook.arguments import command_line
+from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import check_provenance, put
 from shui_workbook.studies.ltu_judge import METRICS
 from shui_workbook.studies.ltu_measures import guidance, measures
@@ -295,14 +295,6 @@ def kept(world: World) -> None:
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
-def interval(values: pd.Series) -> dict[str, float]:
-    """Mean over seeds, with a 95 % interval from Student's t; nan for one seed."""
-    values = values.dropna()
-    seeds = len(values)
-    half = student.ppf(0.975, seeds - 1) * values.std(ddof=1) / seeds**0.5 if seeds > 1 else np.nan
-    return {"mean": values.mean(), "low": values.mean() - half, "high": values.mean() + half, "seeds": seeds}
-
-
 def against(rows: pd.DataFrame, form: tuple[str, str], other: tuple[str, str], metric: str = "gap") -> dict[str, float]:
     """Mean of form − other in a metric, paired over the seeds that have both, with its interval.
 
@@ -311,7 +303,7 @@ def against(rows: pd.DataFrame, form: tuple[str, str], other: tuple[str, str], m
         form, other: method and variant.
     """
     wide = rows[rows["metric"] == metric].pivot_table(index="seed", columns=["method", "variant"], values="value")
-    return interval(wide[form] - wide[other])
+    return over_seeds(wide[form] - wide[other])
 
 
 COMMANDS = {
