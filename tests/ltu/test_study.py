@@ -295,7 +295,7 @@ def test_parts_are_paired_and_those_of_a_smaller_step_with_their_own():
     assert list(found.index) == ["GradAdd", "PCGrad", "β/3", "β/3 GradAdd"]
     one, gentle = found.loc["GradAdd"], found.loc["β/3 GradAdd"]
     assert one["mean"] == pytest.approx(-1.0333, abs=1e-3) and (one["says"], one["ahead"]) == ("helps", 3)
-    assert one["paper"] == pytest.approx(0.36 - 2.89, abs=1e-2)
+    assert one["paper"] == pytest.approx(0.36 - (1.02 + 2.6 + 4.72 + 2.92) / 4)
     assert gentle["mean"] == pytest.approx(1.0333, abs=1e-3) and (gentle["says"], gentle["ahead"]) == ("harms", 0)
     assert (found.loc["PCGrad", "says"], found.loc["PCGrad", "seeds"]) == ("cannot tell", 1)
     said = reports.answers(found).splitlines()
