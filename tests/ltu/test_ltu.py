@@ -102,7 +102,7 @@ def test_it_works_with_what_it_declares_and_leaves_the_model_alone(world, two_gu
 
 
 def test_a_model_that_remembers_nothing_is_guided_only_where_any_guide_will_do(world):
-    model, parts = world
+    _, parts = world
     untrained = build(SIZES["smoke"].network, classes=4, image_size=16, seed=0).eval()
     given, options = Given(parts).only(LTU().needs), {"size": "smoke", "iterations": 1, "batch": 8}
     with pytest.raises(NoGuide, match="AUC above 0.9"):
