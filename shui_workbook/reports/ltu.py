@@ -200,6 +200,18 @@ def answers(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def taught(rows: pd.DataFrame) -> str:
+    """How much nearer in MI, the evaluation's own number, LTU comes with the evaluation as its guide, as a line."""
+    test = ("ltu", TEST)
+    if not {LTU, test} <= set(forms(rows)):
+        return "Teaching to the test. not tested."
+    one = against(rows, LTU, test, "gap_MI")
+    change = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map(one)
+    return (
+        f"Teaching to the test. Gap in MI of LTU, minus with the evaluation as guide: {change} ({one['seeds']} seeds)."
+    )
+
+
 def broken(rows: pd.DataFrame, form: tuple[str, str]) -> int:
     """Seeds in which a model keeps less than `BROKEN` of the original's accuracy on D_r."""
     left = of(rows, form, "RA") - BROKEN * of(rows, ("original", ""), "RA")

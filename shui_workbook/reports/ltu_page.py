@@ -18,6 +18,7 @@ from shui_workbook.reports.ltu import (
     of_tables,
     result_table,
     settings,
+    taught,
     verdicts,
 )
 from shui_workbook.reports.tables import as_markdown
@@ -38,7 +39,7 @@ def section(folder: Path | str) -> str:
         if len(found := differences(group, reported)):
             title = f"**Average gap of LTU minus that of LTU with one thing changed ({dataset}, {100 * share:g} %)**"
             parts += [title, as_markdown(difference_cells(found))]
-            parts += ["\n".join(f"- {line}" for line in answers(found).splitlines())]
+            parts += ["\n".join(f"- {line}" for line in (*answers(found).splitlines(), taught(group)))]
     told = verdicts(rows, reported)
     short = told.drop(columns="effect").set_index("claim")
     parts += ["**Claims**", in_short(told), as_markdown(short), evidence(claims(rows, reported))]

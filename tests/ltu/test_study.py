@@ -304,6 +304,12 @@ def test_parts_are_paired_and_those_of_a_smaller_step_with_their_own():
     assert said[4] == f"Harmonising. chosen step: -1.0 [-1.2, -0.9], helps (3 seeds); {third}."
 
 
+def test_teaching_to_the_test_is_told_in_the_number_that_is_taught():
+    rows = made_up({("ltu", ""): [3.0, 4.1, 5.0], ("ltu", study.TEST): [1.0, 2.0, 3.0]})
+    assert reports.taught(rows).endswith("with the evaluation as guide: +2.0 [+1.9, +2.2] (3 seeds).")
+    assert reports.taught(rows[rows["variant"] == ""]) == "Teaching to the test. not tested."
+
+
 def test_settings_stand_beside_each_other_and_broken_models_are_counted():
     forms = {("original", ""): [90.0] * 3, ("retrained", ""): [0.0] * 3, ("ltu", ""): [1.0, 2.0, 93.0]}
     half = made_up({("original", ""): [90.0] * 3}).assign(share=0.5)
