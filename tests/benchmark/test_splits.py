@@ -12,6 +12,7 @@ from shui_lib.benchmark.presets import SplitConfig
 from shui_lib.benchmark.splits import (
     FEWEST_IMAGES,
     FEWEST_IMAGES_ALONE,
+    Split,
     cross_folds,
     draw_request,
     simulated_requests,
@@ -253,3 +254,10 @@ def test_folds_are_shuffled():
     one, other = (cross_folds(np.arange(40), count=5, generator=generator(seed)) for seed in (0, 1))
     assert not any(np.array_equal(fold, np.arange(fold[0], fold[0] + 8)) for fold in one), "runs of neighbours"
     assert not all(np.array_equal(*folds) for folds in zip(one, other, strict=True)), "the generator has no say"
+
+
+def test_where_one_person_can_ask_that_is_the_advice_and_all_of_it():
+    identity = np.repeat([0, 1, 2], 6)
+    split = Split(train=np.array([0]), val=np.array([1]), test=np.array([2]), pool=np.array([], dtype=np.int64))
+    with pytest.raises(ValueError, match=r"1 training identities outside .* have 2 images or more: ask for 1 to 1$"):
+        draw_request(identity, split, n_ids=2, generator=torch.Generator().manual_seed(0))
