@@ -261,3 +261,10 @@ def test_where_one_person_can_ask_that_is_the_advice_and_all_of_it():
     split = Split(train=np.array([0]), val=np.array([1]), test=np.array([2]), pool=np.array([], dtype=np.int64))
     with pytest.raises(ValueError, match=r"1 training identities outside .* have 2 images or more: ask for 1 to 1$"):
         draw_request(identity, split, n_ids=2, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_request_of_the_pool_is_told_of_the_pool():
+    identity, nobody = np.repeat([0, 1, 2], 6), np.array([], dtype=np.int64)
+    split = Split(train=np.array([0]), val=np.array([1]), test=nobody, pool=np.array([0]))
+    with pytest.raises(ValueError, match=r"1 training identities of the tuning pool .*: ask for 1 to 1$"):
+        draw_request(identity, split, n_ids=2, generator=torch.Generator().manual_seed(0), from_pool=True)
