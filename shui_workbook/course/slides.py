@@ -2,8 +2,9 @@
 
 python -m shui_workbook.course.slides --out site/slides
 
-A text cell begins a slide. What a code cell shows follows without its code, on the slide of its section. nbconvert
-makes a reveal.js page of it; to show the page, a browser fetches reveal.js from unpkg.com.
+Each heading of a text cell begins a slide; what stands before its first heading speaks of the picture above, and is
+left out. What a code cell shows follows without its code, on the slide of its section. nbconvert makes a reveal.js page
+of it; to show the page, a browser fetches reveal.js from unpkg.com.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def chosen(chapter: NotebookNode) -> NotebookNode:
         if "slide" not in cell.metadata.get("tags", []):
             continue
         if cell.cell_type == "markdown":
-            cells.append(_text(cell.source))
+            cells += [_text(part) for part in _parts(cell.source)]
         else:
             cells += [] if section == shown else [_text(section)]
             cells.append(_marked(deepcopy(cell), "-"))  # "-" goes on with the slide before
@@ -46,6 +47,12 @@ def chosen(chapter: NotebookNode) -> NotebookNode:
 
 def _headings(cell: NotebookNode) -> list[str]:
     return re.findall(r"^#+ .*$", cell.source, re.MULTILINE)
+
+
+def _parts(source: str) -> list[str]:
+    """A text from heading to heading, without what stands before the first one; whole if there is none."""
+    before, *parts = re.split(r"^(?=#+ )", source, flags=re.MULTILINE)
+    return parts or [before]
 
 
 def _text(source: str) -> NotebookNode:

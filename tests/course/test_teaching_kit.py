@@ -43,6 +43,14 @@ def test_slides_are_the_tagged_cells_and_show_no_code(chapter, tmp_path):
     assert "not on a slide" not in text and "secret_code" not in text
 
 
+def test_a_slide_begins_at_a_heading_and_not_with_the_picture_before(chapter):
+    chapter.cells[1].source = "Above, the dots lie apart.\n\n## One\nFirst.\n\n## The second thought\nThen."
+    chapter.cells[1].metadata = SLIDE
+    told = [cell.source.split() for cell in slides.chosen(chapter).cells if cell.cell_type == "markdown"]
+    assert ["##", "One", "First."] in told and ["##", "The", "second", "thought", "Then."] in told
+    assert not any("Above," in words for words in told), "that picture is not on the slide"
+
+
 def test_a_picture_stands_on_the_slide_of_its_section(chapter):
     def kinds():
         return [(c.metadata["slideshow"]["slide_type"], c.source.split("\n")[0]) for c in slides.chosen(chapter).cells]
