@@ -25,11 +25,12 @@ from shui_workbook.course.notebooks import NOTEBOOKS, ROOT
 
 
 def chosen(chapter: NotebookNode) -> NotebookNode:
-    """The cells of a chapter that are slides, marked as nbconvert wants it; the chapter's title is the first.
+    """The cells of a chapter that are slides, marked as nbconvert wants it; the first one has the chapter's title.
 
     A picture goes on with the slide before it if that is of its section, and else begins one with the section's title.
     """
-    cells, section, shown = [_text(_headings(chapter.cells[0])[0])], "", ""
+    first, section, shown = chapter.cells[0], "", ""
+    cells = [] if "slide" in first.metadata.get("tags", []) else [_text(_headings(first)[0])]
     for cell in chapter.cells:
         section = [section, *(_headings(cell) if cell.cell_type == "markdown" else [])][-1]
         if "slide" not in cell.metadata.get("tags", []):
@@ -41,7 +42,7 @@ def chosen(chapter: NotebookNode) -> NotebookNode:
             cells.append(_marked(deepcopy(cell), "-"))  # "-" goes on with the slide before
         shown = section
     slides = deepcopy(chapter)
-    slides.cells = cells if len(cells) > 1 else []
+    slides.cells = cells if any("slide" in cell.metadata.get("tags", []) for cell in chapter.cells) else []
     return slides
 
 
@@ -67,7 +68,8 @@ def _marked(cell: NotebookNode, kind: str) -> NotebookNode:
 
 def page(slides: NotebookNode, title: str) -> str:
     """The slides as an HTML page."""
-    exporter = SlidesExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
+    shown = {"exclude_input": True, "exclude_input_prompt": True, "exclude_output_prompt": True}
+    exporter = SlidesExporter(**shown, reveal_width="1280", reveal_height="960", reveal_scroll=True)
     return exporter.from_notebook_node(slides, resources={"metadata": {"name": title}})[0]
 
 
