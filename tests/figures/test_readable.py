@@ -75,6 +75,18 @@ def test_forms_that_forget_nothing_are_named_above_and_not_at_the_origin():
     assert ax.get_title(loc="left") == "forget nothing: JiT"
 
 
+def test_where_retraining_forgets_nothing_there_is_no_price():
+    """A request of one may leave the forget score as it was (ages, one person)."""
+    nothing = curve("pgu", 0, [0, 1], [0, 6]).assign(gap=0.0)
+    ax = figures.plot_tradeoff_curves(nothing, pd.DataFrame({"forget": [0.0], "retain": [0.5]}))
+    assert any("nothing has a price" in text for text in words(ax))
+    both = pd.concat([nothing.assign(seed=1), curve("pgu", 0, [0, 20], [0, 6])])
+    assert set(words(figures.plot_tradeoff_curves(both, pd.DataFrame({"forget": [20.0], "retain": [0.5]})))) == {
+        "PGU",
+        "Retrained",
+    }
+
+
 def test_trials_that_a_later_search_replaced_are_not_drawn():
     old = pd.DataFrame({"form": "ssd:one-shui", "tow": [99.0, 70.0], "tow_before": 90.0, "replaced": "abc"})
     new = old.assign(tow=[80.0, 75.0], tow_before=81.0, replaced=[np.nan, ""])
