@@ -72,9 +72,9 @@ class Experiment(Chain):
         values: dict[tuple[str, str], float | Measured] = {}
         for part in ("retain", "forget", "test", "val", "support"):
             logits, targets = self.logits(model, part), self.part(part).targets
-            values[part, "loss"] = _or_reason(lambda: task_loss(finite(logits), targets).item())  # noqa: B023
-            values[part, score_name(targets)] = _or_reason(lambda: 100 * score(logits, targets))  # noqa: B023
-        values["all", "tow"] = _or_reason(lambda: self.tug_of_war(model))
+            values[part, "loss"] = or_reason(lambda: task_loss(finite(logits), targets).item())  # noqa: B023
+            values[part, score_name(targets)] = or_reason(lambda: 100 * score(logits, targets))  # noqa: B023
+        values["all", "tow"] = or_reason(lambda: self.tug_of_war(model))
         if attacked and model != reference_of(model):  # the retrained model is its own reference
             values |= {("all", metric): measured for metric, measured in self.attack(model).items()}
         stage = self.stage(model)
@@ -127,7 +127,7 @@ class Experiment(Chain):
         return (f"settings selected for {source}" if source else "settings not selected") + stated
 
 
-def _or_reason(measure: Callable[[], float]) -> float | Measured:
+def or_reason(measure: Callable[[], float]) -> float | Measured:
     """What is measured, or why it is not defined: for a split without a positive, for instance."""
     try:
         return measure()

@@ -79,10 +79,13 @@ def published_for(
 
 
 def published_as(dataset: str, *, multilabel: bool | None = None) -> str:
-    """The data set of the paper whose constants are taken: its own, or of the same task where none are known of it."""
+    """The data set of the paper whose constants are taken: its own, or of the same task where none are known of it.
+
+    Rendered faces are called "faces" whatever their task is: the task counts before the name.
+    """
     if dataset in PAPERS:
         return dataset
-    return STANDS_FOR.get(dataset, "mufac" if multilabel is False else "celebahq")
+    return "mufac" if multilabel is False else STANDS_FOR.get(dataset, "celebahq")
 
 
 def _nearest(keys: Iterable[str], prefix: str, n_ids: int) -> str | None:
@@ -102,47 +105,59 @@ def _known(own: Path | None) -> dict[str, dict[str, dict[str, object]]]:
     path = Path(own) / OWN if own else None
     if path is None or not path.is_file():
         return selected()
-    theirs = json.loads(path.read_text())
+    try:
+        theirs = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): delete it, and let `make tune` write it again") from error
     return {key: selected().get(key, {}) | theirs.get(key, {}) for key in {*selected(), *theirs}}
 
 
 def selected_key(
-    form: str, *, preset: str, dataset: str, n_ids: int, multilabel: bool | None = None, own: Path | None = None
+    form: str,
+    *,
+    preset: str,
+    dataset: str,
+    n_ids: int,
+    multilabel: bool | None = None,
+    name: str = "",
+    own: Path | None = None,
 ) -> str:
     """Whose selected settings a form uses: "preset/dataset/n_ids" as in `selected.json`, which `make tune` writes.
 
     A form that was never tuned for a setting borrows from the nearest n_ids of the nearest data set for which it was:
-    the same, one of its kind (`STANDS_FOR`, either way), the workbook's own of the same task; with none it keeps its
-    own defaults, and the key is "". Never from another task: losses of classes and of attributes differ in size.
+    the same, the one it was made from, one of its kind (`STANDS_FOR`, either way), the workbook's own of the same task;
+    with none it keeps its own defaults, and the key is "". Never from another task: losses of classes and of
+    attributes differ in size.
 
     Args:
         multilabel: does the data set have attributes (True) or classes? None: known of the workbook's own.
+        name: in dataset.json, which a cleaned copy has of the data set that it was made from.
         own: a runs folder, whose owner may have tuned.
     """
     tuned = [key for key, forms in _known(own).items() if form in forms]
     classes = dataset in ("ages", "mufac") if multilabel is None else not multilabel
-    kin = [name for pair in STANDS_FOR.items() if dataset in pair for name in pair if name != dataset]
+    same = [dataset, name] if name and classes == (name in ("ages", "mufac")) else [dataset]
+    kin = [other for one in same for pair in STANDS_FOR.items() if one in pair for other in (one, *pair)]
+    kin = [other for other in kin if other != dataset]
     last = "ages" if classes else "faces"
-    for place in (f"{preset}/{dataset}", *(f"{preset}/{name}" for name in kin), f"cpu/{dataset}"):
+    for place in (f"{preset}/{dataset}", *(f"{preset}/{other}" for other in kin), f"cpu/{dataset}"):
         if key := _nearest(tuned, place, n_ids):
             return key
-    for place in (*(f"cpu/{name}" for name in kin), f"cpu/{last}"):
+    for place in (*(f"cpu/{other}" for other in kin), f"cpu/{last}"):
         usual = f"{place}/10"  # of another data set, the size that all forms were tuned for
         if key := usual if usual in tuned else _nearest(tuned, place, n_ids):
             return key
     return ""
 
 
-def settings_for(
-    form: str, *, preset: str, dataset: str, n_ids: int, multilabel: bool | None = None, own: Path | None = None
-) -> dict[str, object]:
+def settings_for(form: str, *, preset: str, dataset: str, n_ids: int, **about: object) -> dict[str, object]:
     """Settings of a method's form ("pgu:one-shui"): those selected on the tuning pool for just this setting, or others.
 
     What the preset states holds where nothing else was selected for just this setting; borrowed settings give way to
     it, and leave out the size of the simulated requests, which belongs to the setting. Arguments as of `selected_key`.
     """
-    key = selected_key(form, preset=preset, dataset=dataset, n_ids=n_ids, multilabel=multilabel, own=own)
-    selected = dict(_known(own).get(key, {}).get(form, {}))
+    key = selected_key(form, preset=preset, dataset=dataset, n_ids=n_ids, **about)
+    selected = dict(_known(about.get("own")).get(key, {}).get(form, {}))
     stated = dict(preset_named(preset).methods.get(form, {}))
     if key == f"{preset}/{dataset}/{n_ids}":
         return stated | selected

@@ -12,10 +12,11 @@ Each request is one person with one photo s_t, which is gone once it is served. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -27,7 +28,7 @@ from shui_lib.core.names import MethodSpec
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import Measured, make_rows
 from shui_lib.methods import Artefacts, Given, Method, settings_of
-from shui_lib.runs.experiment import Experiment
+from shui_lib.runs.experiment import Experiment, or_reason
 from shui_lib.runs.settings import settings_for, spec_named
 
 Serve = Callable[[FaceModel, Faces], FaceModel]
@@ -148,10 +149,11 @@ def rows(
         if model is not last:  # a model that waits says the same of those who do not ask
             last, still = model, _scores(experiment, model, "retain", "test")
         asked = experiment.part("forget").of(experiment.request.identities[:step])  # requests are nested
-        values = still | {("forget", score_name(asked.targets)): 100 * _score(experiment, model, asked)}
+        forgotten = or_reason(lambda: 100 * _score(experiment, model, asked))  # noqa: B023
+        values = still | {("forget", score_name(asked.targets)): forgotten}
         if compares(step, n, every=every):
             at = experiment.with_n_ids(step)
-            values["all", "tow"] = _tug_of_war(at, model, values)
+            values["all", "tow"] = or_reason(lambda: _tug_of_war(at, model, values))  # noqa: B023
             if attacked:
                 values |= _attack(at, model, _reference(at, form, strategy, size, like=experiment))
         variant = "" if waits else f"{strategy} {size}" if strategy in ("share", "queue") else strategy
@@ -178,14 +180,21 @@ def retrained_rows(experiment: Experiment, *, every: int) -> pd.DataFrame:
 
 def _scores(at: Experiment, model: FaceModel, *parts: str) -> dict[tuple[str, str], float | Measured]:
     faces = {part: at.part(part) for part in parts}
-    return {(part, score_name(f.targets)): 100 * _score(at, model, f) for part, f in faces.items()}
+    return {
+        (part, score_name(f.targets)): or_reason(lambda: 100 * _score(at, model, f))  # noqa: B023
+        for part, f in faces.items()
+    }
 
 
 def _score(at: Experiment, model: FaceModel, faces: Faces) -> float:
     return score(predict(model, faces, bf16=at.config.train.bf16).logits, faces.targets)
 
 
-def _tug_of_war(at: Experiment, model: FaceModel, values: dict[tuple[str, str], float | Measured]) -> float:
+def _tug_of_war(
+    at: Experiment, model: FaceModel, values: Mapping[tuple[str, str], float | Measured]
+) -> float | Measured:
+    if unknown := next((value.note for value in values.values() if isinstance(value, Measured)), ""):
+        return Measured(np.nan, note=unknown)
     known = {part: value / 100 for (part, _), value in values.items()}
     reached = Scores(_score(at, model, at.part("retain")), known["forget"], known["test"])
     return tug_of_war(reached, at.scores("retrained"))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from chapters import results_of
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -153,6 +154,14 @@ def test_a_stub_fails_and_says_what_to_do(chapter):
     (only,), ended = mark(student_copy(chapter), chapter)
     assert only.is_check and only.error == "AssertionError" and not ended
     assert only.message == "`gap` should be a number; it is Ellipsis"
+
+
+def test_a_cell_that_prints_without_end_fills_no_memory_of_ours(chapter):
+    endless, before = student_copy(chapter), psutil.Process().memory_info().rss
+    endless.cells.insert(1, new_code_cell("while True:\n    print('x' * 1000)"))
+    (only,), ended = mark(endless, chapter, limit=10)
+    assert ended == "stopped after 10 seconds" and only.error == "NotReached"
+    assert psutil.Process().memory_info().rss - before < 200 * 2**20
 
 
 def hand_in(folder, chapter):

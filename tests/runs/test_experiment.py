@@ -423,6 +423,25 @@ def test_one_identity_is_refused(tmp_path):
         experiment(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("index.csv", lambda text: ""),
+        ("index.csv", lambda text: text.replace("identity", "who", 1)),
+        ("index.csv", lambda text: text.replace("bright", "light", 1)),
+        ("index.csv", lambda text: text.replace(",1\n", ",yes\n", 1)),
+        ("dataset.json", lambda text: text[:40]),
+        ("dataset.json", lambda text: text.replace('"classes"', '"kinds"')),
+        ("dataset.json", lambda text: "7"),
+    ],
+)
+def test_a_table_of_the_data_that_cannot_be_read_is_named_with_its_folder(tmp_path, name, edit):
+    path = prepare_tiny(tmp_path / "data" / "tiny") / name
+    path.write_text(edit(path.read_text()))
+    with pytest.raises(CorruptFile, match="data/tiny: index.csv or dataset.json is no such table .*: prepare it again"):
+        experiment(tmp_path)
+
+
 def test_an_unknown_method_and_setting_are_named(finished):
     with pytest.raises(ValueError, match="method 'hypnosis' is unknown"):
         experiment(finished).model("hypnosis")

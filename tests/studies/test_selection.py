@@ -206,6 +206,8 @@ def test_published_constants_of_the_nearest_setting():
     assert published_for("ssd", "one-shui", dataset="faces", n_ids=10)["alpha"] == 50
     assert published_for("ssd", "one-shui", dataset="celebahq", n_ids=50)["alpha"] == 10
     assert published_for("pgu", "one-shui", dataset="ages", n_ids=10)["gamma"] == 0.75
+    assert published_for("pgu", "one-shui", dataset="faces", n_ids=10, multilabel=False)["gamma"] == 0.75, "by the task"
+    assert published_for("pgu", "one-shui", dataset="faces", n_ids=10, multilabel=True)["gamma"] == 0.9
     with pytest.raises(ValueError, match="no published constants are known of gradient_ascent"):
         published_for("gradient_ascent", "", dataset="faces", n_ids=10)
 
@@ -312,12 +314,17 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tm
     found = {key: {"gradient_ascent": {"eta": value}} for key, value in eta.items()}
     monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: found)
 
-    def donor(dataset: str, multilabel: bool) -> str:
-        return selected_key("gradient_ascent", preset="cpu", dataset=dataset, n_ids=5, multilabel=multilabel)
+    def donor(dataset: str, multilabel: bool, **about: str) -> str:
+        setting = {"preset": "cpu", "dataset": dataset, "n_ids": 5, "multilabel": multilabel}
+        return selected_key("gradient_ascent", **setting, **about)
 
     assert donor("digits", False) == donor("mufac", False) == "cpu/ages/10"
     assert donor("birds", True) == "cpu/faces/10"
     assert donor("celebahq", True) == "cpu/celebahq/20"
+    assert donor("celebahq_clean", True) == "cpu/faces/10", "by its folder alone"
+    assert donor("celebahq_clean", True, name="celebahq") == "cpu/celebahq/20"
+    assert donor("more_ages", False, name="faces") == "cpu/ages/10", "rendered ages are called faces"
+    assert Experiment(n_ids=2, **where | {"runs_root": tmp_path}).setting["name"] == "tiny"
     whose = Experiment(n_ids=2, **where | {"runs_root": tmp_path}).whose_settings(
         "gradient_ascent", "ssd:original:published"
     )
