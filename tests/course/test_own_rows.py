@@ -1,4 +1,4 @@
-"""Chapter 04 on a data set that was never searched, and on one that its owner has searched."""
+"""Chapters 04 and 06 on a data set of one's own: what others searched or measured does not stand in for it."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from chapters import chapter, code_cells, new_shell, run
 from IPython.display import display
 
+from shui_lib.core.rows import make_rows
 from shui_workbook import figures
 from shui_workbook.studies.selection import append, read_trials
 
@@ -24,8 +25,8 @@ def shell(tmp_path):
 
 
 def show(shell, *cells):
-    sources = {cell["id"]: cell["source"] for cell in code_cells(chapter("04"))}
     for cell in cells:
+        sources = {one["id"]: one["source"] for one in code_cells(chapter(cell[:2]))}
         run(shell, sources[cell])
 
 
@@ -45,3 +46,17 @@ def test_what_its_owner_searched_is_shown(shell, capsys, tmp_path):
     show(shell, "04-22", "04-25")
     assert shell.user_ns["search"]["tow"].tolist() == [60, 80]
     assert capsys.readouterr().out.splitlines() == ["not tried on 2024, n_ids 3, preset cpu"]
+
+
+@pytest.mark.parametrize(
+    ("committed", "together"),
+    [({}, True), ({"dataset": "faces"}, False), ({"preset": "smoke"}, False), ({"n_ids": 10}, False)],
+)
+def test_committed_rows_stand_beside_ones_own_where_they_are_of_the_same_setting(shell, capsys, committed, together):
+    facts = {**OWN, "seed": 0, "model": "vit", "method": "original", "git": "abc", "config": "0", "device": "cpu"}
+    live, others = (make_rows({("all", "tow"): value}, facts | more) for value, more in ((80.0, {}), (50.0, committed)))
+    shell.push({"live": live, "rows": others, "seed": 0})
+    show(shell, "06-17")
+    assert list(shell.user_ns["beside"]) == (["live", "committed", "difference"] if together else ["live"])
+    alone = "nothing is committed of 2024, preset cpu, n_ids 3, seed 0: your rows stand alone\n"
+    assert capsys.readouterr().out == ("" if together else alone)
