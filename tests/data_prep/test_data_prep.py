@@ -620,3 +620,11 @@ def test_celebahq_photos_from_the_shared_zip(real_data, tmp_path, capsys):
     assert index.groupby("identity").size().between(25, 28).all()
     assert len(images) == len(index) and images.shape[1:] == (64, 64, 3)
     assert (images.reshape(len(images), -1).std(axis=1) > 5).all(), "an image was left empty"
+
+
+@pytest.mark.parametrize("name", command.LOADERS)
+def test_help_says_where_the_official_download_is(name, capsys):
+    with pytest.raises(SystemExit):
+        command.main([name, "--help"])
+    said, home = "".join(capsys.readouterr().out.split()), command.LOADERS[name].HOME
+    assert "".join(home.split()) in said and "://" in home

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.runs.chain import QUERIES
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
-from shui_lib.runs.settings import DEMONSTRATION
+from shui_lib.runs.settings import DEMONSTRATION, spec_named
 
 
 def variant_of(name: str) -> dict[str, str]:
@@ -132,6 +133,20 @@ def test_a_method_of_other_code_reads_no_folder_of_the_first(finished, copied, m
     assert one.stage("gradient_ascent").folder.name not in folders(finished)
     assert same_weights(one.model("gradient_ascent"), one.model("original"))
     assert one.stage("pgu").folder.name in folders(finished)
+
+
+@pytest.mark.parametrize(("module", "kept"), [("shui_lib.benchmark.train", 0), ("shui_lib.benchmark.predict", 1)])
+def test_other_code_of_training_or_predicting_reads_no_folder_of_the_first(copied, monkeypatch, module, kept):
+    def made() -> list[str]:
+        one = experiment(copied)
+        stages = (one.stage("original"), one._predicted("original"), one._queried("original"))
+        return [stage.folder.name for stage in stages]
+
+    before, known = made(), shui_lib.runs.chain.source_of
+    other = lambda *modules: "other" if module in modules else known(*modules)  # noqa: E731
+    monkeypatch.setattr(shui_lib.runs.chain, "source_of", other)
+    after = made()
+    assert after[:kept] == before[:kept] and set(after[kept:]).isdisjoint(before)
 
 
 def test_data_prepared_anew_before_the_first_stage_is_not_taken_for_the_old(tmp_path, untrained):
@@ -305,6 +320,20 @@ def test_published_constants_are_used_where_they_are_asked_for(finished):
     assert experiment(finished).method("meta_unlearn:published").eta == 0.1
     assert experiment(finished).method("meta_unlearn").eta != 0.1
     assert experiment(finished, settings={"meta_unlearn:published": {"eta": 0.2}}).method("meta_unlearn").eta != 0.2
+
+
+def test_constants_are_of_the_data_sets_own_name_and_task_whatever_its_folder_is_called(finished):
+    """Of a cleaned copy of MUFAC, for instance."""
+    one, form = experiment(finished), "pgu:one-shui:published"
+    attributes, classes = one.faces, replace(one.faces, targets=one.faces.targets[:, 0].long())
+    gamma, notes = {}, {}
+    for name, faces in {"celebahq": attributes, "mufac": classes, "tiny": classes}.items():
+        one.faces = replace(faces, name=name)
+        gamma[name], notes[name] = one.method(form).gamma, one._borrowed(spec_named(form))
+    assert gamma == {"celebahq": 0.9, "mufac": 0.75, "tiny": 0.75}
+    known = "constants published for mufac; none are known for tiny"
+    assert notes == {"celebahq": "", "mufac": "", "tiny": known}
+    assert one.whose_settings("gradient_ascent")["gradient_ascent"] == "settings selected for cpu/ages/10"
 
 
 def test_training_killed_in_the_middle_goes_on_from_its_partial_folder(finished, tmp_path, monkeypatch):

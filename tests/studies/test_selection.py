@@ -24,6 +24,7 @@ from shui_workbook.studies.selection import (
     REQUESTS,
     REQUESTS_WITH_DATA,
     SEEDS,
+    _Trying,
     append,
     choices_without_bias,
     choose,
@@ -287,6 +288,24 @@ def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
     assert found["note"][1] == ""
     assert choose(found, or_nothing=False) == {"gradient_ascent": {"eta": 0.01}}
     assert 'gradient_ascent {"eta": 1e+38} is left out' in capsys.readouterr().err
+
+
+def test_how_long_the_first_trials_take_is_said_after_the_first(where, monkeypatch, capsys):
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 80.0))
+    trying = _Trying("gradient_ascent", pool_requests(n_ids=2, **where)[:1], {})
+    trying.started -= 60
+    for eta in (0.1, 0.2):
+        trying.one({"eta": eta}, of=12)
+    assert capsys.readouterr().err.splitlines() == ["gradient_ascent: about 12 minutes for 12 trials"]
+
+
+@pytest.mark.parametrize("dataset", ["NA", "None", "2024", "1e5"])
+def test_trials_of_a_data_set_with_any_name_replace_those_of_before(tmp_path, dataset):
+    path, trial = tmp_path / "selection.csv", some_trials(gradient_ascent=[80.0]).assign(dataset=dataset)
+    for git in ("aaa", "bbb"):
+        append(path, trial.assign(git=git))
+    held = read_trials(path)
+    assert held["dataset"].tolist() == [dataset] * 2 and sorted(held["replaced"]) == ["", "bbb"]
 
 
 def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypatch, capsys):
