@@ -327,8 +327,8 @@ def test_constants_are_of_the_data_sets_own_name_and_task_whatever_its_folder_is
     one, form = experiment(finished), "pgu:one-shui:published"
     attributes, classes = one.faces, replace(one.faces, targets=one.faces.targets[:, 0].long())
     gamma, notes = {}, {}
-    for name, faces in {"celebahq": attributes, "mufac": classes, "tiny": classes}.items():
-        one.faces = replace(faces, name=name)
+    for name, view in {"celebahq": attributes, "mufac": classes, "tiny": classes}.items():
+        one.faces = replace(view, name=name)
         gamma[name], notes[name] = one.method(form).gamma, one._borrowed(spec_named(form))
     assert gamma == {"celebahq": 0.9, "mufac": 0.75, "tiny": 0.75}
     known = "constants published for mufac; none are known for tiny"
