@@ -9,8 +9,10 @@ A bar tells the time that is left from its first second on; a log is told in wor
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 from collections.abc import Iterable
 
 from tqdm import tqdm
@@ -25,15 +27,13 @@ class Plain(tqdm):
     """Lines in a log, and one before them that says how long a long work will take, once some of it was timed."""
 
     timed_from: tuple[float, float] | None = None  # when the first step, which sets things up, had ended; what was done
-    told = False
 
     def update(self, n: float = 1) -> bool | None:
         """As tqdm's."""
-        shown, now = super().update(n), self._time() if not self.disable else 0.0
-        if self.timed_from is None:
-            self.timed_from = now, self.n
-        elif not self.told and self.total and now - self.timed_from[0] >= TIMED:
-            self.told, (began, done) = True, self.timed_from
+        shown, now = super().update(n), time.time()
+        began, done = self.timed_from = self.timed_from or (now, self.n)
+        if now - began >= TIMED and not self.disable and self.total:
+            self.timed_from = math.inf, 0  # it is told once
             if (left := (now - began) / max(self.n - done, 1) * (self.total - self.n)) >= LONG:
                 print(f"{self.desc}: about {left / 60:.0f} minutes on this machine", file=sys.stderr, flush=True)
         return shown

@@ -379,8 +379,8 @@ def _opened(folder: Path) -> Faces:
     except (KeyError, TypeError, ValueError) as error:
         if str(folder) in str(error):
             raise
-        what = f"{type(error).__name__}: {error}"
-        raise CorruptFile(f"{folder}: index.csv or dataset.json is no such table ({what}): prepare it again") from error
+        message = f"{folder}: index.csv or dataset.json is no such table ({error!r}): prepare it again"
+        raise CorruptFile(message) from error
 
 
 @lru_cache(maxsize=8)

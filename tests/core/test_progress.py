@@ -30,11 +30,12 @@ def test_a_log_gets_whole_lines_now_and_then(monkeypatch, capsys):
 def test_a_long_work_says_how_long_it_takes_after_a_timed_step(monkeypatch, capsys, step, told):
     monkeypatch.setenv("SHUI_PROGRESS", "plain")
     bar = progress(total=60_000, initial=10_000, desc="train", mininterval=1)
-    now = bar.start_t + 6  # the first step sets things up
-    bar._time = lambda: now
+    clock = [bar.start_t + 6]  # the first step sets things up
+    bar._time = lambda: clock[0]
+    monkeypatch.setattr(module.time, "time", lambda: clock[0])
     bar.update(64)
     for _ in range(40):
-        now += step
+        clock[0] += step
         bar.update(64)
     lines = lines_of(capsys)
     assert lines[: len(told)] == told, "before any other line"
