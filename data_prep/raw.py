@@ -177,7 +177,7 @@ def read(file: Folder) -> bytes:
     if isinstance(file, Path):
         return file.read_bytes()
     if (size := file.root.getinfo(file.at).file_size) > LARGEST:
-        raise DataError(f"{file} is {size / 2**30:.0f} GiB once unpacked, and no list or photo is: look at the zip")
+        raise DataError(f"{file} is {size / 2**20:,.0f} MiB once unpacked, and no list or photo is: look at the zip")
     try:
         return file.read_bytes()
     except DAMAGED as error:
