@@ -119,7 +119,7 @@ class MetaUnlearn:
         return Artefacts(phi | known | {"identities": course.identities.cpu()}, history)
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
-        """A step along the learned loss on the Support Set (paper, eq. 4), or several."""
+        """A step along the learned loss on the Support Set (line 6 of Algorithm 1), or several."""
         model, theta = copy.deepcopy(model).eval(), parameters(model)
         phi = {name.removeprefix("phi/"): v for name, v in artefacts.tensors.items() if name.startswith("phi/")}
         loss = self.new_loss(model, len(artefacts.tensors["identities"]))

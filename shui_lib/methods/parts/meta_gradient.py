@@ -74,7 +74,7 @@ def unlearning_step(
     differentiable: bool = False,
     precondition: Precondition | None = None,
 ) -> Step:
-    """θ_u = θ − η ∇_θ h_φ(f_θ(S)), with the model in eval mode (paper, eq. 4); with P, θ − η P ∇_θ h_φ.
+    """θ_u = θ − η ∇_θ h_φ(f_θ(S)), with the model in eval mode (line 6 of Algorithm 1); with P, θ − η P ∇_θ h_φ.
 
     Args:
         support: S, one image per identity asking.
