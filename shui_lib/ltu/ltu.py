@@ -31,8 +31,8 @@ from shui_lib.ltu.membership import KINDS, Guide, guides
 from shui_lib.ltu.meta import Loss, meta_gradient
 from shui_lib.ltu.networks import SIZES
 from shui_lib.ltu.samplers import SAMPLERS, Samplers
-from shui_lib.methods import Artefacts, Given, PreparesNothing, with_parameters
-from shui_lib.methods.parts.meta_gradient import Theta, parameters
+from shui_lib.methods import Artefacts, Given, PreparesNothing
+from shui_lib.methods.parts.meta_gradient import Theta, parameters, with_parameters
 
 PASSES, FEWEST = 5, 20  # over D_f, and iterations at least
 

@@ -31,7 +31,7 @@ from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
 from shui_lib.core.machine import device_name, git_commit
-from shui_lib.core.places import DATA, RESULTS, ROOT, RUNS
+from shui_lib.core.places import DATA, ROOT, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.core.store import save_json
 from shui_lib.ltu.baselines import BASELINES
@@ -41,7 +41,7 @@ from shui_lib.ltu.membership import EVALUATION, KINDS, Guide, Member, auc_of, fi
 from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
 from shui_workbook.arguments import command_line
-from shui_workbook.records.files import check_provenance, put
+from shui_workbook.records.files import put
 from shui_workbook.studies.ltu_measures import guidance, measures
 from shui_workbook.studies.ltu_world import World
 
@@ -161,18 +161,12 @@ def taught_to_the_test(world: World, method: LTU) -> FaceModel:
 
 
 def keep(path: Path, world: World, name: str, variant: str, found: dict[str, float], **about: object) -> None:
-    """Add rows to a file; those of the same key are replaced.
-
-    Raises:
-        ValueError: the repository's own results would hold rows of code that is not committed.
-    """
+    """Add rows to a file; those of the same key are replaced. Errors as of `put`."""
     rows = pd.DataFrame([{"metric": metric, "value": value} for metric, value in found.items()])
     key = {n: getattr(world, n) for n in LTU_KEY[:5]} | {"method": name, "variant": variant}
     rows = rows.assign(**key, **about, device=device_name(torch.device("cpu")), git=git_commit())
     if torch.cuda.is_available():
         rows["device"] = device_name(torch.device("cuda"))
-    if path.resolve().parent == RESULTS.resolve():
-        check_provenance(rows, str(path))
     first = [*LTU_KEY, "value"]
     put(path, rows[[*first, *sorted(set(rows) - set(first))]], LTU_KEY, read=read)
 

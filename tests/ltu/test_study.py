@@ -94,7 +94,7 @@ def test_rows_of_a_data_set_with_any_name_are_kept_once(world, files, name):
 
 
 def test_rows_of_the_repository_are_of_committed_code_only(world, files, monkeypatch):
-    monkeypatch.setattr(study, "RESULTS", files)
+    monkeypatch.setattr("shui_workbook.records.files.RESULTS", files)
     monkeypatch.setattr(study, "git_commit", lambda: "abcdefg-dirty")
     with pytest.raises(ValueError, match="abcdefg-dirty"):
         study.keep(study.ROWS, world, "ft", "", {"gap": 1.0})

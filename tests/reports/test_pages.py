@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shui_lib.core.rows import make_rows, read_rows
+from shui_lib.core.rows import make_rows
 from shui_workbook.records import record
+from shui_workbook.records.files import read_rows
 from shui_workbook.reports import pages
 from shui_workbook.reports.pages import (
     costs,

@@ -8,9 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.core.machine import git_commit
-from shui_lib.core.places import RESULTS
 from shui_lib.gan.cascade import Cascade
-from shui_workbook.records.files import check_provenance, put
+from shui_workbook.records.files import put
 from shui_workbook.studies.gan.study import Study
 
 FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop"]
@@ -34,13 +33,7 @@ def rows_of(
 
 
 def record(path: Path, rows: pd.DataFrame) -> None:
-    """Add rows to a file; a row whose key is there already is replaced.
-
-    Raises:
-        ValueError: the repository's own results would hold rows of code that differs from every commit.
-    """
-    if Path(path).resolve().parent == RESULTS.resolve():
-        check_provenance(rows, str(path))
+    """Add rows to a file; a row whose key is there already is replaced. Errors as of `put`."""
     put(path, rows, KEY, decimals=5, read=read)
 
 
