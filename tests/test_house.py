@@ -134,6 +134,11 @@ def test_the_library_is_thin():
     assert lines <= MOST_LINES, f"{lines} lines: what belongs to studies, reports or preparing data lives elsewhere"
 
 
+def test_learning_to_unlearn_is_thin():
+    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "shui_lib" / "ltu").rglob("*.py"))
+    assert lines < 900, f"{lines} lines: what only the workbook calls lives there"
+
+
 # Nothing is unpickled: a file from elsewhere must not run code
 
 

@@ -19,6 +19,7 @@ from shui_lib.core.store import save_text
 from shui_workbook import figures
 from shui_workbook.records import benchmark_rows, form_of, read_rows
 from shui_workbook.reports import claims
+from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
     COLUMNS,
@@ -307,6 +308,7 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
     save_section(docs / "results.md", "gain", gain(results), by="make tables")
+    save_section(docs / "results.md", "ltu", learning_to_unlearn(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
     save_section(docs / "results.md", "trainings", trainings(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
