@@ -137,9 +137,11 @@ def test_a_method_of_other_code_reads_no_folder_of_the_first(finished, copied, m
 
 
 @pytest.mark.parametrize(("module", "kept"), [("shui_lib.benchmark.train", 0), ("shui_lib.benchmark.predict", 1)])
-def test_other_code_of_training_or_predicting_reads_no_folder_of_the_first(copied, monkeypatch, module, kept):
+def test_other_code_of_training_or_predicting_reads_no_folder_of_the_first(tmp_path, monkeypatch, module, kept):
+    prepare_tiny(tmp_path / "data" / "tiny")
+
     def made() -> list[str]:
-        one = experiment(copied)
+        one = experiment(tmp_path)
         stages = (one.stage("original"), one._predicted("original"), one._queried("original"))
         return [stage.folder.name for stage in stages]
 
@@ -323,9 +325,10 @@ def test_published_constants_are_used_where_they_are_asked_for(finished):
     assert experiment(finished, settings={"meta_unlearn:published": {"eta": 0.2}}).method("meta_unlearn").eta != 0.2
 
 
-def test_constants_are_of_the_data_sets_own_name_and_task_whatever_its_folder_is_called(finished):
+def test_constants_are_of_the_data_sets_own_name_and_task_whatever_its_folder_is_called(tmp_path):
     """Of a cleaned copy of MUFAC, for instance."""
-    one, form = experiment(finished), "pgu:one-shui:published"
+    prepare_tiny(tmp_path / "data" / "tiny")
+    one, form = experiment(tmp_path), "pgu:one-shui:published"
     attributes, classes = one.faces, replace(one.faces, targets=one.faces.targets[:, 0].long())
     gamma, notes = {}, {}
     for name, view in {"celebahq": attributes, "mufac": classes, "tiny": classes}.items():
