@@ -30,6 +30,7 @@ except ImportError:  # not a POSIX system: two runs on one folder are then not n
 
 MIB = 2**20
 LOCK = ".lock"
+RENDERED = "faces"  # the name under which pictures are shown without being asked for: `data_prep/faces.py` draws them
 
 
 class DataError(ValueError):
@@ -52,6 +53,13 @@ class Description:
     def __post_init__(self) -> None:
         if self.task not in ("multilabel", "multiclass"):
             raise ValueError(f"task is {self.task!r}, expected 'multilabel' or 'multiclass'")
+        if self.name == RENDERED and "renderer" not in self.sources:
+            raise ValueError(f"name {RENDERED!r} means drawn people, whose pictures are always shown: choose another")
+        columns = self.columns
+        if twice := sorted({name for name in columns if columns.count(name) > 1}):
+            raise ValueError(f"classes {listed(twice)}: each is a column of index.csv, beside image and identity, once")
+        if not self.classes or (self.task == "multiclass" and len(self.classes) < 2):
+            raise ValueError(f"{len(self.classes)} classes for task {self.task!r}: there is nothing to tell apart")
 
     @property
     def columns(self) -> list[str]:

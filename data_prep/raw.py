@@ -24,6 +24,7 @@ PHOTOS = (".jpg", ".jpeg", ".png")
 DEPTH = 4  # folders below `raw` that are looked into
 CLIMBING = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")  # /x, C:\x, ../x, a/../x
 COMPRESSED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # what zipfile unpacks
+LARGEST = 2**30  # bytes of a list or a photo; a zip can hold more than the memory does
 ENCRYPTED = 0x1  # bit of a member's flags
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
 
@@ -171,10 +172,12 @@ def read(file: Folder) -> bytes:
     """The content of a file, on disk or in a zip; whatever a zip may say is told in one way.
 
     Raises:
-        DataError: a member of a zip that is damaged.
+        DataError: a member of a zip that is damaged, or larger than `LARGEST`.
     """
     if isinstance(file, Path):
         return file.read_bytes()
+    if (size := file.root.getinfo(file.at).file_size) > LARGEST:
+        raise DataError(f"{file} is {size / 2**20:,.0f} MiB once unpacked, and no list or photo is: look at the zip")
     try:
         return file.read_bytes()
     except DAMAGED as error:

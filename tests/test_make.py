@@ -68,6 +68,12 @@ def test_one_thread_a_process_for_small_presets(words, threads, seen):
     assert said.strip() == f"[{seen}]"
 
 
+def test_rows_are_made_with_one_thread_whatever_was_asked_for():
+    """Another number of threads rounds differently; make prints what it would give to that target."""
+    said = would_do("-np", "results", "PRESET=paper", threads="4")
+    assert re.search(r"^results: (?:export )?OMP_NUM_THREADS := 1$", said, re.MULTILINE)
+
+
 def test_settings_of_methods_pass_through_as_one_word():
     settings = '{"curvature": {"eta": 0.01}}'
     assert f"'SETTINGS={settings}'" in would_do("-n", "workbook", f"SETTINGS={settings}")

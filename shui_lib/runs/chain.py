@@ -33,7 +33,7 @@ from shui_lib.core.names import is_trained
 from shui_lib.core.randomness import checked_seed
 from shui_lib.core.source import source_of, source_of_method
 from shui_lib.core.stages import Stage, load_or_compute, open_stage
-from shui_lib.core.store import load_tensors, save_frame, save_tensors
+from shui_lib.core.store import CorruptFile, load_tensors, save_frame, save_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
 from shui_lib.runs.serve import load_model, unlearn_from
 from shui_lib.runs.settings import (
@@ -69,7 +69,7 @@ class Chain:
             selected ones, as a mapping or as JSON text ('{"curvature": {"eta": 0.01}}'); rows note those that differ.
         device: "cuda", "cpu", …; by default the GPU if there is one.
     Raises:
-        FileNotFoundError: the data set is not prepared.
+        FileNotFoundError: the data set is not prepared. CorruptFile: what is there of it cannot be read.
         ValueError: an unknown preset or method, a data set that is no plain folder name, a seed outside 0 … 2³² − 1,
             more identities asked for than are eligible, or strangers who are none.
     """
@@ -97,7 +97,7 @@ class Chain:
         preset_named(preset)  # an unknown one is named before anything is opened
         git_commit()  # of the code that is loaded now, whatever is checked out once a long stage ends
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.faces: Faces = load_faces(self.folder)
+        self.faces: Faces = _opened(self.folder)
         self.config = preset_named(preset, dataset=self.faces.name)
         self._strangers = load_strangers(folder_of(data_root, strangers), self.folder) if strangers else None
         generator = torch.Generator().manual_seed(seed)
@@ -147,6 +147,7 @@ class Chain:
             "dataset": self.dataset,
             "n_ids": self.n_ids,
             "multilabel": self.faces.multilabel,
+            "name": self.faces.name,
             "own": self.runs.parent,
         }
 
@@ -363,6 +364,17 @@ class Chain:
             return about
 
         return load_or_compute(self.runs, kind, facts, measured, parents=parents)
+
+
+def _opened(folder: Path) -> Faces:
+    """As `load_faces`, whose tables somebody may have edited: what pandas or json says of one does not name it."""
+    try:
+        return load_faces(folder)
+    except (KeyError, TypeError, ValueError) as error:
+        if str(folder) in str(error):
+            raise
+        message = f"{folder}: index.csv or dataset.json is no such table ({error!r}): prepare it again"
+        raise CorruptFile(message) from error
 
 
 @lru_cache(maxsize=8)

@@ -83,9 +83,9 @@ class Experiment(Chain):
     def _rows(self, model: str, attacked: bool) -> pd.DataFrame:
         values: dict[tuple[str, str], float | Measured] = {}
         for part in ("retain", "forget", "test", "val", "support"):
-            values[part, "loss"] = _or_reason(self.loss, model, part)
-            values[part, score_name(self.faces.targets)] = _or_reason(self.score, model, part, unit=100)
-        values["all", "tow"] = _or_reason(self.tug_of_war, model)
+            values[part, "loss"] = or_reason(self.loss, model, part)
+            values[part, score_name(self.faces.targets)] = or_reason(self.score, model, part, unit=100)
+        values["all", "tow"] = or_reason(self.tug_of_war, model)
         if attacked and model != reference_of(model):  # the retrained model is its own reference
             values |= {("all", metric): measured for metric, measured in self.attack(model).items()}
         stage, form = self.stage(model), spec_named(model)
@@ -140,7 +140,7 @@ class Experiment(Chain):
         return (f"settings selected for {source}" if source else "settings not selected") + stated
 
 
-def _or_reason(measure: Callable[..., float], *of: str, unit: float = 1) -> float | Measured:
+def or_reason(measure: Callable[..., float], *of: object, unit: float = 1) -> float | Measured:
     """What is measured, or why it is not defined: for a split without a positive, for instance."""
     try:
         return unit * measure(*of)

@@ -80,10 +80,13 @@ def published_for(
 
 
 def published_as(dataset: str, *, multilabel: bool | None = None) -> str:
-    """The data set of the paper whose constants are taken: its own, or of the same task where none are known of it."""
+    """The data set of the paper whose constants are taken: its own, or of the same task where none are known of it.
+
+    Rendered faces are called "faces" whatever their task is: the task counts before the name.
+    """
     if dataset in PAPERS:
         return dataset
-    return STANDS_FOR.get(dataset, "mufac" if multilabel is False else "celebahq")
+    return "mufac" if multilabel is False else STANDS_FOR.get(dataset, "celebahq")
 
 
 def _nearest(keys: Iterable[str], prefix: str, n_ids: int) -> str | None:
@@ -103,29 +106,42 @@ def _known(own: Path | None) -> Selected:
     path = Path(own) / OWN if own else None
     if path is None or not path.is_file():
         return selected()
-    theirs = json.loads(path.read_text())
+    try:
+        theirs = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): delete it, and let `make tune` write it again") from error
     return {key: selected().get(key, {}) | theirs.get(key, {}) for key in {*selected(), *theirs}}
 
 
 def selection(
-    form: str, *, preset: str, dataset: str, n_ids: int, multilabel: bool | None = None, own: Path | None = None
+    form: str,
+    *,
+    preset: str,
+    dataset: str,
+    n_ids: int,
+    multilabel: bool | None = None,
+    name: str = "",
+    own: Path | None = None,
 ) -> tuple[str, dict[str, object]]:
     """Whose selected settings a form uses, "preset/dataset/n_ids" as in `selected.json`, and what they are.
 
     A form that was never tuned for a setting borrows from the nearest n_ids of the nearest data set for which it was:
-    the same, one of its kind (`STANDS_FOR`, either way), the workbook's own of the same task; with none it keeps its
-    own defaults, and the key is "". Never from another task: losses of classes and of attributes differ in size.
+    the same, the one it was made from, one of its kind (`STANDS_FOR`, either way), the workbook's own of the same task;
+    with none it keeps its own defaults, and the key is "". Never from another task: losses of classes and of
+    attributes differ in size.
 
     Args:
         multilabel: does the data set have attributes (True) or classes? None: known of the workbook's own.
+        name: in dataset.json, which a cleaned copy has of the data set that it was made from.
         own: a runs folder, whose owner may have tuned.
     """
     known = _known(own)
     tuned = [key for key, forms in known.items() if form in forms]
     classes = dataset in ("ages", "mufac") if multilabel is None else not multilabel
-    kin = [name for pair in STANDS_FOR.items() if dataset in pair for name in pair if name != dataset]
-    near = [f"{preset}/{name}" for name in [dataset, *kin]] + [f"cpu/{dataset}"]
-    far = [f"cpu/{name}" for name in [*kin, "ages" if classes else "faces"]]
+    same = [dataset, name] if name and classes == (name in ("ages", "mufac")) else [dataset]
+    kin = [other for one in same for pair in STANDS_FOR.items() if one in pair for other in (one, *pair)]
+    near = [f"{preset}/{other}" for other in [dataset, *kin]] + [f"cpu/{dataset}"]
+    far = [f"cpu/{other}" for other in [*kin, "ages" if classes else "faces"]]
     for place in near + far:
         usual = f"{place}/10"  # of another data set, the size that all forms were tuned for
         key = usual if usual in tuned and place not in near else _nearest(tuned, place, n_ids)

@@ -164,6 +164,14 @@ def chapter_of(handed_in: NotebookNode, chapters: Mapping[str, NotebookNode]) ->
     return name
 
 
+class _Errors(NotebookClient):
+    """Keeps nothing but errors of what cells show: one that prints without end would fill our memory."""
+
+    def output(self, outs: list[NotebookNode], msg: dict, display_id: str, cell_index: int) -> NotebookNode | None:
+        """As nbclient's; None for what is not kept."""
+        return super().output(outs, msg, display_id, cell_index) if msg["msg_type"] == "error" else None
+
+
 def mark(handed_in: NotebookNode, chapter: NotebookNode, *, limit: float = CELL_LIMIT) -> tuple[list[Mark], str]:
     """Execute a copy in the chapters' folder, in a kernel of its own, with the chapter's own checks.
 
@@ -184,7 +192,7 @@ def mark(handed_in: NotebookNode, chapter: NotebookNode, *, limit: float = CELL_
         ran.add(cell_index)
 
     options = {"allow_errors": True, "kernel_name": "python3", "shutdown_kernel": "immediate"}
-    client = NotebookClient(
+    client = _Errors(
         notebook,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         timeout_func=lambda cell: max(1, int(until - time.monotonic())),

@@ -119,16 +119,19 @@ def check_setting(notebook: Path, values: Mapping[str, object]) -> None:
     """Look at what a notebook was given before it, or another one, starts.
 
     Raises:
-        ValueError: an unknown preset, a seed out of range, or a data set that is not prepared.
+        ValueError: an unknown preset, a seed out of range, settings of no method, or a data set that is not prepared.
     """
     from shui_lib.benchmark.data import folder_of  # here: they load torch, seconds for whoever only starts chapters
     from shui_lib.benchmark.presets import preset_named
     from shui_lib.core.randomness import checked_seed
+    from shui_lib.runs.settings import checked_settings
 
     if "preset" in values and "preset" not in choices(notebook):
         preset_named(str(values["preset"]))
     if "seed" in values:
         checked_seed(int(str(values["seed"])))
+    if "settings" in values:
+        checked_settings(str(values["settings"]))
     dataset, root = str(values.get("dataset", "faces")), Path(str(values.get("data_root", DATA)))
     if dataset != "faces" and not (folder_of(root, dataset) / "dataset.json").is_file():  # make draws faces
         raise ValueError(f"DATASET={dataset} is not prepared below {root}: `python -m data_prep --help` says how")

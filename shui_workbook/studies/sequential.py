@@ -12,7 +12,7 @@ Each request is one person with one photo s_t, which is gone once it is served. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -20,14 +20,14 @@ import pandas as pd
 import torch
 
 from shui_lib.benchmark.data import Faces
-from shui_lib.benchmark.metrics import Scores, score, score_name, tug_of_war
+from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, score_name, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict
 from shui_lib.core.names import MethodSpec
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import Measured, make_rows
 from shui_lib.methods import Artefacts, Given, Method, settings_of
-from shui_lib.runs.experiment import Experiment
+from shui_lib.runs.experiment import Experiment, or_reason
 from shui_lib.runs.settings import settings_for, spec_named
 
 Serve = Callable[[FaceModel, Faces], FaceModel]
@@ -148,10 +148,11 @@ def rows(
         if model is not last:  # a model that waits says the same of those who do not ask
             last, still = model, _scores(experiment, model, "retain", "test")
         asked = experiment.part("forget").of(experiment.request.identities[:step])  # requests are nested
-        values = still | {("forget", score_name(asked.targets)): 100 * _score(experiment, model, asked)}
+        forgotten = or_reason(_score, experiment, model, asked, unit=100)
+        values = still | {("forget", score_name(asked.targets)): forgotten}
         if compares(step, n, every=every):
             at = experiment.with_n_ids(step)
-            values["all", "tow"] = _tug_of_war(at, model, values)
+            values["all", "tow"] = or_reason(_tug_of_war, at, model, values)
             if attacked:
                 values |= _attack(at, model, _reference(at, form, strategy, size, like=experiment))
         variant = "" if waits else f"{strategy} {size}" if strategy in ("share", "queue") else strategy
@@ -178,14 +179,16 @@ def retrained_rows(experiment: Experiment, *, every: int) -> pd.DataFrame:
 
 def _scores(at: Experiment, model: FaceModel, *parts: str) -> dict[tuple[str, str], float | Measured]:
     faces = {part: at.part(part) for part in parts}
-    return {(part, score_name(f.targets)): 100 * _score(at, model, f) for part, f in faces.items()}
+    return {(part, score_name(f.targets)): or_reason(_score, at, model, f, unit=100) for part, f in faces.items()}
 
 
 def _score(at: Experiment, model: FaceModel, faces: Faces) -> float:
     return score(predict(model, faces, bf16=at.config.train.bf16).logits, faces.targets)
 
 
-def _tug_of_war(at: Experiment, model: FaceModel, values: dict[tuple[str, str], float | Measured]) -> float:
+def _tug_of_war(at: Experiment, model: FaceModel, values: Mapping[tuple[str, str], float | Measured]) -> float:
+    if unknown := next((value.note for value in values.values() if isinstance(value, Measured)), ""):
+        raise UndefinedScore(unknown)
     known = {part: value / 100 for (part, _), value in values.items()}
     reached = Scores(_score(at, model, at.part("retain")), known["forget"], known["test"])
     return tug_of_war(reached, at.scores("retrained"))

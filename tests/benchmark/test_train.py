@@ -47,6 +47,20 @@ def test_training_learns_and_says_how_it_went(recipe):
     assert history["val_score"].between(0, 1).all()
 
 
+def test_how_long_training_takes_is_told_within_its_first_epoch(monkeypatch, capsys):
+    monkeypatch.setenv("SHUI_PROGRESS", "plain")
+    monkeypatch.setattr("shui_lib.core.progress.TIMED", 0.0)
+    monkeypatch.setattr("shui_lib.core.progress.LONG", 0.0)
+
+    def validated(*_, **__):
+        raise KeyboardInterrupt  # the first epoch has ended
+
+    monkeypatch.setattr("shui_lib.benchmark.train.predict", validated)
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG)
+    assert capsys.readouterr().err.startswith("train: about 0 minutes on this machine\n")
+
+
 def test_classes_are_trained_too():
     _, history = fit(small_vit(4), *some_data(multilabel=False), CONFIG, seed=5)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]

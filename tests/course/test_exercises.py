@@ -155,6 +155,17 @@ def test_a_stub_fails_and_says_what_to_do(chapter):
     assert only.message == "`gap` should be a number; it is Ellipsis"
 
 
+def test_what_cells_print_is_not_kept_so_that_none_can_fill_our_memory(chapter, monkeypatch):
+    kept, marks = [], course._marks
+    monkeypatch.setattr(course, "_marks", lambda notebook, *rest: kept.append(notebook) or marks(notebook, *rest))
+    loud = student_copy(chapter)
+    loud.cells.insert(1, new_code_cell("for _ in range(3):\n    print('x' * 1000, flush=True)\n1 / 0"))
+    (other, only), ended = mark(loud, chapter)
+    assert other.error == "ZeroDivisionError" and only.error == "AssertionError" and not ended
+    outputs = [output for cell in kept[0].cells for output in cell.get("outputs", [])]
+    assert [output.output_type for output in outputs] == ["error", "error"]
+
+
 def hand_in(folder, chapter):
     """Eight files as they are handed in."""
     right = ("gap = 1", "far = 2")

@@ -98,11 +98,14 @@ def test_a_chapter_keeps_its_own_data_where_it_takes_no_other_and_says_so(tmp_pa
         ("SEED=4294967296", "seed must be a whole number from 0"),
         ("DATASET=fases", "DATASET=fases is not prepared below .*data_prep"),
         ("DATASET=../faces", "no plain folder name"),
+        ('SETTINGS={"curvture": {"eta": 1}}', "settings of method 'curvture', which is unknown: choose one of "),
+        ('SETTINGS={"curvature": {"etta": 1}}', "curvature has no setting etta: it takes variant, eta"),
+        ("SETTINGS={eta: 1}", "is no JSON"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_before_anything_runs(tmp_path, word, message):
     """Not chapter by chapter, while those that keep their own data run for minutes."""
-    known = f'{ANY}\npreset: str = "cpu"  # smoke | cpu\nseed: int = 0  # which'
+    known = f'{ANY}\npreset: str = "cpu"  # smoke | cpu\nseed: int = 0  # which\nsettings: str = ""  # of methods'
     path = write(tmp_path / "00_a.ipynb", "raise SystemError('never')", parameters=known)
     where = ["--out", str(tmp_path / "out"), "--data-root", str(tmp_path)]
     with pytest.raises(SystemExit, match=message):

@@ -85,6 +85,24 @@ def test_description_knows_two_tasks():
         Description(name="x", task="regression", classes=(), size=4, licence="", sources={})
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"classes": ("hat", "hat", "beard")}, "classes hat: each is a column of index.csv"),
+        ({"classes": ("hat", "identity")}, "classes identity: each is a column"),
+        ({"classes": ()}, "0 classes for task 'multilabel': there is nothing to tell apart"),
+        ({"classes": ("one",), "task": "multiclass"}, "1 classes for task 'multiclass'"),
+        ({"name": "faces"}, "name 'faces' means drawn people, whose pictures are always shown: choose another"),
+    ],
+)
+def test_a_description_that_would_mislead_is_refused(changed, message):
+    """A class that is named twice would be read twice from one column; photos under the name of drawn people shown."""
+    whole = {"name": "x", "task": "multilabel", "classes": ("hat",), "size": 4, "licence": "", "sources": {}}
+    Description(**whole)
+    with pytest.raises(ValueError, match=message):
+        Description(**{**whole, **changed})
+
+
 def test_listed_shows_twenty_and_counts_the_rest():
     assert listed("ab") == "a, b"
     assert listed(range(23)).endswith("18, 19 … and 3 more")
@@ -602,3 +620,11 @@ def test_celebahq_photos_from_the_shared_zip(real_data, tmp_path, capsys):
     assert index.groupby("identity").size().between(25, 28).all()
     assert len(images) == len(index) and images.shape[1:] == (64, 64, 3)
     assert (images.reshape(len(images), -1).std(axis=1) > 5).all(), "an image was left empty"
+
+
+@pytest.mark.parametrize("name", command.LOADERS)
+def test_help_says_where_the_official_download_is(name, capsys):
+    with pytest.raises(SystemExit):
+        command.main([name, "--help"])
+    said, home = "".join(capsys.readouterr().out.split()), command.LOADERS[name].HOME
+    assert "".join(home.split()) in said and "://" in home

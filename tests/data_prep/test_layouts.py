@@ -295,6 +295,20 @@ def test_a_damaged_list_in_a_zip_is_named(tmp_path):
         celebahq.prepare(archive, tmp_path / "out")
 
 
+def test_a_member_that_is_larger_than_any_list_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.raw.LARGEST", 2**20)
+    folder = raw_layouts.celebahq(tmp_path)
+    (folder / "CelebA-HQ-identity.txt").unlink()
+    zipped(folder, keep="CelebAMask-HQ/")
+    with (
+        zipfile.ZipFile(tmp_path / "CelebAMask-HQ.zip", "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("CelebAMask-HQ/CelebA-HQ-identity.txt", "w", force_zip64=True) as member,
+    ):
+        member.write(bytes(2**21))  # zeros, of which a zip keeps a thousandth
+    with pytest.raises(DataError, match=r"CelebA-HQ-identity.txt is 2 MiB once unpacked, and no list or photo is"):
+        celebahq.prepare(tmp_path / "CelebAMask-HQ.zip", tmp_path / "out")
+
+
 def test_a_damaged_zip_beside_whole_files_stands_in_no_way(tmp_path):
     raw = raw_layouts.mufac(tmp_path)
     (raw / "holiday.zip").write_bytes(b"no zip")

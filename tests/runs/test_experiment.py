@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
 from shui_lib.runs.chain import QUERIES
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
-from shui_lib.runs.settings import DEMONSTRATION
+from shui_lib.runs.settings import DEMONSTRATION, spec_named
 from shui_workbook.records.files import SPLITS, check_rows
 
 
@@ -133,6 +134,22 @@ def test_a_method_of_other_code_reads_no_folder_of_the_first(finished, copied, m
     assert one.stage("gradient_ascent").folder.name not in folders(finished)
     assert same_weights(one.model("gradient_ascent"), one.model("original"))
     assert one.stage("pgu").folder.name in folders(finished)
+
+
+@pytest.mark.parametrize(("module", "kept"), [("shui_lib.benchmark.train", 0), ("shui_lib.benchmark.predict", 1)])
+def test_other_code_of_training_or_predicting_reads_no_folder_of_the_first(tmp_path, monkeypatch, module, kept):
+    prepare_tiny(tmp_path / "data" / "tiny")
+
+    def made() -> list[str]:
+        one = experiment(tmp_path)
+        stages = (one.stage("original"), one._predicted("original"), one._queried("original"))
+        return [stage.folder.name for stage in stages]
+
+    before, known = made(), shui_lib.runs.chain.source_of
+    other = lambda *modules: "other" if module in modules else known(*modules)  # noqa: E731
+    monkeypatch.setattr(shui_lib.runs.chain, "source_of", other)
+    after = made()
+    assert after[:kept] == before[:kept] and set(after[kept:]).isdisjoint(before)
 
 
 def test_data_prepared_anew_before_the_first_stage_is_not_taken_for_the_old(tmp_path, untrained):
@@ -308,6 +325,21 @@ def test_published_constants_are_used_where_they_are_asked_for(finished):
     assert experiment(finished, settings={"meta_unlearn:published": {"eta": 0.2}}).method("meta_unlearn").eta != 0.2
 
 
+def test_constants_are_of_the_data_sets_own_name_and_task_whatever_its_folder_is_called(tmp_path):
+    """Of a cleaned copy of MUFAC, for instance."""
+    prepare_tiny(tmp_path / "data" / "tiny")
+    one, form = experiment(tmp_path), "pgu:one-shui:published"
+    attributes, classes = one.faces, replace(one.faces, targets=one.faces.targets[:, 0].long())
+    gamma, notes = {}, {}
+    for name, view in {"celebahq": attributes, "mufac": classes, "tiny": classes}.items():
+        one.faces = replace(view, name=name)
+        gamma[name], notes[name] = one.method(form).gamma, one._borrowed(spec_named(form))
+    assert gamma == {"celebahq": 0.9, "mufac": 0.75, "tiny": 0.75}
+    known = "constants published for mufac; none are known for tiny"
+    assert notes == {"celebahq": "", "mufac": "", "tiny": known}
+    assert one.whose_settings("gradient_ascent")["gradient_ascent"] == "settings selected for cpu/ages/10"
+
+
 def test_training_killed_in_the_middle_goes_on_from_its_partial_folder(finished, tmp_path, monkeypatch):
     shutil.copytree(finished / "data", tmp_path / "data")
     calls, predict = [], shui_lib.benchmark.train.predict
@@ -421,6 +453,25 @@ def test_too_many_identities_are_refused(finished):
 def test_one_identity_is_refused(tmp_path):
     prepare_tiny(tmp_path / "data" / "tiny", identities=1)
     with pytest.raises(ValueError, match="one identity only"):
+        experiment(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("index.csv", lambda text: ""),
+        ("index.csv", lambda text: text.replace("identity", "who", 1)),
+        ("index.csv", lambda text: text.replace("bright", "light", 1)),
+        ("index.csv", lambda text: text.replace(",1\n", ",yes\n", 1)),
+        ("dataset.json", lambda text: text[:40]),
+        ("dataset.json", lambda text: text.replace('"classes"', '"kinds"')),
+        ("dataset.json", lambda text: "7"),
+    ],
+)
+def test_a_table_of_the_data_that_cannot_be_read_is_named_with_its_folder(tmp_path, name, edit):
+    path = prepare_tiny(tmp_path / "data" / "tiny") / name
+    path.write_text(edit(path.read_text()))
+    with pytest.raises(CorruptFile, match="data/tiny: index.csv or dataset.json is no such table .*: prepare it again"):
         experiment(tmp_path)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from small_gan import QUICK, same
+from tiny import prepare_tiny
 
 from data_prep import faces as rendered
 from shui_lib.gan.cascade import Cascade
@@ -211,3 +212,10 @@ def test_the_papers_numbers_stand_beside_ours():
     )
     with pytest.raises(KeyError, match="no table 'II'"):
         plots.beside_reported(rows, reported, "II")
+
+
+def test_photos_that_may_show_real_people_are_not_drawn(tmp_path):
+    """Plain papermill does not read `only:`, and pictures of chapter 30 carry no name to be looked at."""
+    prepare_tiny(tmp_path / "tiny")
+    with pytest.raises(ValueError, match="tiny may show real people, and pictures are drawn: take faces, mnist"):
+        Study("tiny", data_root=tmp_path, runs_root=tmp_path).original()

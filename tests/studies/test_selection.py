@@ -24,6 +24,7 @@ from shui_workbook.studies.selection import (
     REQUESTS,
     REQUESTS_WITH_DATA,
     SEEDS,
+    _Trying,
     append,
     choices_without_bias,
     choose,
@@ -206,6 +207,8 @@ def test_published_constants_of_the_nearest_setting():
     assert published_for("ssd", "one-shui", dataset="faces", n_ids=10)["alpha"] == 50
     assert published_for("ssd", "one-shui", dataset="celebahq", n_ids=50)["alpha"] == 10
     assert published_for("pgu", "one-shui", dataset="ages", n_ids=10)["gamma"] == 0.75
+    assert published_for("pgu", "one-shui", dataset="faces", n_ids=10, multilabel=False)["gamma"] == 0.75, "by the task"
+    assert published_for("pgu", "one-shui", dataset="faces", n_ids=10, multilabel=True)["gamma"] == 0.9
     with pytest.raises(ValueError, match="no published constants are known of gradient_ascent"):
         published_for("gradient_ascent", "", dataset="faces", n_ids=10)
 
@@ -287,6 +290,24 @@ def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
     assert 'gradient_ascent {"eta": 1e+38} is left out' in capsys.readouterr().err
 
 
+def test_how_long_the_first_trials_take_is_said_after_the_first(where, monkeypatch, capsys):
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 80.0))
+    trying = _Trying("gradient_ascent", pool_requests(n_ids=2, **where)[:1], {})
+    trying.started -= 60
+    for eta in (0.1, 0.2):
+        trying.one({"eta": eta}, of=12)
+    assert capsys.readouterr().err.splitlines() == ["gradient_ascent: about 12 minutes for 12 trials"]
+
+
+@pytest.mark.parametrize("dataset", ["NA", "None", "2024", "1e5"])
+def test_trials_of_a_data_set_with_any_name_replace_those_of_before(tmp_path, dataset):
+    path, trial = tmp_path / "selection.csv", some_trials(gradient_ascent=[80.0]).assign(dataset=dataset)
+    for git in ("aaa", "bbb"):
+        append(path, trial.assign(git=git))
+    held = read_trials(path)
+    assert held["dataset"].tolist() == [dataset] * 2 and sorted(held["replaced"]) == ["", "bbb"]
+
+
 def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypatch, capsys):
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.0,))})
     before, roots = CHOSEN.read_text(), [f"--{n}-root={where[f'{n}_root']}" for n in ("data", "runs")]
@@ -312,12 +333,17 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tm
     found = {key: {"gradient_ascent": {"eta": value}} for key, value in eta.items()}
     monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: found)
 
-    def donor(dataset: str, multilabel: bool) -> str:
-        return selected_key("gradient_ascent", preset="cpu", dataset=dataset, n_ids=5, multilabel=multilabel)
+    def donor(dataset: str, multilabel: bool, **about: str) -> str:
+        setting = {"preset": "cpu", "dataset": dataset, "n_ids": 5, "multilabel": multilabel}
+        return selected_key("gradient_ascent", **setting, **about)
 
     assert donor("digits", False) == donor("mufac", False) == "cpu/ages/10"
     assert donor("birds", True) == "cpu/faces/10"
     assert donor("celebahq", True) == "cpu/celebahq/20"
+    assert donor("celebahq_clean", True) == "cpu/faces/10", "by its folder alone"
+    assert donor("celebahq_clean", True, name="celebahq") == "cpu/celebahq/20"
+    assert donor("more_ages", False, name="faces") == "cpu/ages/10", "rendered ages are called faces"
+    assert Experiment(n_ids=2, **where | {"runs_root": tmp_path}).setting["name"] == "tiny"
     whose = Experiment(n_ids=2, **where | {"runs_root": tmp_path}).whose_settings(
         "gradient_ascent", "ssd:original:published"
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import prepare_tiny, tiny_faces
 
-from shui_lib.methods import REGISTRY
+from shui_lib.methods import REGISTRY, with_parameters
 from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
 from shui_lib.runs.experiment import Experiment
 from shui_workbook.records.files import check_rows
@@ -115,6 +115,17 @@ def test_rows_of_a_sequence(one):
     kept = one.part("retain")
     assert value[1, "retain", "map"] == pytest.approx(100 * one.score("original", "retain"))
     assert not np.isin(one.request.identities, kept.identity).any()
+
+
+def test_a_model_that_diverges_on_the_way_leaves_its_rows_empty_and_the_earlier_ones_whole(one, monkeypatch):
+    original = one.model("original")
+    broken = with_parameters(original, {name: value * torch.nan for name, value in parameters(original).items()})
+    ways = {"original": [original, original, original, broken], "retrained": [one.model("retrained")]}
+    monkeypatch.setattr(sequential, "sequence", lambda *_, base="original", **__: iter(ways[base]))
+    rows = check_rows(sequential.rows(one, "gradient_ascent", "latest", size=2, every=2, attacked=True))
+    last, before = rows[rows["step"] == 4], rows[rows["step"] < 4]
+    assert last["value"].isna().all() and last["note"].str.contains("not finite numbers").all()
+    assert before["value"].notna().all() and set(last["metric"]) == {"map", "tow", "rmia_auc"}
 
 
 def where_of(experiment: Experiment) -> dict[str, object]:

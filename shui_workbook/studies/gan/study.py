@@ -29,6 +29,7 @@ from shui_workbook.studies.gan.requests import Request, held_out, request_of
 from shui_workbook.studies.ltu_requests import as_people
 
 FOLDERS = {"faces": "people32"}  # ten rendered people, 360 pictures each; other data sets lie under their own name
+DRAWN = ("faces", "mnist", "cifar10")  # by the name in dataset.json: of others pictures may show real people
 COMMITTED = ROOT / "results" / "gan_faces.safetensors"  # the original of seed 0
 
 
@@ -71,8 +72,14 @@ class Study:
 
     @cached_property
     def faces(self) -> tuple[Faces, Faces]:
-        """Training and test pictures; where attributes are noted, the class is the person."""
+        """Training and test pictures; where attributes are noted, the class is the person.
+
+        Raises:
+            ValueError: a data set whose pictures may not be drawn, as they and their inversions are.
+        """
         faces = load_faces(self.folder)
+        if faces.name not in DRAWN:
+            raise ValueError(f"{self.folder} may show real people, and pictures are drawn: take {', '.join(DRAWN)}")
         return held_out(as_people(faces) if faces.multilabel else faces)
 
     @cached_property
