@@ -23,6 +23,7 @@ from shui_workbook.studies.gan.rows import read
 FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "budget"]
 DEFAULTS = {"method": "cascade", "mechanism": "average", "fake_label": "0.01 quantile", "perceptual": 0.0, "budget": 60}
 ITEM, GOAL = "item-64", 0.8  # the paper's smallest request, and its goal for AUC_lu
+OF_CLASSES = ("V", "VI", "X")  # the paper's tables of them
 SCORES = ["auc_lu", "auc_lu_used", "logan", "logan_away", "fd_l", "fd_u", "acc"]
 AUDITS = ["psnr_forget", "psnr_test", "psnr_nearest", "psnr_nearest_test", "path_forget", "path_random"]
 PHOTO = {"person": "the photo stands for its person", "photo": "the photo is an item among others"}
@@ -81,8 +82,9 @@ class Numbers:
         return self.after(metric, shot, request) - self.before(metric, request)
 
     def paper(self, table: str, metric: str, shot: str, substitute: str = "average", when: str = "after") -> float:
-        """The paper's number; nan where it has none."""
-        known = {"table": table, "metric": metric, "shot": shot, "substitute": substitute}
+        """The paper's number for 64 items, or for a class; nan where it has none."""
+        unlearn = "class" if table in OF_CLASSES else ITEM
+        known = {"table": table, "unlearn": unlearn, "metric": metric, "shot": shot, "substitute": substitute}
         return self.reported.loc[(self.reported[list(known)] == pd.Series(known)).all(axis=1), when].mean()
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from shui_lib.core.rows import make_rows, read_rows
 from shui_workbook.records import record
-from shui_workbook.reports import pages
+from shui_workbook.reports import gan, pages
 from shui_workbook.reports.pages import (
     costs,
     digest,
@@ -48,7 +48,7 @@ def house(tmp_path) -> Path:
     pd.DataFrame(lines).to_csv(tmp_path / "results" / "costs.csv", index=False)
     for page, names in (
         ("README.md", ["claims", "overview"]),
-        ("docs/results.md", ["results", "rivals", "gain", "costs", "evidence", "verdicts"]),
+        ("docs/results.md", ["results", "rivals", "gain", "costs", "gan", "evidence", "verdicts"]),
     ):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -168,6 +168,6 @@ def test_a_changed_row_changes_the_digest(house):
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
-    for section in (tables, rivalries, costs):
+    for section in (tables, rivalries, costs, gan.section):
         assert section(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(shown(gains(RESULTS))), "run `make tables`"

@@ -225,6 +225,20 @@ def test_figures_take_data_and_return_axes():
     assert len(plots.plot_audit(audit).patches) == 4
 
 
+def test_people_stand_in_the_order_of_the_first_way_of_asking():
+    def frame(word, means):
+        index = [f"{word}-{label}" for label in means]
+        return pd.DataFrame({"mean": means.values(), "low": 0.0, "high": 1.0}, index=index)
+
+    ax = plots.plot_people(
+        {"as a person": frame("person", {2: 0.9, 0: 0.5}), "as an item": frame("photo", {0: 0.2, 2: 0.1})}
+    )
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["class 2", "class 0"]
+    first, second = (container.lines[0].get_xdata().tolist() for container in ax.containers)
+    assert first == [0.9, 0.5] and second == [0.1, 0.2]
+    assert ax.yaxis_inverted()
+
+
 def test_the_papers_numbers_stand_beside_ours():
     reported = pd.read_csv(module.ROOT / "results" / "gan_reported.csv")
     assert len(reported) == 410
