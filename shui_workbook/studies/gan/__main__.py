@@ -120,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", type=int, nargs=2, help="cascades of the plan from the first number to the second")
     parser.add_argument("--gan-seed", type=int, default=0, help="the GAN that the requests of all seeds are made of")
     parser.add_argument("--commit", action="store_true", help=f"with train: also write results/{COMMITTED.name}")
+    parser.add_argument("--words", nargs="+", default=["person", "photo"], help="with photo: how it is taken")
     parser.add_argument(
         "--retrain", nargs="+", default=[], help="requests whose GAN is trained again, without those of all --seeds"
     )
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             how = {"chosen": chosen, "retrain": args.retrain, "together": args.seeds}
             table(study, args.results, items=args.items, label=label, **how)
         else:
-            photo(study, args.results, ONE_PHOTO)
+            photo(study, args.results, ONE_PHOTO, args.words)
 
 
 if __name__ == "__main__":
