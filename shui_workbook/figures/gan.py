@@ -143,8 +143,9 @@ def beside_reported(rows: pd.DataFrame, reported: pd.DataFrame, table: str) -> p
         "T_seconds": "seconds",
         "LOGAN_AUC": "logan",
     }
-    kind = "class" if (theirs["unlearn"] == "class").all() else "item"
-    own = rows[rows["request"].str.startswith(kind) & (rows["fake_label"].isin(["", "0.01 quantile"]))]
+    kind = theirs["unlearn"].iloc[0]  # "class", or "item-64": then the same number of pictures
+    own = rows[rows["request"].str.fullmatch(r"class-\d+" if kind == "class" else kind)]
+    own = own[own["fake_label"].isin(["", "0.01 quantile"]) & own["budget"].isin([0, 60]) & (own["perceptual"] == 0)]
     before = own[own["method"] == "original"].groupby("metric")["value"].mean()
     after = own[own["method"] == "cascade"].groupby(["shot", "mechanism", "metric"])["value"].mean()
     lines = []

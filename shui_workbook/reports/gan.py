@@ -26,7 +26,7 @@ ITEM, GOAL = "item-64", 0.8  # the paper's smallest request, and its goal for AU
 OF_CLASSES = ("V", "VI", "X")  # the paper's tables of them
 SCORES = ["auc_lu", "auc_lu_used", "logan", "logan_away", "fd_l", "fd_u", "acc"]
 AUDITS = ["psnr_forget", "psnr_test", "psnr_nearest", "psnr_nearest_test", "path_forget", "path_random"]
-PHOTO = {"person": "the photo stands for its person", "photo": "the photo is an item among others"}
+PHOTO = {"person": "it stands for the person", "photo": "it is an item"}  # what one photo is taken for
 
 
 def load(folder: Path = RESULTS, *, dataset: str = "faces", gan_seed: int = 0) -> pd.DataFrame:
@@ -43,12 +43,17 @@ def told(values: pd.Series) -> str:
 
 
 def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """A line a model and form, a column a metric: mean and interval over requests; all classes share a line."""
+    """A line a model and form, a column a metric: mean and interval over requests; all classes share a line.
+
+    Columns that nobody fills are left out.
+    """
     chosen = rows[rows["metric"].isin(metrics) & rows["request"].str.startswith(("item", "class"))]
     chosen = chosen.assign(request=chosen["request"].str.replace(r"^class-\d+$", "class", regex=True))
     cells = chosen.groupby([*FORM, "metric"])["value"].agg(told).unstack(fill_value="")
     requests = chosen.groupby(FORM)["seed"].nunique().rename("requests")
-    return cells.reindex(columns=list(metrics), fill_value="").join(requests)
+    found = cells.reindex(columns=list(metrics), fill_value="").join(requests)
+    found.index = [_named(dict(zip(FORM, form, strict=True))) for form in found.index]
+    return found.loc[:, (found != "").any()] if len(found) else found
 
 
 # Claims -----------------------------------------------------------------------------------------------------------
@@ -245,7 +250,7 @@ def section(folder: Path) -> str:
     rows = load(folder)
     parts = []
     for title, metrics in (("What D tells and what G draws", SCORES), ("What the generator still holds", AUDITS)):
-        parts += [f"**{title}**", "", _lines(summary(rows, metrics)), ""]
+        parts += [f"**{title}**", "", as_markdown(summary(rows, metrics)), ""]
     found = verdicts(Numbers(rows)).astype(str)
     parts += ["**Claims**", "", as_markdown(found.set_index("claim")), ""]
     for word, meaning in PHOTO.items():
@@ -255,13 +260,6 @@ def section(folder: Path) -> str:
             cells = pairs[["people", "seeds"]].astype(str).assign(**{"after − before": change})
             parts += [f"**One photo, never trained on: {meaning}**", "", as_markdown(cells), ""]
     return "\n".join(parts).strip()
-
-
-def _lines(found: pd.DataFrame) -> str:
-    """A summary as Markdown, without columns that nobody fills."""
-    cells = found.astype(str)
-    cells.index = [_named(dict(zip(FORM, form, strict=True))) for form in found.index]
-    return as_markdown(cells.loc[:, (cells != "").any()])
 
 
 def _named(form: dict[str, object]) -> str:

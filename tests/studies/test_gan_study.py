@@ -243,9 +243,19 @@ def test_people_stand_in_the_order_of_the_first_way_of_asking():
 def test_the_papers_numbers_stand_beside_ours():
     reported = pd.read_csv(module.ROOT / "results" / "gan_reported.csv")
     assert len(reported) == 410
-    columns = ["request", "method", "shot", "mechanism", "fake_label", "metric", "value"]
-    ours = ("item-64", "cascade", "few", "average", "0.01 quantile", "auc_lu", 0.7)
-    rows = pd.DataFrame([("item-64", "original", "", "", "", "auc_lu", 0.5), ours], columns=columns)
+    columns = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "budget", "metric", "value"]
+    few = ("cascade", "few", "average", "0.01 quantile")
+    lines = [
+        ("item-64", "original", "", "", "", 0.0, 0, "auc_lu", 0.5),
+        ("item-64", *few, 0.0, 60, "auc_lu", 0.7),
+        ("item-64", *few, 0.0, 200, "auc_lu", 0.1),  # another budget
+        ("item-64", *few, 0.5, 60, "auc_lu", 0.1),  # with the perceptual term
+        ("item-256", *few, 0.0, 60, "auc_lu", 0.1),  # more pictures
+        ("class-3", *few, 0.0, 60, "auc_lu", 0.9),
+    ]
+    rows = pd.DataFrame(lines, columns=columns)
+    of_class = plots.beside_reported(rows, reported, "V")
+    assert of_class.loc[of_class["metric"] == "AUC_lu", "ours after"].dropna().tolist() == [0.9]
     beside = plots.beside_reported(rows, reported, "IIIa")
     line = beside[
         (beside["metric"] == "AUC_lu") & (beside["shot"] == "few") & (beside["substitute"] == "average")
