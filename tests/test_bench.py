@@ -25,6 +25,7 @@ from benchmarks.measure import (
 from benchmarks.meta_memory import CARD, slope, where_it_ends
 from benchmarks.synthetic import CPU_PRESET
 from shui_lib.core.machine import RESET
+from shui_lib.core.places import ROOT
 
 
 def some_row(name: str = "map", case: str = "small", **about) -> dict[str, object]:
@@ -236,6 +237,11 @@ def test_seconds_are_charged_to_the_file_that_takes_them(tmp_path, capsys):
     assert found["tests"].to_dict() == {"test_child.py": 1, "test_import.py": 1, "test_slow.py": 2}
     assert (found["seconds"] >= 0.3).all(), found
     assert "the slowest of 4 tests" in capsys.readouterr().out
+
+
+def test_the_tests_of_this_repository_can_be_measured():
+    """Without pytest-xdist, whose marker the matrix carries."""
+    assert of_tests.main(["--collect-only", str(ROOT / "tests" / "test_matrix.py")]) == 0
 
 
 # Runs on workers

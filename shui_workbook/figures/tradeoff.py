@@ -20,8 +20,10 @@ def price_by_share(curves: pd.DataFrame) -> pd.DataFrame:
         curves: columns `form`, `seed`, `forget`, `retain` (points lost), `gap` (points that retraining forgets), in the
             order of growing strength.
     Returns:
-        Index: share of the gap (%); a column a form, points of retain; nan from where most seeds do not get there.
+        Index: share of the gap (%); a column a form, points of retain; nan from where most seeds do not get there. A
+        seed whose retrained model forgets nothing has no gap, and is left out.
     """
+    curves = curves[curves["gap"] > 0]
 
     def along(line: pd.DataFrame) -> np.ndarray:
         forget, retain = line["forget"].to_numpy() / line["gap"].iloc[0], line["retain"].to_numpy()
@@ -49,6 +51,10 @@ def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | No
     """
     ax = ax or canvas(7, 4.2)
     shown = price_by_share(curves)
+    if shown.empty:
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, "The retrained model forgets nothing here:\nnothing has a price.", ha="center", va="center")
+        return ax
     still = [form for form in shown if shown[form].last_valid_index() == 0]
     if still:
         ax.set_title(f"forget nothing: {', '.join(look(form)[0] for form in still)}", loc="left", fontsize=9)

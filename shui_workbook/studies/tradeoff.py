@@ -109,18 +109,25 @@ def _grown(
 ) -> pd.DataFrame:
     """Scores of the original model, and of `stepped(strength)` from the first strength on."""
 
-    @cache
-    def judged(strength: float) -> dict[str, float]:
-        model = stepped(strength) if strength else experiment.model("original")
-        return _judged(experiment, model, losses)
-
-    start = judged(0.0)["forget"]
+    original, forget = experiment.model("original"), experiment.part("forget")
+    start = experiment.scores("original").forget
     gap = start - experiment.scores("retrained").forget
+
+    def model_at(strength: float) -> FaceModel:
+        return stepped(strength) if strength else original
+
+    @cache
+    def lost(strength: float) -> float:
+        """Of the forget score alone: which strengths are worth a look is told by few images."""
+        logits = predict(model_at(strength), forget, bf16=experiment.config.train.bf16).logits
+        return start - score(logits, forget.targets)
+
     strengths = [0.0, first]
-    while len(strengths) <= MOST and start - judged(strengths[-1])["forget"] < until * gap:
+    while len(strengths) <= MOST and lost(strengths[-1]) < until * gap:
         strengths.append(GROWTH * strengths[-1])
-    strengths = _resolved(strengths, lambda strength: start - judged(strength)["forget"], finest * gap, until * gap)
-    found = pd.DataFrame([{"strength": strength, **judged(strength)} for strength in strengths])
+    strengths = _resolved(strengths, lost, finest * gap, until * gap)
+    strengths = strengths if losses else _thinned(strengths, lost, finest * gap)
+    found = pd.DataFrame([{"strength": one, **_judged(experiment, model_at(one), losses)} for one in strengths])
     found[[*Scores._fields]] = 100 * (found.loc[0, [*Scores._fields]] - found[[*Scores._fields]]).astype(float)
     return found.assign(gap=100 * gap)
 
@@ -156,6 +163,15 @@ def _resolved(strengths: Sequence[float], lost: Callable[[float], float], most: 
         low, high = max(gaps, key=gaps.get)
         found = sorted([*found, (low + high) / 2])
     return found
+
+
+def _thinned(strengths: Sequence[float], lost: Callable[[float], float], most: float) -> list[float]:
+    """The two ends, and as few between them as leave no neighbours farther than `most` apart that were not before."""
+    kept = [strengths[0]]
+    for here, after in pairwise(strengths[1:]):
+        if abs(lost(after) - lost(kept[-1])) > most:
+            kept.append(here)
+    return [*kept, strengths[-1]]
 
 
 def at_goal(curve: pd.DataFrame, goal: float, what: str = "retain") -> float:

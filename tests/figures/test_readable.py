@@ -75,6 +75,18 @@ def test_forms_that_forget_nothing_are_named_above_and_not_at_the_origin():
     assert ax.get_title(loc="left") == "forget nothing: JiT"
 
 
+def test_where_retraining_forgets_nothing_there_is_no_price():
+    """A request of one may leave the forget score as it was (ages, one person)."""
+    nothing = curve("pgu", 0, [0, 1], [0, 6]).assign(gap=0.0)
+    ax = figures.plot_tradeoff_curves(nothing, pd.DataFrame({"forget": [0.0], "retain": [0.5]}))
+    assert any("nothing has a price" in text for text in words(ax))
+    both = pd.concat([nothing.assign(seed=1), curve("pgu", 0, [0, 20], [0, 6])])
+    assert set(words(figures.plot_tradeoff_curves(both, pd.DataFrame({"forget": [20.0], "retain": [0.5]})))) == {
+        "PGU",
+        "Retrained",
+    }
+
+
 def some_rows(method, value, **about):
     about = {"dataset": "faces", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": 0, "seconds": 1.0, "git": "a",
              "config": "0", "device": "cpu", "method": method, **about}  # fmt: skip

@@ -7,12 +7,14 @@ from tiny import prepare_tiny
 
 from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
 from shui_lib.runs.experiment import Experiment
+from shui_workbook.studies import tradeoff
 from shui_workbook.studies.tradeoff import (
     BETWEEN,
     COLUMNS,
     CURVE_KEY,
     STRENGTH,
     _resolved,
+    _thinned,
     along,
     curve,
     main,
@@ -91,6 +93,26 @@ def test_strengths_are_halved_until_two_lie_close():
     noisy = _resolved([float(k) for k in range(19)], lambda strength: hash(strength) % 7, most=0.1, goal=99.0)
     assert len(noisy) == 19 + BETWEEN, "scores of few images always jump"
     assert _resolved([0.0, 1.0], lambda strength: 5.0, most=0.0, goal=0.0) == [0.0, 1.0]
+
+
+def test_of_strengths_close_together_few_are_looked_at():
+    close = [0.0, 0.1, 0.2, 0.9, 1.1, 1.5, 4.0]
+    assert _thinned(close, lambda strength: strength, 1.0) == [0.0, 0.9, 1.5, 4.0], "1.5 to 4 was as far before"
+    assert _thinned(close, lambda strength: 0.0, 1.0) == [0.0, 4.0], "what never moves is a line between two points"
+    assert _thinned(close, lambda strength: strength, -1.0) == close, "no goal: nothing is left out"
+
+
+def test_the_images_of_those_who_stay_are_asked_for_the_lines_alone(tmp_path, monkeypatch):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    where = {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs", "device": "cpu"}
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, **where)
+    sizes = {part: len(one.part(part)) for part in ("retain", "forget")}
+    one.scores("original"), one.scores("retrained"), one.artefacts("gradient_ascent")
+    asked, predict = [], tradeoff.predict
+    monkeypatch.setattr(tradeoff, "predict", lambda m, x, **o: (asked.append(len(x)), predict(m, x, **o))[1])
+    found = curve(one, "gradient_ascent")
+    assert sizes["retain"] != sizes["forget"] and asked.count(sizes["retain"]) == len(found)
+    assert asked.count(sizes["forget"]) > len(found)
 
 
 def test_ssd_grows_as_its_threshold_falls(tmp_path):
