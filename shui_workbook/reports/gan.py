@@ -23,6 +23,7 @@ from shui_workbook.studies.gan.rows import read
 FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "budget"]
 DEFAULTS = {"method": "cascade", "mechanism": "average", "fake_label": "0.01 quantile", "perceptual": 0.0, "budget": 60}
 ITEM, GOAL = "item-64", 0.8  # the paper's smallest request, and its goal for AUC_lu
+BOTH, FEW = ("few", "zero"), ("few",)  # shots
 OF_CLASSES = ("V", "VI", "X")  # the paper's tables of them
 SCORES = ["auc_lu", "auc_lu_used", "logan", "logan_away", "fd_l", "fd_u", "acc"]
 AUDITS = ["psnr_forget", "psnr_test", "psnr_nearest", "psnr_nearest_test", "path_forget", "path_random"]
@@ -54,6 +55,30 @@ def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     found = cells.reindex(columns=list(metrics), fill_value="").join(requests)
     found.index = [_named(dict(zip(FORM, form, strict=True))) for form in found.index]
     return found.loc[:, (found != "").any()] if len(found) else found
+
+
+QUESTIONS = {  # metric: what it answers, of what is to be forgotten
+    "auc_lu": "Does D rate it lower? AUC_lu on fresh pictures",
+    "logan": "Can an attacker find it? LOGAN's AUC, ½ is not at all",
+    "fd_u": "Is it still drawn? Fréchet distance of what is drawn of it",
+    "psnr_forget": "Can it still be drawn? PSNR of the inversion, dB",
+    "acc": "What do the others pay? Accuracy of what is drawn of them",
+}
+
+
+def in_short(rows: pd.DataFrame) -> str:
+    """What the default cascades change, as a list in Markdown: before, few-shot, zero-shot."""
+    numbers, lines = Numbers(rows), []
+    for request, name in ((ITEM, "64 pictures"), ("class", "a person")):
+        for metric, question in QUESTIONS.items():
+            before = numbers.before(metric, request)
+            after = {f"{shot}-shot": numbers.after(metric, shot, request) for shot in BOTH}
+            ends = ", ".join(f"{told(values)} {shot} ({len(values)})" for shot, values in after.items() if len(values))
+            if len(before) and ends:
+                bound = numbers.before("fd_u_ceiling", request) if metric == "fd_u" else []
+                beside = f"; the most similar other: {told(bound)}" if len(bound) else ""
+                lines.append(f"- **{name}**. {question}: {told(before)} → {ends}{beside}.")
+    return "\n".join(lines) or "No rows."
 
 
 # Claims -----------------------------------------------------------------------------------------------------------
@@ -94,7 +119,6 @@ class Numbers:
 
 
 Value = Callable[[Numbers, str], "pd.Series | float"]
-BOTH, FEW = ("few", "zero"), ("few",)
 # Claim, the paper's table, shots, our difference by request, which is above zero where the claim holds, the paper's.
 CLAIMS: list[tuple[str, str, Sequence[str], Value, Value]] = [
     (
@@ -248,7 +272,7 @@ def section(folder: Path) -> str:
     if not (Path(folder) / "gan_rows.csv").is_file():
         return "No rows: `python -m shui_workbook.studies.gan table` makes them."
     rows = load(folder)
-    parts = []
+    parts = [in_short(rows), "", "In brackets: the 95 % interval, and the number of requests.", ""]
     for title, metrics in (("What D tells and what G draws", SCORES), ("What the generator still holds", AUDITS)):
         parts += [f"**{title}**", "", as_markdown(summary(rows, metrics)), ""]
     found = verdicts(Numbers(rows)).astype(str)

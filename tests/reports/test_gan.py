@@ -72,6 +72,16 @@ def test_the_summary_holds_means_and_intervals(rows):
     assert gan.summary(rows.iloc[:0], ["auc_lu"]).empty
 
 
+def test_in_short_before_and_after_stand_beside_each_other(rows):
+    before = lines("auc_lu", [0.4, 0.5, 0.6], method="original") + lines("fd_u", [5.0], "class-SEED", "original")
+    said = gan.in_short(pd.concat([rows, pd.DataFrame(before)])).splitlines()
+    assert said[0].startswith("- **64 pictures**. Does D rate it lower?") and said[0].endswith(
+        "0.5 [0.252, 0.748] → 0.9 [0.9, 0.9] few-shot (3)."
+    )
+    assert "**a person**" in said[1] and "5 → 19 [" in said[1] and "the most similar other: 20 [" in said[1]
+    assert len(said) == 2 and gan.in_short(rows.iloc[:0]) == "No rows."
+
+
 def test_one_photo_is_averaged_over_seeds_before_people(rows):
     found = []
     for person, gains in {0: (0.1, 0.3), 1: (0.4, 0.6)}.items():
