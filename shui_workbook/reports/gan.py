@@ -40,7 +40,8 @@ def load(folder: Path = RESULTS, *, dataset: str = "faces", gan_seed: int = 0) -
 def told(values: pd.Series) -> str:
     """Mean, and its 95 % interval where there are two values or more."""
     mean, low, high, count = over_seeds(values).values()
-    return f"{mean:.3g}" if count < 2 else f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+    mean, low, high = (f"{one:.3g}" if abs(one) < 1000 else f"{one:.0f}" for one in (mean, low, high))
+    return mean if count < 2 else f"{mean} [{low}, {high}]"
 
 
 def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

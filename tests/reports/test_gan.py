@@ -70,6 +70,7 @@ def test_the_summary_holds_means_and_intervals(rows):
     alone = gan.summary(rows[rows["seed"] == 0], ["auc_lu"])["auc_lu"]
     assert alone.to_dict() == {"item-64: cascade few": "0.9", "item-64: cascade few 200 steps": "0.6"}
     assert gan.summary(rows.iloc[:0], ["auc_lu"]).empty
+    assert gan.told(pd.Series([1234.5, 1234.5])) == "1234 [1234, 1234]" and gan.told(pd.Series([0.12345])) == "0.123"
 
 
 def test_in_short_before_and_after_stand_beside_each_other(rows):
