@@ -35,7 +35,7 @@ def ours(p: Problem) -> Tensor:
     theta, size = parameters(p.model), {"eta": ETA, "micro_batch": p.micro_batch}
     torch.manual_seed(0)
     step = unlearning_step(p.model, theta, p.loss, p.support, p.ids, **size, differentiable=True)
-    verdict = scrub_objective(p.model, step.theta, knowledge(p), micro_batch=p.micro_batch, bf16=False)
+    verdict = scrub_objective(p.model, step.theta, knowledge(p), size={"micro_batch": p.micro_batch, "bf16": False})
     found = meta_gradient(p.model, theta, p.loss, p.support, step, verdict.gradient, **size)
     return torch.cat([value.flatten() for value in found.values()])
 

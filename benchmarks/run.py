@@ -31,6 +31,7 @@ BENCHES = (
     "meta_gradient",
     "meta_memory",
     "meta_scrub",
+    "ltu",
     "arithmetic",
     "sweep",
     "flops",

@@ -106,7 +106,7 @@ def decode(folder: Folder, names: Sequence[str], images: np.ndarray, *, squash: 
             try:
                 with guard:
                     data = read(folder / name)
-                images[row] = (_squashed if squash else _square)(data, images.shape[1])
+                images[row] = _picture(data, images.shape[1], squash=squash)
             except Exception as error:  # Pillow raises many kinds on broken files
                 broken.append(f"{name} ({str(error) or type(error).__name__})")
         return broken
@@ -122,18 +122,13 @@ def decode(folder: Folder, names: Sequence[str], images: np.ndarray, *, squash: 
         raise DataError(f"{folder} has {len(broken)} unreadable photos: {listed(broken)}. Download them again")
 
 
-def _square(data: bytes, size: int) -> np.ndarray:
-    """Decode one photo, cut its centre square and resize it: uint8 (size, size, 3)."""
+def _picture(data: bytes, size: int, *, squash: bool = False) -> np.ndarray:
+    """Decode one photo and resize it, its centre square or with `squash` the whole of it: uint8 (size, size, 3)."""
+    sides, how = (size, size), Image.Resampling.BICUBIC
     with Image.open(io.BytesIO(data)) as photo:
         photo.draft("RGB", (2 * size, 2 * size))  # lets JPEG skip detail; twice the size keeps the resize honest
-        return np.asarray(ImageOps.fit(_as_seen(photo), (size, size), Image.Resampling.BICUBIC))
-
-
-def _squashed(data: bytes, size: int) -> np.ndarray:
-    """Decode one photo and resize it whole, whatever its sides: uint8 (size, size, 3)."""
-    with Image.open(io.BytesIO(data)) as photo:
-        photo.draft("RGB", (2 * size, 2 * size))
-        return np.asarray(_as_seen(photo).resize((size, size), Image.Resampling.BICUBIC))
+        seen = _as_seen(photo)
+        return np.asarray(seen.resize(sides, how) if squash else ImageOps.fit(seen, sides, how))
 
 
 def _as_seen(photo: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import prepare_tiny
 
-from benchmarks import arithmetic, costs, of_tests, plan, report, sweep
+from benchmarks import arithmetic, costs, ltu, of_tests, plan, report, sweep
 from benchmarks import run as bench
 from benchmarks.machine import machine, slug
 from benchmarks.measure import (
@@ -57,6 +57,17 @@ def test_the_machine_is_described_without_a_host():
     found = machine()
     assert set(found) == {"cores", "cpu", "gpu", "threads", "torch"}
     assert found["torch"] == torch.__version__ and found["threads"] == torch.get_num_threads()
+
+
+# Learning to Unlearn
+
+
+def test_the_meta_gradient_and_its_twin_agree(monkeypatch):
+    found = ltu.gradient_row(n=4, queries=2)
+    assert found["name"] == "ltu" and found["seconds"] > 0 and found["twin_seconds"] > 0
+    monkeypatch.setattr(ltu, "explicit", lambda tune, tests, theta: {name: 2 * v for name, v in theta.items()})
+    with pytest.raises(Disagreement, match="meta-gradient, 2 queries, n = 4"):
+        ltu.gradient_row(n=4, queries=2)
 
 
 # Costs of methods

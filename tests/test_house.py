@@ -122,13 +122,21 @@ def test_no_arrow_leads_back():
 
 # The library is thin
 
-MOST_LINES = 5_700  # of shui_lib without its sisters; the plan says 5,000. Lower it when you delete
+# Of shui_lib without its sisters. The plan said 5,000 when these rooms had 5,006 lines; what was asked for since
+# (variants as their authors train, copies, MU-Mis, pretrained networks, data and answers that are looked at, code in
+# keys) added about a thousand. Lower it when you delete.
+MOST_LINES = 5_650
 
 
 def test_the_library_is_thin():
     paths = [path for path in (ROOT / "shui_lib").rglob("*.py") if not {"ltu", "gan"} & set(path.parts)]
     lines = sum(len(path.read_text().splitlines()) for path in paths)
     assert lines <= MOST_LINES, f"{lines} lines: what belongs to studies, reports or preparing data lives elsewhere"
+
+
+def test_learning_to_unlearn_is_thin():
+    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "shui_lib" / "ltu").rglob("*.py"))
+    assert lines < 900, f"{lines} lines: what only the workbook calls lives there"
 
 
 # Nothing is unpickled: a file from elsewhere must not run code

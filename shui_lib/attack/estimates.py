@@ -53,7 +53,8 @@ def attack(
     for name, (positive, negative) in every.items():
         generator = np.random.default_rng(seed)  # the same identities are drawn for every attack
         found |= evaluate(positive, negative, **ids, generator=generator, name=name)
-    between = tpr_between(roc(*every["rmia_one_shui"]), 1e-4)
+    positive, negative = every["rmia_one_shui"]
+    between = tpr_between(roc(positive, negative), 1e-4)
     return found | {INTERPOLATED: Measured(between, np.nan, np.nan, "interpolated")}
 
 
@@ -71,17 +72,21 @@ def attack_scores(
 
     Departs from the authors (D16): of a population larger than `AUTHORS_POPULATION`, so many images at equal distances.
     """
-    losses = {part: Signals(target[part], reference[part]) for part in target}
     likely = likelihoods(target, reference)
-    theirs = [np.hstack([losses[p][k] for p in ("trained", "members", "non_members")]) for k in range(2)]
-    every = theirs[0].shape[1]
-    some = np.linspace(0, every - 1, min(every, AUTHORS_POPULATION)).round().astype(int)
-    authors = one_shui(losses["members"], losses["non_members"], Signals(*(loss[:, some] for loss in theirs)))
+    members, others = (Signals(target[part], reference[part]) for part in ("members", "non_members"))
+    theirs = Signals(_authors_population(target), _authors_population(reference))
+    authors = one_shui(members, others, theirs)
     return {
-        "rmia": tuple(scores(likely[part], likely["population"]) for part in ("members", "non_members")),
+        "rmia": (scores(likely["members"], likely["population"]), scores(likely["non_members"], likely["population"])),
         "rmia_one_shui": (authors.positive, authors.negative),
-        "loss": (loss_scores(target["members"]), loss_scores(target["non_members"])),
+        "loss": (loss_scores(members.model), loss_scores(others.model)),
     }
+
+
+def _authors_population(losses: Mapping[str, np.ndarray]) -> np.ndarray:
+    every = np.hstack([losses["trained"], losses["members"], losses["non_members"]])
+    size = every.shape[1]
+    return every[:, np.linspace(0, size - 1, min(size, AUTHORS_POPULATION)).round().astype(int)]
 
 
 def likelihoods(target: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Signals]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
+from shui_lib.core.progress import progress
 from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.core.store import CorruptFile, checksum, save_json
 
@@ -82,10 +83,16 @@ class Faces:
             x = shrunk(x, size)
         return x
 
-    def batches(self, batch: int) -> Iterator[Faces]:
-        """Views of at most `batch` images, in order."""
+    def batches(self, batch: int, *, shown: str = "") -> Iterator[Faces]:
+        """Views of at most `batch` images, in order; with `shown`, a bar of that name says how many are done."""
+        bar = progress(total=len(self), desc=shown, unit="image", leave=False, mininterval=1) if shown else None
         for start in range(0, len(self), batch):
-            yield self[slice(start, start + batch)]
+            part = self[slice(start, start + batch)]
+            yield part
+            if bar is not None:
+                bar.update(len(part))
+        if bar is not None:
+            bar.close()
 
 
 def folder_of(root: Path | str, name: str) -> Path:

@@ -74,21 +74,16 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
     size = config.image_size or image_size
     if config.architecture == "face_resnet":
         return FaceModel(_face_resnet(config, n_outputs=n_outputs, seed=seed), size)
-    reshape = {"img_size": size} if config.architecture.startswith("vit_") else {}
+    options = {"pretrained": config.pretrained, "num_classes": n_outputs, **config.options}
+    if config.architecture.startswith("vit_"):
+        options["img_size"] = size
     if config.stem == "conv":
-        reshape["embed_layer"] = ConvStem
-    file = _weights(config)
-    source = {"pretrained_cfg_overlay": {"file": str(_local(file))}} if config.pretrained and file else {}
+        options["embed_layer"] = ConvStem
+    if config.pretrained and (file := _weights(config)):
+        options["pretrained_cfg_overlay"] = {"file": str(_local(file))}
     with seeded(seed):
         try:
-            network = timm.create_model(
-                config.architecture,
-                pretrained=config.pretrained,
-                num_classes=n_outputs,
-                **reshape,
-                **source,
-                **config.options,
-            )
+            network = timm.create_model(config.architecture, **options)
         except (OSError, RuntimeError) as error:
             if not config.pretrained:
                 raise

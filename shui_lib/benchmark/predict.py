@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from shui_lib.benchmark.data import Faces, augment
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.core.progress import progress
 
 SLACK = 0.05  # keeps the logarithm of `unlikelihood` finite where p_y = 1
 
@@ -41,17 +40,14 @@ def predict(model: FaceModel, faces: Faces, *, batch: int = 256, bf16: bool = Fa
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    outputs = []
-    bar = progress(total=len(faces), desc="predict", unit="image", leave=False, mininterval=1)
-    for part in faces.batches(batch):
+    logits, features = [], []
+    for part in faces.batches(batch, shown="predict"):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = model(pixels_for(model, part))
-        outputs.append(tuple(t.float().cpu() for t in output))
-        bar.update(len(part))
-    bar.close()
+        logits.append(output.logits.float().cpu())
+        features.append(output.features.float().cpu())
     model.train(was_training)
-    logits, features = (torch.cat(column) for column in zip(*outputs, strict=True))
-    return Predictions(logits, features)
+    return Predictions(torch.cat(logits), torch.cat(features))
 
 
 @torch.inference_mode()
@@ -74,21 +70,17 @@ def query_losses(
         (queries, N) float32 on the CPU, nats; for attributes the mean over them, so that exp(−loss) is the geometric
         mean of the likelihoods.
     """
-    device, model = next(model.parameters()).device, model.eval()
+    model = model.eval()
     losses = torch.empty(queries, len(faces))
-    bar = progress(total=queries * len(faces), desc="query", unit="image", leave=False, mininterval=1)
-    for query in range(queries):
-        for start in range(0, len(faces), batch):
-            part = faces[slice(start, start + batch)]
-            x = augment(
-                part.pixels(device=device), size=model.image_size, crop=crop, flip=faces.flip, generator=generator
-            )
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    for query, row in enumerate(losses):
+        shown = f"query {query + 1} of {queries}"
+        for part, wanted in zip(
+            faces.batches(batch, shown=shown), row.split(batch), strict=False
+        ):  # 0 images: no batch
+            x = pixels_for(model, part, crop=crop, generator=generator)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
                 logits = model(x).logits
-            loss = task_loss(logits.float(), part.targets.to(device), reduction="none")
-            losses[query, start : start + batch] = loss.cpu()
-            bar.update(len(part))
-    bar.close()
+            wanted.copy_(task_loss(logits.float(), part.targets.to(x.device), reduction="none"))
     return losses
 
 

@@ -33,7 +33,7 @@ def source_of(*modules: str) -> str:
         if module not in found and module not in MOVE_NO_NUMBER and _file(module).is_file():
             found.add(module)
             waiting += _imported(module)
-    return _hash(*(ast.dump(_bare(_tree(module))) for module in sorted(found)))
+    return _hash(*(_words(_read(module)) for module in sorted(found)))
 
 
 def source_of_method(method: type) -> str:
@@ -60,8 +60,19 @@ def _text(written: Callable | ModuleType) -> str:
 
 @cache
 def _words(text: str) -> str:
-    """The tree of a text without docstrings, as words; the same text is read once."""
-    return ast.dump(_bare(ast.parse(text)))
+    """The tree of a text as words, without docstrings and what its errors say; comments are not in it."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [line for line in body if not _is_text(line)]
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            node.exc.args, node.exc.keywords = [], []
+    return ast.dump(tree)
+
+
+def _is_text(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
 
 
 def _file(module: str) -> Path:
@@ -73,35 +84,19 @@ def _file(module: str) -> Path:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_file(module).read_text(encoding="utf-8"))
+def _read(module: str) -> str:
+    return _file(module).read_text(encoding="utf-8")
 
 
 def _imported(module: str) -> list[str]:
     """Names of modules that a module imports, ours or not; of `from a import b` both a and a.b."""
     found: list[str] = []
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(ast.parse(_read(module))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return found
-
-
-def _bare(tree: ast.Module) -> ast.Module:
-    """The tree without docstrings and without what its errors say; comments are not in it."""
-    bare = ast.parse(ast.unparse(tree))
-    for node in ast.walk(bare):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            node.body = [line for line in body if not _is_text(line)]
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            node.exc.args, node.exc.keywords = [], []
-    return bare
-
-
-def _is_text(line: ast.stmt) -> bool:
-    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
 
 
 def _hash(*texts: str) -> str:

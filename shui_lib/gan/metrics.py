@@ -36,7 +36,7 @@ def judge(discriminator: Discriminator, parts: Mapping[str, Pictures], *, seed: 
     filled = order.repeat(2 + TOGETHER // len(x))[: batches * TOGETHER]  # the last batch is filled up from the first
     told = torch.cat([discriminator(x[part], y[part]) for part in filled.split(TOGETHER)])
     logits = torch.empty(len(x))
-    logits[order] = told[: len(x)].float()
+    logits[order] = told[: len(x)].float().cpu()
     sizes = [len(pictures) for pictures, _ in parts.values()]
     return dict(zip(parts, logits.split(sizes), strict=True))
 
@@ -44,6 +44,7 @@ def judge(discriminator: Discriminator, parts: Mapping[str, Pictures], *, seed: 
 @torch.no_grad()
 def sample(generator: Generator, labels: Tensor, *, seed: int) -> Pictures:
     """Generated pictures (N, 3, S, S) of the given labels, without noise, and the labels."""
-    z = torch.randn(len(labels), generator.config.latent, generator=torch.Generator().manual_seed(seed))
+    chance = torch.Generator().manual_seed(seed)  # on the CPU, alike for every device
+    z = torch.randn(len(labels), generator.config.latent, generator=chance).to(labels.device)
     parts = zip(z.split(256), labels.split(256), strict=True)
     return torch.cat([generator(a, b).clamp(-1, 1) for a, b in parts]), labels

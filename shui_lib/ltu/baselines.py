@@ -20,8 +20,8 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, task_loss
 from shui_lib.ltu.harmonise import flat, named
-from shui_lib.methods import Artefacts, Given, PreparesNothing, with_parameters
-from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, parameters
+from shui_lib.methods import Artefacts, Given, PreparesNothing
+from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, parameters, with_parameters
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,8 @@ from shui_lib.ltu.membership import KINDS, Guide, guides
 from shui_lib.ltu.meta import Loss, meta_gradient
 from shui_lib.ltu.networks import SIZES
 from shui_lib.ltu.samplers import SAMPLERS, Samplers
-from shui_lib.methods import Artefacts, Given, PreparesNothing, with_parameters
-from shui_lib.methods.parts.meta_gradient import Theta, parameters
+from shui_lib.methods import Artefacts, Given, PreparesNothing
+from shui_lib.methods.parts.meta_gradient import Theta, parameters, with_parameters
 
 PASSES, FEWEST = 5, 20  # over D_f, and iterations at least
 
@@ -71,6 +71,7 @@ class LTU(PreparesNothing):
     remember: bool = True  # False: "w/o RemFeed"
     forget: bool = True  # False: "w/o ForFeed"
     guides: tuple[str, ...] = KINDS
+    least: float = 0.55  # AUC on held-out members; guides at or below it are left out
     size: str = "cpu"  # network and recipe that the shadow model is made by
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
@@ -86,7 +87,7 @@ class LTU(PreparesNothing):
     def guided_by(self, model: FaceModel, given: Given, *, generator: torch.Generator) -> dict[str, Guide]:
         """The frozen membership models, trained when the request comes."""
         shadow = SIZES[self.size].network, SIZES[self.size].recipe
-        options = {"kinds": self.guides, "shadow": shadow, "generator": generator}
+        options = {"kinds": self.guides, "shadow": shadow, "least": self.least, "generator": generator}
         return guides(model, given.retain_subset, given.val, **options)
 
     def turns(

@@ -100,7 +100,7 @@ def guides(
     *,
     kinds: tuple[str, ...] = KINDS,
     shadow: tuple[Network, Recipe],
-    least: float = 0.55,
+    least: float,
     generator: torch.Generator,
 ) -> dict[str, Guide]:
     """Train membership models, by kind; those with an AUC at or below `least` are left out.

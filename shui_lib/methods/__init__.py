@@ -12,7 +12,6 @@ machine that has never held the data set. Neither changes the model it is given.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -29,6 +28,7 @@ from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
+from shui_lib.methods.parts.meta_gradient import with_parameters
 
 
 class Artefacts(NamedTuple):
@@ -191,13 +191,6 @@ def settings_of(method: Method) -> dict[str, object]:
 def preparing_settings_of(method: Method) -> dict[str, object]:
     """Those that its artefacts depend on."""
     return {name: value for name, value in settings_of(method).items() if name not in method.at_request}
-
-
-def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
-    """A copy of the model, in eval mode, with other parameters."""
-    changed = copy.deepcopy(model).eval()
-    changed.load_state_dict({**changed.state_dict(), **theta})
-    return changed
 
 
 from shui_lib.methods import (  # noqa: E402  (each registers itself)

@@ -37,10 +37,10 @@ import torch
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.methods import Artefacts, Given, register, with_parameters
+from shui_lib.methods import Artefacts, Given, register
 from shui_lib.methods.parts.copies import checked_loss, climbing_gradient, copies_of
 from shui_lib.methods.parts.kfac import Preconditioner, Scale, kfac, packed, unpacked
-from shui_lib.methods.parts.meta_gradient import Theta, parameters
+from shui_lib.methods.parts.meta_gradient import Theta, parameters, with_parameters
 
 
 @register(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.methods import Artefacts, Given, PreparesNothing, register, with_parameters
+from shui_lib.methods import Artefacts, Given, PreparesNothing, register
 from shui_lib.methods.parts.copies import checked_loss, climbing_gradient, copies_of
-from shui_lib.methods.parts.meta_gradient import parameters
+from shui_lib.methods.parts.meta_gradient import parameters, with_parameters
 
 
 @register("gradient_ascent", needs=("support",))

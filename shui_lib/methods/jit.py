@@ -22,8 +22,8 @@ from torch.func import functional_call
 
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for
-from shui_lib.methods import Artefacts, Given, PreparesNothing, register, with_parameters
-from shui_lib.methods.parts.meta_gradient import Theta, parameters
+from shui_lib.methods import Artefacts, Given, PreparesNothing, register
+from shui_lib.methods.parts.meta_gradient import Theta, gradient_of, leaves_of, parameters, with_parameters
 
 
 @register("jit", needs={"original": ("forget",), "one-shui": ("support",)})
@@ -60,16 +60,13 @@ class JiT(PreparesNothing):
 
     def gradient(self, model: FaceModel, theta: Theta, x: Tensor, *, generator: torch.Generator) -> Theta:
         """∇_θ ℓ(x; θ) for one batch of images (B, 3, S, S)."""
-        leaves = {name: value.clone().requires_grad_() for name, value in theta.items()}
-        loss = lipschitz(
-            lambda images: functional_call(model, leaves, (images,)).logits,
-            x,
-            sigma=self.sigma,
-            copies=self.copies,
-            generator=generator,
-        )
-        gradient = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        return dict(zip(leaves, gradient, strict=True))
+        leaves = leaves_of(theta)
+
+        def answers(images: Tensor) -> Tensor:
+            return functional_call(model, leaves, (images,)).logits
+
+        loss = lipschitz(answers, x, sigma=self.sigma, copies=self.copies, generator=generator)
+        return gradient_of(loss, leaves)
 
 
 def lipschitz(

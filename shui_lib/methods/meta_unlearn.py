@@ -21,16 +21,23 @@ from shui_lib.benchmark.train import cosine, pack, unpack
 from shui_lib.core.progress import progress
 from shui_lib.core.randomness import draw_seed, epoch_generator, seeded
 from shui_lib.core.store import load_note, load_tensors, save_tensors
-from shui_lib.methods import Artefacts, Given, register, with_parameters
+from shui_lib.methods import Artefacts, Given, register
 from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.kfac import Preconditioner, kfac, packed, unpacked
 from shui_lib.methods.parts.learned_loss import INPUTS, LearnedLoss
-from shui_lib.methods.parts.meta_gradient import Precondition, Theta, meta_gradient, parameters, unlearning_step
+from shui_lib.methods.parts.meta_gradient import (
+    Precondition,
+    Theta,
+    meta_gradient,
+    parameters,
+    unlearning_step,
+    with_parameters,
+)
 from shui_lib.methods.parts.objectives import (
     COMPARE,
     DISTANCES,
-    OBJECTIVES,
     OTHER_OBJECTIVES,
+    TERMS,
     MetaBatch,
     ObjectiveResult,
     alignment_with_gradient,
@@ -39,7 +46,7 @@ from shui_lib.methods.parts.objectives import (
 from shui_lib.methods.parts.rehearsals import rehearsals
 from shui_lib.methods.parts.subspaces import Projector, input_grams, protected
 
-CHOICES = {"distance": tuple(DISTANCES), "objective": OBJECTIVES, "preconditioner": ("none", "pgu", "kfac")}
+PRECONDITIONERS = ("none", "pgu", "kfac")
 FASTER = 30  # learned sizes of steps move by logarithms of a few; weights of the loss by hundredths
 
 
@@ -88,7 +95,9 @@ class MetaUnlearn:
 
     def __post_init__(self) -> None:
         """ValueError: a word that is none of a setting's choices, or no damping."""
-        for setting, choices in CHOICES.items():
+        objectives = (*TERMS, *OTHER_OBJECTIVES)
+        known = {"distance": tuple(DISTANCES), "objective": objectives, "preconditioner": PRECONDITIONERS}
+        for setting, choices in known.items():
             if getattr(self, setting) not in choices:
                 raise ValueError(f"{setting}={getattr(self, setting)!r} is unknown: choose {' or '.join(choices)}")
         if self.objective_batch and self.objective in OTHER_OBJECTIVES:
@@ -119,7 +128,7 @@ class MetaUnlearn:
         return Artefacts(phi | known | {"identities": course.identities.cpu()}, history)
 
     def unlearn(self, model: FaceModel, given: Given, artefacts: Artefacts, *, generator: torch.Generator) -> FaceModel:
-        """A step along the learned loss on the Support Set (paper, eq. 4), or several."""
+        """A step along the learned loss on the Support Set (line 6 of Algorithm 1), or several."""
         model, theta = copy.deepcopy(model).eval(), parameters(model)
         phi = {name.removeprefix("phi/"): v for name, v in artefacts.tensors.items() if name.startswith("phi/")}
         loss = self.new_loss(model, len(artefacts.tensors["identities"]))
@@ -274,12 +283,12 @@ class _MetaTraining:
         method = self.method
         size = {"micro_batch": method.micro_batch, "bf16": method.bf16}
         if method.objective in OTHER_OBJECTIVES:
-            return OTHER_OBJECTIVES[method.objective](self.model, theta, known, **size)
+            return OTHER_OBJECTIVES[method.objective](self.model, theta, known, size=size)
         form = {"distance": method.distance, "accuracy_factor": method.accuracy_factor, "terms": method.objective}
         form |= {"detached": method.detached}
         if method.objective_batch:
-            return mean_over_batches(self.model, theta, known, batch=method.objective_batch, **size, **form)
-        return alignment_with_gradient(self.model, theta, known, **size, **form)
+            return mean_over_batches(self.model, theta, known, batch=method.objective_batch, size=size, **form)
+        return alignment_with_gradient(self.model, theta, known, size=size, **form)
 
     def _resume(self, checkpoint: Path | None) -> int:
         """How many epochs are done."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -32,9 +31,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for
-from shui_lib.methods import Artefacts, Given, PreparesNothing, register, with_parameters
+from shui_lib.methods import Artefacts, Given, PreparesNothing, register
 from shui_lib.methods.parts.copies import copies_of
-from shui_lib.methods.parts.meta_gradient import Theta, parameters
+from shui_lib.methods.parts.meta_gradient import Theta, gradient_of, leaves_of, parameters, with_parameters
 
 
 @register("mu_mis", needs=("support",))
@@ -60,20 +59,20 @@ class MUMis(PreparesNothing):
     def gradient(self, model: FaceModel, theta: Theta, images: Faces, *, generator: torch.Generator) -> Theta:
         """∇_θ ℓ by parameter, in batches."""
         total = {name: torch.zeros_like(value) for name, value in theta.items()}
-        leaves = {name: value.clone().requires_grad_() for name, value in theta.items()}
+        leaves = leaves_of(theta)
+
+        def answers(x: Tensor) -> Tensor:
+            return functional_call(model, leaves, (x,)).logits
+
         for part in images.batches(self.batch):
             x = pixels_for(model, part)
-            own, other = (one.to(x.device) for one in drawn_classes(part.target_matrix, generator=generator))
+            own, other = drawn_classes(part.target_matrix, generator=generator)
             with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
-                gap = sensitivity_gap(partial(_logits, model, leaves), x, own, other) * len(part) / len(images)
-                found = torch.autograd.grad(gap, list(leaves.values()), allow_unused=True, materialize_grads=True)
-            for sum_, g in zip(total.values(), found, strict=True):
-                sum_ += g
+                gap = sensitivity_gap(answers, x, own, other) * len(part) / len(images)
+                found = gradient_of(gap, leaves)
+            for name, value in found.items():
+                total[name] += value
         return total
-
-
-def _logits(model: FaceModel, theta: Theta, x: Tensor) -> Tensor:
-    return functional_call(model, theta, (x,)).logits
 
 
 def drawn_classes(targets: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -101,6 +100,8 @@ def sensitivity_gap(f: Callable[[Tensor], Tensor], x: Tensor, own: Tensor, other
     """
     x = x.detach().requires_grad_()
     logits = f(x)
-    slopes = [torch.autograd.grad((logits * one.to(logits)).sum(), x, create_graph=True)[0] for one in (own, other)]
-    squares = [slope.flatten(1).square().sum(1) for slope in slopes]  # (B,)
+    squares = []
+    for one in (own, other):
+        (slope,) = torch.autograd.grad((logits * one.to(logits)).sum(), x, create_graph=True)
+        squares.append(slope.flatten(1).square().sum(1))  # (B,)
     return (squares[0] - squares[1]).mean()

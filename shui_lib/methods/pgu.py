@@ -31,6 +31,7 @@ from shui_lib.benchmark.train import cosine
 from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.methods import Artefacts, Given, register
 from shui_lib.methods.parts.copies import copies_of
+from shui_lib.methods.parts.meta_gradient import gradient_of
 from shui_lib.methods.parts.subspaces import input_grams, layers_of, protected, stochastic, without
 
 UNCERTAINTY = 0.2  # weight of the negative entropy
@@ -138,17 +139,16 @@ class PGU:
             for part in asked.batches(self.batch):
                 logits = model(pixels_for(model, part)).logits
                 loss = self.loss(logits, part.targets.to(logits.device))
-                gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True, materialize_grads=True)
-                for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                for name, gradient in gradient_of(loss, weights).items():
                     step = without(gradient.flatten(1), bases[name].to(gradient))
-                    weight.data.sub_(rate * step.view_as(weight))
+                    weights[name].data.sub_(rate * step.view_as(gradient))
 
     def _gap(self, model: FaceModel, given: Given) -> float:
         """How far val scores above the images to forget; one-shui never asks."""
         if self.variant == "one-shui":
             return -math.inf
-        val, forget = (score(predict(model, part).logits, part.targets) for part in (given.val, given.forget))
-        return val - forget
+        val, forget = predict(model, given.val).logits, predict(model, given.forget).logits
+        return score(val, given.val.targets) - score(forget, given.forget.targets)
 
 
 def unlikelihood_by_index(logits: Tensor, targets: Tensor) -> Tensor:

@@ -24,10 +24,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, task_loss
-from shui_lib.core.progress import progress
-from shui_lib.methods import Artefacts, Given, register, with_parameters
+from shui_lib.methods import Artefacts, Given, register
 from shui_lib.methods.parts.copies import copies_of
-from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, parameters
+from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, parameters, with_parameters
 
 CHUNK = 8  # gradients of single images held at a time; each is as large as the model
 
@@ -94,14 +93,11 @@ def importances(
     model, theta = copy.deepcopy(model).eval(), parameters(model)
     faces = faces[torch.randperm(len(faces), generator=generator)]
     total, terms = {name: torch.zeros_like(value) for name, value in theta.items()}, 0
-    bar = progress(total=len(faces), desc="importances", unit="image", leave=False, mininterval=1)
-    for part in faces.batches(CHUNK if per_sample else batch):
+    for part in faces.batches(CHUNK if per_sample else batch, shown="importances"):
         squares = _squares_of_singles(model, theta, part) if per_sample else _square_of_mean(model, theta, part)
         for name, value in squares.items():
             total[name] += value
         terms += len(part) if per_sample else 1
-        bar.update(len(part))
-    bar.close()
     return {name: value / terms for name, value in total.items()}
 
 
@@ -130,8 +126,8 @@ def dampened(theta: Theta, forget: Theta, train: Theta, *, alpha: float, shrink:
     Args:
         forget, train: I_f and I_D by parameter name.
     """
-    factor = {name: (shrink * train[name] / forget[name]).clamp(max=1) for name in theta}  # 0 / 0 is not chosen below
-    return {
-        name: torch.where(forget[name] > alpha * train[name], value * factor[name], value)
-        for name, value in theta.items()
-    }
+    changed = {}
+    for name, value in theta.items():
+        factor = (shrink * train[name] / forget[name]).clamp(max=1)  # 0 / 0 is not chosen below
+        changed[name] = torch.where(forget[name] > alpha * train[name], value * factor, value)
+    return changed

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Self
@@ -102,22 +102,15 @@ class Chain:
         self._strangers = load_strangers(folder_of(data_root, strangers), self.folder) if strangers else None
         generator = torch.Generator().manual_seed(seed)
         self.split: Split = split_identities(self.faces.identity, generator=generator, config=self.config.split)
-        self.request: Request = draw_request(
-            self.faces.identity,
-            self.split,
-            n_ids=n_ids,
-            generator=generator,
-            reserved=reserved,
-            from_pool=from_pool,
-        )
+        asked = {"n_ids": n_ids, "reserved": reserved, "from_pool": from_pool}
+        self.request: Request = draw_request(self.faces.identity, self.split, generator=generator, **asked)
 
     @cached_property
     def rows_of(self) -> dict[str, np.ndarray]:
         """Rows of the data set by split name."""
         where = self.faces.identity
-        held_out = {part: np.flatnonzero(np.isin(where, getattr(self.split, part))) for part in ("val", "test")}
-        request = {part: getattr(self.request, part) for part in ("support", "forget", "retain", "train")}
-        return request | held_out
+        rows = {part: np.flatnonzero(np.isin(where, getattr(self.split, part))) for part in ("val", "test")}
+        return rows | {part: getattr(self.request, part) for part in ("support", "forget", "retain", "train")}
 
     @cached_property
     def folds(self) -> list[np.ndarray]:
@@ -132,24 +125,30 @@ class Chain:
 
     def method(self, name: str) -> Method:
         """The method with its settings for this experiment; `name` as in `shui_lib.core.names`."""
-        form, task = spec_named(name), {"n_ids": self.n_ids, "multilabel": self.faces.multilabel}
+        form = spec_named(name)
         if form.published:
-            stated = self.config.methods.get(form._replace(published=False).name, {})  # precision, for instance
-            chosen = {**stated, **published_for(form.method, form.variant, dataset=self.faces.name, **task)}
+            asked = {"dataset": self.faces.name, "n_ids": self.n_ids, "multilabel": self.faces.multilabel}
+            chosen = dict(self.config.methods.get(form._replace(published=False).name, {}))  # precision, for instance
+            chosen |= published_for(form.method, form.variant, **asked)
         else:
             chosen = settings_for(form.name, **self.setting)
-        chosen |= {"variant": form.variant} if form.variant else {}
+        if form.variant:
+            chosen["variant"] = form.variant
         chosen |= self.settings.get(form.name, {})
-        takes = {field.name for field in fields(REGISTRY[form.method])} if form.method in REGISTRY else set()
-        if "simulated_n_ids" in takes and "simulated_n_ids" not in chosen:
-            chosen["simulated_n_ids"] = simulated_request_size(self.n_ids)
+        if "simulated_n_ids" in getattr(REGISTRY.get(form.method), "__dataclass_fields__", ()):
+            chosen.setdefault("simulated_n_ids", simulated_request_size(self.n_ids))
         return make_method(form.method, chosen)
 
     @property
     def setting(self) -> dict[str, object]:
         """What selected settings are looked up by (`settings_for`)."""
-        about = {"preset": self.preset, "dataset": self.dataset, "n_ids": self.n_ids}
-        return about | {"multilabel": self.faces.multilabel, "own": self.runs.parent}
+        return {
+            "preset": self.preset,
+            "dataset": self.dataset,
+            "n_ids": self.n_ids,
+            "multilabel": self.faces.multilabel,
+            "own": self.runs.parent,
+        }
 
     def with_settings(self, settings: Settings | str) -> Self:
         """The same experiment with other settings of methods."""
@@ -214,19 +213,13 @@ class Chain:
         D_r that the authors' form of the attack has in its population; strangers of either kind, where there are."""
         chosen = torch.Generator().manual_seed(self.seed)
         test, retain = self.part("test"), self.part("retain")
-        return {
-            "members": self.part("forget"),
-            "non_members": self.part("val"),
-            **self._other_people(),
-            "population": test[torch.randperm(len(test), generator=chosen)[:POPULATION]],
-            "trained": retain[torch.randperm(len(retain), generator=chosen)[: POPULATION // 2]],
-        }
-
-    def _other_people(self) -> dict[str, Faces]:
-        if not self.strangers:
-            return {}
-        compared = self._strangers.identity % POPULATION_EVERY == 0
-        return {"strangers": self._strangers[~compared], "compared": self._strangers[compared]}
+        parts = {"members": self.part("forget"), "non_members": self.part("val")}
+        if self.strangers:
+            compared = self._strangers.identity % POPULATION_EVERY == 0
+            parts |= {"strangers": self._strangers[~compared], "compared": self._strangers[compared]}
+        parts["population"] = test[torch.randperm(len(test), generator=chosen)[:POPULATION]]
+        parts["trained"] = retain[torch.randperm(len(retain), generator=chosen)[: POPULATION // 2]]
+        return parts
 
     # How the stages are made -------------------------------------------
 
@@ -259,7 +252,7 @@ class Chain:
             save_tensors(folder / "model.safetensors", model.state_dict())
             save_frame(folder / "history.csv", history)
 
-        return self._load_or_compute(which, json.loads(json.dumps(facts)), compute)
+        return self._load_or_compute(which, facts, compute)
 
     def _training_data(self, which: str) -> Faces:
         if which == "original":
@@ -274,7 +267,6 @@ class Chain:
         form, method = spec_named(name), self.method(name)
         parents = {"original": self._trained(form.base), "prepared": self._prepared(name)}
         facts = {"method": form.method, "settings": settings_of(method), "seed": self.seed}
-        facts = json.loads(json.dumps(facts))
         return self._load_or_compute(f"{form.method}-artefacts", facts, lambda _: None, parents=parents)
 
     def _prepared(self, name: str) -> Stage:
@@ -290,7 +282,7 @@ class Chain:
 
         facts = {"method": form.method, "settings": preparing_settings_of(method), "seed": self.seed}
         facts["code"] = source_of_method(type(method))
-        facts, parents = json.loads(json.dumps(facts)), {"original": self._trained(form.base)}
+        parents = {"original": self._trained(form.base)}
         if "held_out" in method.prepares_on:
             parents |= {f"fold_{k}": self._trained(f"fold_{k}") for k in range(FOLDS)}
         return self._load_or_compute(f"{form.method}-prepared", facts, compute, parents=parents)
@@ -325,12 +317,8 @@ class Chain:
             predictions = predict(self.model(name), self.faces, bf16=self.config.train.bf16)
             save_tensors(folder / "predictions.safetensors", predictions._asdict())
 
-        return self._load_or_compute(
-            "predictions",
-            {"code": source_of("shui_lib.benchmark.predict")},
-            compute,
-            parents={"model": self.stage(name)},
-        )
+        facts = {"code": source_of("shui_lib.benchmark.predict")}
+        return self._load_or_compute("predictions", facts, compute, parents={"model": self.stage(name)})
 
     def _queried(self, name: str) -> Stage:
         def compute(folder: Path) -> None:
@@ -364,10 +352,15 @@ class Chain:
         *,
         parents: Mapping[str, Stage] | None = None,
     ) -> Stage:
+        """Facts as JSON would give them back: tuples are lists."""
+        facts = json.loads(json.dumps(facts))
+
         def measured(folder: Path) -> dict[str, object]:
             _, peak = with_peak(lambda: compute(folder), self.device)
             about = {"device": device_name(self.device), "git": git_commit(), "torch": torch.__version__}
-            return about if peak is None else about | {"peak_mib": round(peak, 1)}
+            if peak is not None:
+                about["peak_mib"] = round(peak, 1)
+            return about
 
         return load_or_compute(self.runs, kind, facts, measured, parents=parents)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,9 +27,20 @@ JOINS = {"strangers": "non_members", "compared": "population"}
 class Experiment(Chain):
     """A data set, a request and a preset, and everything that is measured of their models; arguments as `Chain`."""
 
+    def loss(self, model: str, part: str) -> float:
+        """Task loss of a model on a split, in nats."""
+        return task_loss(finite(self.logits(model, part)), self.part(part).targets).item()
+
     def score(self, model: str, part: str) -> float:
-        """mAP or accuracy of a model on a split, a fraction."""
-        return score(self.logits(model, part), self.part(part).targets)
+        """mAP or accuracy of a model on a split, a fraction; computed once."""
+        answered = self._predicted(model).folder
+        if (answered, part) not in self._scores:
+            self._scores[answered, part] = score(self.logits(model, part), self.part(part).targets)
+        return self._scores[answered, part]
+
+    @cached_property
+    def _scores(self) -> dict[tuple[Path, str], float]:
+        return {}
 
     def scores(self, model: str) -> Scores:
         """The three scores that Tug-of-War looks at, as fractions."""
@@ -71,15 +83,13 @@ class Experiment(Chain):
     def _rows(self, model: str, attacked: bool) -> pd.DataFrame:
         values: dict[tuple[str, str], float | Measured] = {}
         for part in ("retain", "forget", "test", "val", "support"):
-            logits, targets = self.logits(model, part), self.part(part).targets
-            values[part, "loss"] = _or_reason(lambda: task_loss(finite(logits), targets).item())  # noqa: B023
-            values[part, score_name(targets)] = _or_reason(lambda: 100 * score(logits, targets))  # noqa: B023
-        values["all", "tow"] = _or_reason(lambda: self.tug_of_war(model))
+            values[part, "loss"] = _or_reason(self.loss, model, part)
+            values[part, score_name(self.faces.targets)] = _or_reason(self.score, model, part, unit=100)
+        values["all", "tow"] = _or_reason(self.tug_of_war, model)
         if attacked and model != reference_of(model):  # the retrained model is its own reference
             values |= {("all", metric): measured for metric, measured in self.attack(model).items()}
-        stage = self.stage(model)
+        stage, form = self.stage(model), spec_named(model)
         measured = stage.lineage["measured"]
-        form = spec_named(model)
         about = {name: measured.get(name) for name in ("seconds", "peak_mib", "device", "git")}
         about["note"] = "" if is_trained(model) else self._changed(form) or self._borrowed(form)
         return make_rows(values, self.about(form) | about | {"config": stage.key})
@@ -100,16 +110,19 @@ class Experiment(Chain):
 
     def _changed(self, form: MethodSpec) -> str:
         """A note on settings that this experiment was given and that differ from the form's own, or ""."""
-        ours, own = (settings_of(e.method(form.name)) for e in (self, self.with_settings({})))
+        ours = settings_of(self.method(form.name))
+        own = settings_of(self.with_settings({}).method(form.name))
         changed = ", ".join(f"{name}={value}" for name, value in ours.items() if value != own[name])
         return f"{CHANGED}: {changed}" if changed else ""
 
     def whose_settings(self, *forms: str) -> pd.Series:
         """Where the settings of forms come from, in words for a reader: by form."""
-        own = {True: "the published constants", False: "chosen on its own tuning pool"}
-        told = {name: self._borrowed(spec_named(name)) or own[spec_named(name).published] for name in forms}
+        told = {}
         for name in forms:
-            if by_hand := self.settings.get(spec_named(name).name):
+            form = spec_named(name)
+            own = "the published constants" if form.published else "chosen on its own tuning pool"
+            told[name] = self._borrowed(form) or own
+            if by_hand := self.settings.get(form.name):
                 told[name] += f"; by hand: {', '.join(by_hand)}"
         return pd.Series(told, dtype=str)
 
@@ -127,15 +140,18 @@ class Experiment(Chain):
         return (f"settings selected for {source}" if source else "settings not selected") + stated
 
 
-def _or_reason(measure: Callable[[], float]) -> float | Measured:
+def _or_reason(measure: Callable[..., float], *of: str, unit: float = 1) -> float | Measured:
     """What is measured, or why it is not defined: for a split without a positive, for instance."""
     try:
-        return measure()
+        return unit * measure(*of)
     except UndefinedScore as error:
         return Measured(np.nan, note=str(error))
 
 
 def _extra_people_last(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Strangers (..., M), where there are some, joined to the part (..., N) that `JOINS` says."""
-    joined = {to: np.concatenate([parts[to], parts[part]], axis=-1) for part, to in JOINS.items() if part in parts}
-    return {part: value for part, value in (parts | joined).items() if part not in JOINS}
+    joined = dict(parts)
+    for part, to in JOINS.items():
+        if part in parts:
+            joined[to] = np.concatenate([parts[to], joined.pop(part)], axis=-1)
+    return joined

@@ -15,6 +15,7 @@ from shui_lib.core.names import MethodSpec, parse
 from shui_lib.methods import REGISTRY, make_method
 
 Settings = Mapping[str, Mapping[str, object]]  # by method or form
+Selected = Mapping[str, Settings]  # by "preset/dataset/n_ids"
 HERE = files("shui_lib.runs")
 # Constants of the literature, by method, variant and setting.
 PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = tomllib.loads((HERE / "published.toml").read_text())
@@ -92,12 +93,12 @@ def _nearest(keys: Iterable[str], prefix: str, n_ids: int) -> str | None:
 
 
 @cache
-def selected() -> dict[str, dict[str, dict[str, object]]]:
+def selected() -> Selected:
     """What the workbook's own searches chose: settings by "preset/dataset/n_ids" and form."""
     return json.loads((HERE / "selected.json").read_text())
 
 
-def _known(own: Path | None) -> dict[str, dict[str, dict[str, object]]]:
+def _known(own: Path | None) -> Selected:
     """What the workbook's own searches chose, and before it what a user's did, which lies in their runs folder."""
     path = Path(own) / OWN if own else None
     if path is None or not path.is_file():
@@ -106,10 +107,10 @@ def _known(own: Path | None) -> dict[str, dict[str, dict[str, object]]]:
     return {key: selected().get(key, {}) | theirs.get(key, {}) for key in {*selected(), *theirs}}
 
 
-def selected_key(
+def selection(
     form: str, *, preset: str, dataset: str, n_ids: int, multilabel: bool | None = None, own: Path | None = None
-) -> str:
-    """Whose selected settings a form uses: "preset/dataset/n_ids" as in `selected.json`, which `make tune` writes.
+) -> tuple[str, dict[str, object]]:
+    """Whose selected settings a form uses, "preset/dataset/n_ids" as in `selected.json`, and what they are.
 
     A form that was never tuned for a setting borrows from the nearest n_ids of the nearest data set for which it was:
     the same, one of its kind (`STANDS_FOR`, either way), the workbook's own of the same task; with none it keeps its
@@ -119,30 +120,32 @@ def selected_key(
         multilabel: does the data set have attributes (True) or classes? None: known of the workbook's own.
         own: a runs folder, whose owner may have tuned.
     """
-    tuned = [key for key, forms in _known(own).items() if form in forms]
+    known = _known(own)
+    tuned = [key for key, forms in known.items() if form in forms]
     classes = dataset in ("ages", "mufac") if multilabel is None else not multilabel
     kin = [name for pair in STANDS_FOR.items() if dataset in pair for name in pair if name != dataset]
-    last = "ages" if classes else "faces"
-    for place in (f"{preset}/{dataset}", *(f"{preset}/{name}" for name in kin), f"cpu/{dataset}"):
-        if key := _nearest(tuned, place, n_ids):
-            return key
-    for place in (*(f"cpu/{name}" for name in kin), f"cpu/{last}"):
+    near = [f"{preset}/{name}" for name in [dataset, *kin]] + [f"cpu/{dataset}"]
+    far = [f"cpu/{name}" for name in [*kin, "ages" if classes else "faces"]]
+    for place in near + far:
         usual = f"{place}/10"  # of another data set, the size that all forms were tuned for
-        if key := usual if usual in tuned else _nearest(tuned, place, n_ids):
-            return key
-    return ""
+        key = usual if usual in tuned and place not in near else _nearest(tuned, place, n_ids)
+        if key:
+            return key, dict(known[key][form])
+    return "", {}
 
 
-def settings_for(
-    form: str, *, preset: str, dataset: str, n_ids: int, multilabel: bool | None = None, own: Path | None = None
-) -> dict[str, object]:
+def selected_key(form: str, **setting: object) -> str:
+    """Whose selected settings a form uses; arguments as of `selection`."""
+    return selection(form, **setting)[0]
+
+
+def settings_for(form: str, *, preset: str, dataset: str, n_ids: int, **more: object) -> dict[str, object]:
     """Settings of a method's form ("pgu:one-shui"): those selected on the tuning pool for just this setting, or others.
 
     What the preset states holds where nothing else was selected for just this setting; borrowed settings give way to
-    it, and leave out the size of the simulated requests, which belongs to the setting. Arguments as of `selected_key`.
+    it, and leave out the size of the simulated requests, which belongs to the setting. Arguments as of `selection`.
     """
-    key = selected_key(form, preset=preset, dataset=dataset, n_ids=n_ids, multilabel=multilabel, own=own)
-    selected = dict(_known(own).get(key, {}).get(form, {}))
+    key, selected = selection(form, preset=preset, dataset=dataset, n_ids=n_ids, **more)
     stated = dict(preset_named(preset).methods.get(form, {}))
     if key == f"{preset}/{dataset}/{n_ids}":
         return stated | selected

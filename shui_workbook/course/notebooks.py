@@ -28,8 +28,8 @@ from papermill.inspection import inspect_notebook
 
 from shui_lib.core.places import DATA, RUNS
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import read_rows
 from shui_workbook.arguments import command_line, of_type, words_by_name
+from shui_workbook.records.files import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"

@@ -33,6 +33,7 @@ from shui_workbook.figures.scores import (
     plot_differences,
     plot_gaps,
     plot_identity_losses,
+    plot_klom,
     plot_scores,
     plot_tradeoff,
     plot_trials,

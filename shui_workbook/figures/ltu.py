@@ -91,6 +91,29 @@ def plot_guides(course: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_kept(curve: pd.DataFrame, floor: float, ax: Axes | None = None) -> Axes:
+    """Average gap by the share of the retain images that is at hand, a line a method; dotted, a second retrained model.
+
+    Args:
+        curve: columns line, kept (fraction), mean, low, high.
+    """
+    ax = ax or canvas(6.5, 3.2)
+    names = list(dict.fromkeys(curve["line"]))
+    for k, name in enumerate(names):
+        one = curve[curve["line"] == name].sort_values("kept")
+        aside = 1.06 ** (k - (len(names) - 1) / 2)  # bars of one share stand beside each other
+        spread = one[["mean", "low", "high"]].to_numpy().T
+        error = [spread[0] - spread[1], spread[2] - spread[0]]
+        ax.errorbar(100 * one["kept"] * aside, spread[0], error, fmt="o-", markersize=4, capsize=2, label=name)
+    ax.axhline(floor, color="#029e73", linestyle=":", label="second retrained")
+    shares = sorted(100 * curve["kept"].unique())
+    ax.set(xscale="log", xlabel="retain images at hand (%)", ylabel="average gap (points)", ylim=(0, None))
+    ax.set_xticks(shares, [f"{share:g}" for share in shares])
+    ax.minorticks_off()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
 def plot_average_gaps(found: pd.DataFrame, floor: float, ax: Axes | None = None) -> Axes:
     """Mean gap to the retrained model of each line, with its interval; dotted, a second retrained model.
 

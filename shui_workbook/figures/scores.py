@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -86,6 +87,32 @@ def plot_differences(found: pd.DataFrame, xlabel: str, ax: Axes | None = None) -
     return ax
 
 
+def plot_klom(found: pd.DataFrame) -> list[Axes]:
+    """KLoM over trainings (`studies/klom.py`): a panel a part, a bar a form; dashed is the floor of other retrained
+    models.
+
+    Args:
+        found: of one setting; columns form, part, klom, low, high (nats).
+    """
+    forms = [form for form in dict.fromkeys(found["form"]) if form != "retrained_again"]
+    parts = list(dict.fromkeys(found["part"]))
+    size = (2.9 * len(parts) + 1.2, 0.34 * len(forms) + 1.1)
+    fig, axes = plt.subplots(1, len(parts), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, part in zip(axes.flat, parts, strict=True):
+        here = found[found["part"] == part].set_index("form")
+        for y, form in enumerate(forms):
+            _, colour, marker = look(form)
+            ax.hlines(y, here["low"][form], here["high"][form], color=colour, linewidth=2)
+            ax.plot(here["klom"][form], y, marker, color=colour, markersize=7)
+        ax.axvline(here["klom"]["retrained_again"], color=METHODS["retrained"][1], linestyle="--", label="floor")
+        ax.set(title=part, yticks=range(len(forms)), yticklabels=[look(form)[0] for form in forms])
+        ax.set(ylim=(len(forms) - 0.5, -0.5))
+        ax.grid(axis="y", visible=False)
+    axes.flat[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    fig.supxlabel("KLoM to the retrained trainings (nats)", fontsize=10)
+    return list(axes.flat)
+
+
 AT_ORIGIN = 1.0  # points; forms that move both scores by less are named in one list
 
 
@@ -145,8 +172,10 @@ def plot_trials(search: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The search for settings: Tug-of-War against the folds of every trial (dots), by form; the chosen one is filled.
 
     Args:
-        search: rows of results/selection.csv of one setting.
+        search: rows of results/selection.csv of one setting; trials that a later search has replaced are not drawn.
     """
+    if "replaced" in search:
+        search = search[search["replaced"].fillna("") == ""]
     forms = list(dict.fromkeys(search["form"]))
     ax = ax or canvas(6.5, 0.3 * len(forms) + 1.1)
     for y, form in enumerate(forms):

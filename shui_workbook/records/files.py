@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS, ROOT
-from shui_lib.core.rows import CHANGED, KEY, check_rows, read_rows
+from shui_lib.core.rows import CHANGED, COLUMNS, KEY
 from shui_lib.core.store import locked, save_frame
 from shui_workbook.records.compare import form_of
+
+TEXT = ["dataset", "preset", "model", "method", "variant", "split", "metric", "device", "git", "config", "note"]
+MISSING = ["", "nan", "NaN"]
+SPLITS = ("retain", "forget", "test", "val", "support", "all")
 
 
 def put(
@@ -23,6 +28,7 @@ def put(
     *,
     decimals: int | None = 6,
     read: Callable[[Path], pd.DataFrame] | None = None,
+    uncommitted: bool = False,
 ) -> pd.DataFrame:
     """Add lines to a file in place of all earlier ones of the same key, however many processes do so at a time.
 
@@ -31,10 +37,16 @@ def put(
         order: the column that lines of one key are sorted by; by default they stay as they came.
         decimals: numbers are rounded to so many, None for as they are.
         read: how the file is read; by default text is text wherever it is in the new lines.
+        uncommitted: put lines of code that no commit holds into the repository's own results too.
     Returns:
         All lines of the file, sorted by key and order.
+    Raises:
+        ValueError: the repository's own results would hold lines of code that differs from every commit: of the commit
+            in their column `git`, or of the present one. A user's folder may hold anything.
     """
     path, by = Path(path), [*key, *([order] if order else [])]
+    if not uncommitted and path.resolve().parent == RESULTS.resolve():
+        check_provenance(lines if "git" in lines else lines.assign(git=git_commit()), str(path))
     with locked(path):
         if path.is_file():
             earlier = read(path) if read else as_before(path, lines)
@@ -57,26 +69,56 @@ def as_before(path: Path, like: pd.DataFrame) -> pd.DataFrame:
     return pd.read_csv(path, dtype=dict.fromkeys(words, str), keep_default_na=False, na_values=numbers)
 
 
+def check_rows(rows: pd.DataFrame, where: str = "these rows") -> pd.DataFrame:
+    """Rows as they came, if they follow the schema.
+
+    Raises:
+        ValueError: a column is missing, a key occurs twice, or a word is unknown; the message names the rows.
+    """
+    missing = [column for column in COLUMNS if column not in rows]
+    if missing:
+        raise ValueError(f"{where}: column {', '.join(missing)} is missing; a results file has {', '.join(COLUMNS)}")
+    unknown = rows[~rows["split"].isin(SPLITS)]
+    if len(unknown):
+        raise ValueError(f"{where}: split {unknown['split'].iloc[0]!r} is unknown; choose from {', '.join(SPLITS)}")
+    twice = rows[rows.duplicated(KEY, keep=False)]
+    if len(twice):
+        first = ", ".join(f"{name}={twice.iloc[0][name]}" for name in KEY)
+        raise ValueError(f"{where}: {len(twice)} rows share keys, the first: {first}; keep one value for each key")
+    return rows
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Rows of one file, or of all `rows_*.csv` of a folder.
+
+    Raises:
+        FileNotFoundError: nothing is there. ValueError: the rows break the schema.
+    """
+    path = Path(path)
+    files = sorted(path.glob("rows_*.csv")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise FileNotFoundError(f"{path} holds no result rows: `make results` writes them")
+    as_text = {column: "" for column in TEXT}  # a data set may be called NA, None, 2024 or 1e5
+    numbers = {column: MISSING for column in COLUMNS if column not in TEXT}
+    how = {"dtype": dict.fromkeys(TEXT, str), "keep_default_na": False, "na_values": numbers}
+    rows = pd.concat([pd.read_csv(file, **how) for file in files], ignore_index=True)
+    return check_rows(rows.fillna(as_text), str(path))
+
+
 def record(path: Path, rows: pd.DataFrame, *, uncommitted: bool = False) -> pd.DataFrame:
     """Add result rows to a file (`put`). Returns all rows.
 
-    The repository's own results are made by code that is in its history; a user's folder may hold anything.
-
     Args:
-        uncommitted: record rows of other code in the repository's own results too.
+        uncommitted: as of `put`.
     Raises:
-        ValueError: as `check_rows`; rows of changed settings would stand for the form's own; or the repository's
-            results would hold rows of code that differs from every commit.
+        ValueError: as `check_rows` and `put`, or rows of changed settings would stand for the form's own.
     """
-    path = Path(path)
     check_rows(rows)
-    if not uncommitted and path.resolve().parent == RESULTS.resolve():
-        check_provenance(rows, str(path))
     changed = rows[rows["note"].str.startswith(CHANGED) & ~rows["variant"].str.contains("=")]
     if len(changed):
         form, note = form_of(changed).iloc[0], changed["note"].iloc[0].partition("; ")[0]
         raise ValueError(f"{path}: rows of {form} have {note}: say so in `variant` too, as ablations do (eta=0.1)")
-    return put(path, rows, KEY, read=read_rows)
+    return put(path, rows, KEY, read=read_rows, uncommitted=uncommitted)
 
 
 def check_provenance(rows: pd.DataFrame, where: str = "these rows") -> None:

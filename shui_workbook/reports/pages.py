@@ -19,6 +19,7 @@ from shui_lib.core.store import save_text
 from shui_workbook import figures
 from shui_workbook.records import benchmark_rows, form_of, read_rows
 from shui_workbook.reports import claims, gan
+from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
     COLUMNS,
@@ -141,6 +142,28 @@ def gain(results: Path) -> str:
             searched.append(_trials_of_arms(results, dict(zip(SETTING, setting, strict=True))))
     table = pd.DataFrame(cells, index=[part for part in PARTS if any(part in column for column in cells.values())])
     return "\n\n".join([as_markdown(table.fillna("–")), *searched])
+
+
+def trainings(results: Path) -> str:
+    """results/klom.csv (`studies/klom.py`) as Markdown, a table a setting, of the most trainings that were measured."""
+    lines = pd.read_csv(results / "klom.csv")
+    parts = []
+    for (dataset, preset, n_ids), group in lines.groupby(SETTING):
+        group = group[group["trainings"] == group["trainings"].max()]
+        told = group.apply("{klom:.1f} [{low:.1f}, {high:.1f}] ({normal:.2f})".format_map, axis=1)
+        shown = (
+            told.to_frame("told")
+            .assign(form=group["form"], part=group["part"])
+            .pivot(index="form", columns="part", values="told")
+        )
+        shown.index = [figures.look(form)[0] for form in shown.index]
+        many = group["trainings"].iloc[0]
+        parts += [
+            f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({many} trainings of each kind)",
+            "",
+            as_markdown(shown),
+        ]
+    return "\n".join(parts)
 
 
 def _trials_of_arms(results: Path, key: Mapping[str, object]) -> str:
@@ -285,8 +308,10 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
     save_section(docs / "results.md", "gain", gain(results), by="make tables")
+    save_section(docs / "results.md", "ltu", learning_to_unlearn(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
     save_section(docs / "results.md", "gan", gan.section(results), by="make tables")
+    save_section(docs / "results.md", "trainings", trainings(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = shown(gains(results))
     save_section(root / "README.md", "overview", overview(found), by="make tables")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from shui_lib.core.rows import read_rows
 from shui_workbook.records.compare import benchmark_rows, form_of, paired_difference
+from shui_workbook.records.files import read_rows
 
 SPLIT = {  # by line: the rows of `studies.gain` that fill it, then the tuned forms for comparison
     "the photo's gradient": "gradient_ascent arm=ascent",

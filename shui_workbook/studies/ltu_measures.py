@@ -12,10 +12,10 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import accuracy
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, predict, task_loss
-from shui_lib.ltu.judge import METRICS, gaps, judged
 from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import aucs
 from shui_lib.methods import Given
+from shui_workbook.studies.ltu_judge import METRICS, gaps, judged
 from shui_workbook.studies.ltu_world import World
 
 

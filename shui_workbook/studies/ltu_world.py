@@ -7,6 +7,7 @@ be nothing to forget; what it answers for a wrong label it can only have learned
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +24,18 @@ from shui_lib.core.source import source_of
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, locked, save_tensors
 from shui_lib.ltu.networks import SIZES, Size, build, train
-from shui_lib.ltu.requests import RandomRequest, as_people, check_shares, draw_random_request, with_wrong_labels
+from shui_workbook.studies.ltu_requests import (
+    RandomRequest,
+    as_people,
+    check_shares,
+    draw_random_request,
+    with_wrong_labels,
+)
 
-PEOPLE, PHOTOS, PIXELS = 20, 75, 16  # of the rendered data set: 50 photos of each to train on, 10 and 15 held out
+PHOTOS, PIXELS = 75, 16  # of each rendered person: 50 photos to train on, 10 and 15 held out
+PEOPLE = 20  # that are drawn of a larger data set, with as many images as they would have if they were rendered
+RENDERED = {"faces": PEOPLE, "faces40": 40}  # data sets that are rendered for this chapter, and their people
 WRONG = 0.15  # share of wrong labels
-MOST = 1500  # images of a larger data set that are drawn
 SHARES, OF_CIFAR = (2 / 3, 2 / 15, 1 / 5), (3 / 4, 1 / 12, 1 / 6)  # train, val, test
 OTHER_SEED = {"original": 0, "retrained": 1, "retrained_again": 2}  # models of one world differ in initial weights, too
 
@@ -40,7 +48,7 @@ class World:
         ValueError: a seed outside 0 … 2³² − 1, a data set that is no plain folder name, shares or a size out of range.
     """
 
-    dataset: str = "faces"  # faces (rendered for this chapter) | any prepared data set: its classes, or its people
+    dataset: str = "faces"  # faces | faces40 (rendered here) | any prepared data set: its classes, or its people
     seed: int = 0
     share: float = 0.1  # of the training images, to be forgotten
     kept: float = 0.3  # of the retain images, at hand when the request comes
@@ -58,7 +66,9 @@ class World:
     @property
     def folder(self) -> Path:
         """Where the data lies; that of rendered people is drawn when it is missing."""
-        return prepared(self.data_root) if self.dataset == "faces" else folder_of(self.data_root, self.dataset)
+        if self.dataset in RENDERED:
+            return prepared(self.data_root, RENDERED[self.dataset])
+        return folder_of(self.data_root, self.dataset)
 
     @cached_property
     def faces(self) -> Faces:
@@ -67,7 +77,7 @@ class World:
         faces = load_faces(self.folder)
         if faces.multilabel:
             people, photos = np.unique(faces.identity, return_counts=True)
-            faces = as_people(faces.of(people[(-photos).argsort(kind="stable")[:PEOPLE]]))
+            faces = as_people(faces.of(people[(-photos).argsort(kind="stable")[: self.people]]))
         some = torch.randperm(len(faces), generator=generator)[: self.most or len(faces)].sort().values
         return with_wrong_labels(faces[some].in_memory(), self.wrong, generator=generator)
 
@@ -89,9 +99,14 @@ class World:
         return 0.0 if self.size == "paper" else WRONG
 
     @property
+    def people(self) -> int:
+        """Classes of a data set of attributes."""
+        return RENDERED.get(self.dataset, PEOPLE)
+
+    @property
     def most(self) -> int:
         """Images that are drawn; 0 for all."""
-        return 0 if self.size == "paper" else MOST
+        return 0 if self.size == "paper" else self.people * PHOTOS
 
     @property
     def config(self) -> Size:
@@ -114,28 +129,28 @@ class World:
 
     def _trained(self, name: str) -> Stage:
         seed = 10 * self.seed + OTHER_SEED[name]
-        facts = {
-            "data": load_faces(self.folder).fingerprint,
-            "world": self.seed,
-            "seed": seed,
-            "config": repr(self.config),
-        }
-        facts["code"] = source_of("shui_lib.ltu.networks", "shui_lib.ltu.requests")
-        facts |= {"wrong": self.wrong, "most": self.most, "without": 0 if name == "original" else self.share}
+        images = self.parts["train" if name == "original" else "retain"]
+        facts = {"images": mark_of(images), "seed": seed, "config": repr(self.config)}
+        facts |= {"data": load_faces(self.folder).fingerprint, "code": source_of("shui_lib.ltu.networks")}
 
         def compute(folder: Path) -> None:
             model = self.fresh(seed).to("cuda" if torch.cuda.is_available() else "cpu")
-            images = self.parts["train" if name == "original" else "retain"]
             train(model, images, self.config.recipe, generator=torch.Generator().manual_seed(seed))
             save_tensors(folder / "model.safetensors", model.state_dict())
 
         return load_or_compute(self.runs_root, f"ltu_{name}", facts, compute)
 
 
-def prepared(data_root: Path) -> Path:
-    """The folder of the rendered data set of this chapter, drawn when it is missing (a second)."""
-    folder = Path(data_root) / f"who_{PEOPLE}"
+def mark_of(faces: Faces) -> str:
+    """Sixteen hexadecimal digits of what a model is trained on: the images and their noted classes."""
+    images = np.ascontiguousarray(faces.images[faces.rows])
+    return hashlib.sha256(images.tobytes() + faces.targets.numpy().tobytes()).hexdigest()[:16]
+
+
+def prepared(data_root: Path, people: int = PEOPLE) -> Path:
+    """The folder of a rendered data set of this chapter, drawn when it is missing (seconds)."""
+    folder = Path(data_root) / f"who_{people}"
     with locked(folder):
         if not (folder / "dataset.json").is_file():
-            rendered.prepare(folder, identities=PEOPLE, size=PIXELS, fewest=PHOTOS, most=PHOTOS)
+            rendered.prepare(folder, identities=people, size=PIXELS, fewest=PHOTOS, most=PHOTOS)
     return folder

@@ -11,8 +11,7 @@ seen whether looking helps.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +26,12 @@ from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts
 from shui_lib.methods.parts.meta_gradient import loss_gradient
 from shui_lib.methods.parts.objectives import (
+    COMPARE,
     DISTANCES,
     OTHER_OBJECTIVES,
     MetaBatch,
     ObjectiveResult,
+    Size,
     alignment_with_gradient,
 )
 from shui_lib.runs.experiment import Experiment
@@ -51,7 +52,7 @@ COLUMNS = ["forget", "retain", "test", "tow", "gap", "reached", "git"]
 def objectives() -> dict[str, dict[str, object]]:
     """Settings by row: Table 5's, eq. 6 differentiated, and eq. 6 with a retain term ("eq6+retain")."""
     found = {k: v for k, v in ablations(10).items() if k.startswith(("aux_loss", "validation"))}
-    return found | {retaining_name(weight): {"objective": "scrub"} for weight in RETAIN_WEIGHTS}
+    return found | {name: {"objective": name} for name in map(retaining_name, RETAIN_WEIGHTS)}
 
 
 def retaining_name(weight: float) -> str:
@@ -65,9 +66,8 @@ def eq6_and_retain(weight: float) -> Callable[..., ObjectiveResult]:
     It adds weight · d((1 − m_r) L_r, (1 − m_r0) L_r0), with losses and scores on a sample of images of others.
     """
 
-    def objective(model, theta, known: MetaBatch, *, micro_batch: int, bf16: bool) -> ObjectiveResult:
-        size = {"micro_batch": micro_batch, "bf16": bf16}
-        found = alignment_with_gradient(model, theta, known, **size, detached=True)
+    def objective(model, theta, known: MetaBatch, *, size: Size) -> ObjectiveResult:
+        found = alignment_with_gradient(model, theta, known, size=size, detached=True)
         loss, logits, gradient = loss_gradient(model, theta, known.retain, **size)
         targets = known.retain.targets
         missed, before = (1 - score_or_nan(z.float().cpu(), targets) for z in (logits, known.retain_logits))
@@ -81,24 +81,16 @@ def eq6_and_retain(weight: float) -> Callable[..., ObjectiveResult]:
     return objective
 
 
-@contextmanager
-def in_place_of_scrub(objective: Callable[..., ObjectiveResult]) -> Iterator[None]:
-    """Rehearse with this objective under the word "scrub", which is given images of others to look at."""
-    known = OTHER_OBJECTIVES["scrub"]
-    OTHER_OBJECTIVES["scrub"] = objective
-    try:
-        yield
-    finally:
-        OTHER_OBJECTIVES["scrub"] = known
+for weight in RETAIN_WEIGHTS:
+    OTHER_OBJECTIVES[retaining_name(weight)] = eq6_and_retain(weight)
+    COMPARE.add(retaining_name(weight))
 
 
-def rehearsed(experiment: Experiment, name: str) -> Artefacts:
-    """What MetaUnlearn learns by an objective of `objectives`, with the experiment's settings."""
+def rehearsed(experiment: Experiment) -> Artefacts:
+    """What MetaUnlearn learns; in no stage, whose key would not know the objectives of this file."""
     method, data = experiment.method(FORM), {part: experiment.part(part) for part in ("train", "val")}
-    generator, weights = torch.Generator().manual_seed(experiment.seed), {retaining_name(w): w for w in RETAIN_WEIGHTS}
-    chosen = eq6_and_retain(weights[name]) if name in weights else OTHER_OBJECTIVES["scrub"]
-    with in_place_of_scrub(chosen):
-        return method.prepare(experiment.model("original"), data, generator=generator)
+    generator = torch.Generator().manual_seed(experiment.seed)
+    return method.prepare(experiment.model("original"), data, generator=generator)
 
 
 def matched_row(experiment: Experiment, name: str, eta: float) -> dict[str, float]:
@@ -110,7 +102,7 @@ def matched_row(experiment: Experiment, name: str, eta: float) -> dict[str, floa
     """
     row = {**BASE, "simulated_n_ids": simulated_request_size(experiment.n_ids), **objectives()[name], "eta": eta}
     tried = experiment.with_settings({FORM: row})
-    found = curve(tried, FORM, artefacts=rehearsed(tried, name), until=GOAL)
+    found = curve(tried, FORM, artefacts=rehearsed(tried), until=GOAL)
     gap = found["gap"].iloc[0]
     lost = {what: at_goal(found, GOAL * gap, what) for what in ("forget", "retain", "test", "tow")}
     return {**lost, "gap": gap, "reached": float(lost["forget"] == lost["forget"])}

@@ -3,7 +3,7 @@
 | measure | says | cannot say |
 |---|---|---|
 | Jensen-Shannon, ZRF | how far answers are from the retrained model's, image by image | whose fault it is |
-| over-forgetting | how many photos are now known *less* than by who never met the person | by how much |
+| over-forgetting | how many photos, or near-doubles, are known *less* than by who never met the person | by how much |
 | relearn time | how shallow the forgetting is: steps until it is undone | anything, where little was forgotten |
 | CKA | in which layer the features differ | what the difference does |
 | KLoM | whether *trainings* agree, not models | anything from one training |
@@ -15,18 +15,25 @@ Each needs its floor: the same number for a second retrained model.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy.stats import entropy
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from data_prep import faces as rendered
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, probability_of_truth, task_loss
+from shui_lib.runs.experiment import Experiment
 
 SMALLEST = 1e-12  # of a probability, inside a logarithm
+EMPTY, CLIP = 1e-5, 100  # of a bin without retrained models; of a margin, as published
 
 
 def jensen_shannon(first: Tensor, second: Tensor, *, multilabel: bool) -> Tensor:
@@ -54,6 +61,26 @@ def over_forgotten(unlearned: Tensor, retrained: Tensor, targets: Tensor) -> flo
     """Share of images whose noted answers the model finds less probable than the retrained one; half by chance."""
     sure = [probability_of_truth(logits, targets).log().mean(1) for logits in (unlearned, retrained)]
     return (sure[0] < sure[1]).double().mean().item()
+
+
+def near_doubles(experiment: Experiment, part: str = "forget", *, change: float = 1.0) -> Faces | None:
+    """The rendered people of a split a moment later: every photo drawn anew, the head turned by 3° and moved by 2 % of
+    the picture, the light 4 % dimmer. What is noted of the photo still holds. None where the data is not rendered.
+
+    Args:
+        change: how much of this; 0 draws the photos as they are.
+    """
+    about = json.loads((experiment.folder / "dataset.json").read_text())
+    if about.get("sources", {}).get("renderer") != rendered.VERSION:
+        return None
+    faces, options = experiment.part(part), about["options"]
+    everyone = pd.Series(experiment.faces.identity)
+    photo = everyone.groupby(everyone).cumcount()[experiment.rows_of[part]]
+    people = rendered.people(faces.identity, seed=options["seed"], task=options["task"])
+    later = rendered.occasions(people, photo, seed=options["seed"])
+    turned, moved = later["yaw"] + 0.05 * change, later["shift_x"] + 0.04 * change
+    later = later.assign(yaw=turned, shift_x=moved, exposure=later["exposure"] * (1 - 0.04 * change))
+    return replace(faces, images=rendered.draw(people, later, faces.size), rows=np.arange(len(faces)))
 
 
 def relearn_steps(
@@ -109,12 +136,13 @@ def block_features(model: FaceModel, faces: Faces, *, batch: int = 256) -> dict[
     return {name: torch.cat(parts) for name, parts in seen.items() if parts}
 
 
-def klom(unlearned: np.ndarray, retrained: np.ndarray) -> np.ndarray:
-    """(N,) KL(unlearned ‖ retrained) of each image's margins over trainings, both taken for normal, in nats.
+def klom(unlearned: np.ndarray, retrained: np.ndarray, *, bins: int | None = 20) -> np.ndarray:
+    """(N,) KL(unlearned ‖ retrained) of each image's margins over trainings, in nats (Georgiev et al., 2024).
 
-    A margin is the log odds of the truth. Published with a hundred trainings of each kind and histograms (Georgiev et
-    al., 2024); with ten a histogram is empty, so means and variances are compared. Its floor is the same of two sets
-    of retrained models: with few trainings it is far from 0.
+    A margin is the log odds of the truth. As published, margins are clipped to ±100, both histograms have the same bins
+    over their common range, and an empty bin of the retrained models counts as `EMPTY`. That is for a hundred
+    trainings; with ten most bins are empty. `bins=None` takes both for normal, and compares means and variances. The
+    floor is the same number of two sets of retrained models: with few trainings it is far from 0.
 
     Args:
         unlearned, retrained: margins (M, N), M trainings of the *same* request.
@@ -123,8 +151,18 @@ def klom(unlearned: np.ndarray, retrained: np.ndarray) -> np.ndarray:
     """
     if min(len(unlearned), len(retrained)) < 3:
         raise ValueError(f"KLoM compares trainings: give three or more, got {len(unlearned)} and {len(retrained)}")
-    (a, s), (b, r) = ((m.mean(0), np.maximum(m.std(0, ddof=1), 1e-6)) for m in (unlearned, retrained))
-    return np.log(r / s) + (s**2 + (a - b) ** 2) / (2 * r**2) - 0.5
+    if bins is None:
+        (a, s), (b, r) = ((m.mean(0), np.maximum(m.std(0, ddof=1), 1e-6)) for m in (unlearned, retrained))
+        return np.log(r / s) + (s**2 + (a - b) ** 2) / (2 * r**2) - 0.5
+    pairs = zip(unlearned.T.clip(-CLIP, CLIP), retrained.T.clip(-CLIP, CLIP), strict=True)
+    return np.array([_of_histograms(*pair, bins) for pair in pairs])
+
+
+def _of_histograms(unlearned: np.ndarray, retrained: np.ndarray, bins: int) -> float:
+    """KL of one image's margins (M,) and (M',)."""
+    edges = np.histogram_bin_edges(np.concatenate([unlearned, retrained]), bins)
+    p, q = (np.histogram(margins, edges)[0] / len(margins) for margins in (unlearned, retrained))
+    return entropy(p, np.where(p > 0, q.clip(min=EMPTY), q))
 
 
 def flops(call: Callable[[], object]) -> int:

@@ -21,10 +21,8 @@ from torch import Tensor
 
 from shui_lib.benchmark.metrics import average_precision, score
 from shui_lib.benchmark.predict import task_loss
-from shui_lib.core.machine import git_commit
-from shui_lib.core.places import RESULTS
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import as_before, check_provenance, put
+from shui_workbook.records.files import as_before, put
 
 MEASURES = ("score", "pooled", "loss")  # what is known of how well a model knows a person
 
@@ -240,8 +238,6 @@ def with_recorded(
     others = as_before(path, people.assign(**setting)) if path.is_file() else nobody
     same = (others[[*setting]].astype(str) == pd.Series(setting).astype(str)).all(axis=1)
     further = others[same & ~others["seed"].isin(people["seed"])]
-    if record and path.resolve().parent == RESULTS.resolve():
-        check_provenance(pd.DataFrame({"git": [git_commit()]}), str(path))
     if record:
         ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
         put(path, ours, [*setting, "seed"], decimals=None)

@@ -28,7 +28,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
+from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
@@ -115,12 +117,35 @@ def fold_scores(experiment: Experiment, group: np.ndarray, *, most: int | None =
     the retrained model what they are to the original one, so those scores are the original's; a fold's own would be
     too low, as a fold model misses a fifth of the people and of the steps (`fold_bias` measures both).
     """
-    train, before = experiment.part("train"), experiment.logits("original", "train")
-    asked, held_out = np.isin(train.identity, group), experiment.held_out_logits
-    retain, val = some_of(np.flatnonzero(~asked), most), some_of(np.arange(len(experiment.part("val"))), most)
-    kept = score(before[retain], train.targets[retain])
-    unseen = score(experiment.logits("original", "val")[val], experiment.part("val").targets[val])
-    return Scores(kept, score(held_out[asked], train.targets[asked]), unseen)
+    train = experiment.part("train")
+    asked = np.isin(train.identity, group)
+    forget = score(experiment.held_out_logits[asked], train.targets[asked])
+    return untouched(experiment, group, most=most)._replace(forget=forget)
+
+
+class Judged(NamedTuple):
+    """Images that trials are judged on, and what the original model says of them."""
+
+    faces: Faces
+    before: Tensor
+
+
+def judged_on(experiment: Experiment, group: np.ndarray, *, most: int | None = MOST) -> dict[str, Judged]:
+    """By split, in the order of `Scores`: those who stay, the images of `group`, and validation in place of test."""
+    asked, everyone = np.isin(experiment.part("train").identity, group), np.arange(len(experiment.part("val")))
+    rows = {"retain": some_of(np.flatnonzero(~asked), most), "forget": np.flatnonzero(asked)}
+    rows["val"] = some_of(everyone, most)
+    found = {}
+    for part, chosen in rows.items():
+        split = "val" if part == "val" else "train"
+        found[part] = Judged(experiment.part(split)[chosen], experiment.logits("original", split)[chosen])
+    return found
+
+
+def untouched(experiment: Experiment, group: np.ndarray, *, most: int | None = MOST) -> Scores:
+    """What the original model scores there."""
+    asked = judged_on(experiment, group, most=most).values()
+    return Scores._make(score(before, faces.targets) for faces, before in asked)
 
 
 def fold_bias(
@@ -175,25 +200,18 @@ def judge(experiment: Experiment, form: str, group: np.ndarray, wanted: Scores) 
     given = {"support": support, "forget": train[asked], "retain": train[~asked], "val": val}
     needed = Given(given).only(experiment.method(form).needs)
     model = unlearn_from(experiment.artefacts_folder(form), needed, seed=experiment.seed, device=experiment.device)
-    bf16, splits = experiment.config.train.bf16, ("forget", "retain", "val")
-    outputs = {"train": experiment.logits("original", "train"), "val": experiment.logits("original", "val")}
-    rows = {"forget": np.flatnonzero(asked), "retain": some_of(np.flatnonzero(~asked))}
-    rows["val"] = some_of(np.arange(len(val)))
-    parts = {part: (val if part == "val" else train)[rows[part]] for part in splits}
-    before = {part: outputs["val" if part == "val" else "train"][rows[part]] for part in splits}
-    after = {part: predict(model, parts[part], bf16=bf16).logits for part in splits}
-    was, became = ({part: score(logits[part], parts[part].targets) for part in splits} for logits in (before, after))
-    losses = [task_loss(after["forget"], parts["forget"].targets)]
-    losses += [task_loss(logits["val"], parts["val"].targets) for logits in (after, before)]
-    judged = Alignment(*losses, became["forget"], became["val"], was["val"])
-    reached = Scores(became["retain"], became["forget"], became["val"])
-    untouched = Scores(was["retain"], was["forget"], was["val"])
-    return {
-        "tow": tug_of_war(reached, wanted),
-        "tow_before": tug_of_war(untouched, wanted),
-        **{f"{part}_drop": was[part] - became[part] for part in splits},
-        "objective": alignment_objective(judged).item(),
-    }
+    parts, was, became, losses = judged_on(experiment, group), {}, {}, {}
+    for part, (faces, before) in parts.items():
+        logits = predict(model, faces, bf16=experiment.config.train.bf16).logits
+        was[part], became[part] = score(before, faces.targets), score(logits, faces.targets)
+        losses[part] = task_loss(logits, faces.targets)
+    loss_v0 = task_loss(parts["val"].before, parts["val"].faces.targets)
+    alignment = Alignment(losses["forget"], losses["val"], loss_v0, became["forget"], became["val"], was["val"])
+    found = {"tow": tug_of_war(Scores._make(became.values()), wanted)}
+    found["tow_before"] = tug_of_war(Scores._make(was.values()), wanted)
+    for part in ("forget", "retain", "val"):
+        found[f"{part}_drop"] = was[part] - became[part]
+    return found | {"objective": alignment_objective(alignment).item()}
 
 
 class PoolRequest(NamedTuple):
@@ -408,21 +426,11 @@ def recorded_trials(path: Path, form: str, requests: Sequence[PoolRequest]) -> p
         return None
     found, trying = read_trials(path), _Trying(form, requests, {})
     mine = found[(found[KEY] == pd.Series(trying.key)).all(axis=1) & (found["replaced"] == "")]
-    before = np.mean([tug_of_war(untouched(r), r.wanted) for r in trying.requests])
+    before = np.mean([tug_of_war(untouched(r.experiment, r.group), r.wanted) for r in trying.requests])
     if mine.empty or not np.allclose(mine["tow_before"].dropna(), before, atol=1e-4):
         print(f"{form}: no trials of these pool models are recorded, all are made", file=sys.stderr)
         return None
     return mine.drop(columns="replaced")
-
-
-def untouched(request: PoolRequest) -> Scores:
-    """What the original model scores on a request."""
-    experiment, train = request.experiment, request.experiment.part("train")
-    before, asked = experiment.logits("original", "train"), np.isin(train.identity, request.group)
-    parts = (some_of(np.flatnonzero(~asked)), np.flatnonzero(asked))
-    val = some_of(np.arange(len(experiment.part("val"))))
-    scores = (score(before[rows], train.targets[rows]) for rows in parts)
-    return Scores(*scores, score(experiment.logits("original", "val")[val], experiment.part("val").targets[val]))
 
 
 def append(path: Path, found: pd.DataFrame) -> None:

@@ -24,10 +24,10 @@ import tyro
 from shui_lib.core.places import DATA as DATA_ROOT
 from shui_lib.core.places import RESULTS, RUNS
 from shui_lib.core.progress import progress
-from shui_lib.core.rows import KEY, read_rows
+from shui_lib.core.rows import KEY
 from shui_workbook.arguments import command_line, typed, words_by_name
 from shui_workbook.course.notebooks import NOTEBOOKS, declared, fitting
-from shui_workbook.records.files import record
+from shui_workbook.records.files import read_rows, record
 from shui_workbook.sweep.cluster import client_for, outcomes
 from shui_workbook.sweep.cost import estimate, kind_of, measured
 from shui_workbook.sweep.run import DATA, Places, Run, done, execute, short_hash

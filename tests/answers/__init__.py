@@ -6,6 +6,7 @@ Each file holds
     PARAMETERS what the chapter runs with, beside the tiny data set; {} by default
     SKIP       ids of cells that are not run, because no exercise needs them; () by default
     BEFORE     by the id of a cell: source that is run before it, in place of skipped cells; {} by default
+    prepare    a function of the data's root that prepares a data set of its own, which PARAMETERS names; optional
 
 The chapter's own solution and the stub need no entry: every check has to pass the first and to refuse the second.
 """

@@ -67,6 +67,19 @@ def test_in_memory_holds_its_own_images_only():
     assert torch.equal(alone.pixels(), faces[slice(5, 8)].pixels())
 
 
+def test_batches_say_how_far_they_are_where_somebody_asks(monkeypatch):
+    told = []
+
+    class Bar:
+        update, close = told.append, lambda self=None: told.append("closed")
+
+    monkeypatch.setattr(data, "progress", lambda **options: told.append((options["desc"], options["total"])) or Bar)
+    faces = tiny_faces()[:10]
+    assert [len(part) for part in faces.batches(4)] == [4, 4, 2] and not told
+    assert [len(part) for part in faces.batches(4, shown="grams")] == [4, 4, 2]
+    assert told == [("grams", 10), 4, 4, 2, "closed"]
+
+
 def test_batches_are_in_order_and_complete():
     faces = tiny_faces(8, (5, 5))
     parts = list(faces.batches(16))

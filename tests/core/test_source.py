@@ -35,12 +35,12 @@ def written(tmp_path, monkeypatch):
     def hashed(one: str = CODE, two: str = "two = 2", progress: str = "") -> str:
         for name, text in {"benchmark/one": one, "benchmark/two": two, "core/progress": progress}.items():
             (package / f"{name}.py").write_text(text)
-        for known in (source._tree, source_of):
+        for known in (source._read, source_of):
             known.cache_clear()
         return source_of("shui_lib.benchmark.one")
 
     yield hashed
-    for known in (source._tree, source_of):
+    for known in (source._read, source_of):
         known.cache_clear()
 
 

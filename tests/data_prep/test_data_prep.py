@@ -445,15 +445,15 @@ def test_ctrl_c_keeps_the_older_dataset(tmp_path, monkeypatch, capsys):
     raw, out = raw_layouts.celebahq(tmp_path / "raw"), tmp_path / "out" / "hq"
     celebahq.prepare(raw, out, size=8)
     before = (out / "images.npy").read_bytes()
-    calls, square = [], photos._square
+    calls, picture = [], photos._picture
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **how):
         calls.append(arguments)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return square(*arguments)
+        return picture(*arguments, **how)
 
-    monkeypatch.setattr(photos, "_square", interrupted)
+    monkeypatch.setattr(photos, "_picture", interrupted)
     with pytest.raises(KeyboardInterrupt):
         celebahq.prepare(raw, out, size=16)
     assert content(out.parent) == {"hq"} and (out / "images.npy").read_bytes() == before

@@ -306,7 +306,7 @@ def test_a_damaged_zip_beside_whole_files_stands_in_no_way(tmp_path):
 
 
 def decoded(data: bytes, size: int = 32) -> np.ndarray:
-    return photos._square(data, size)
+    return photos._picture(data, size)
 
 
 def png(image: Image.Image, **options: object) -> bytes:

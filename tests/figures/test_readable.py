@@ -87,6 +87,27 @@ def test_where_retraining_forgets_nothing_there_is_no_price():
     }
 
 
+def test_trials_that_a_later_search_replaced_are_not_drawn():
+    old = pd.DataFrame({"form": "ssd:one-shui", "tow": [99.0, 70.0], "tow_before": 90.0, "replaced": "abc"})
+    new = old.assign(tow=[80.0, 75.0], tow_before=81.0, replaced=[np.nan, ""])
+    ax = figures.plot_trials(pd.concat([old, new]))
+    assert sorted({x for dots in ax.collections for x, _ in dots.get_offsets()}) == [75, 80]
+    assert ax.lines[0].get_xdata()[0] == 81, "and what doing nothing gave the old models neither"
+
+
+def test_klom_is_drawn_beside_its_floor_part_by_part():
+    lines = [
+        {"form": form, "part": part, "klom": value, "low": value - 1, "high": value + 1}
+        for form, values in {"retrained_again": (2.0, 3.0), "original": (7.0, 3.5), "curvature": (4.0, 5.0)}.items()
+        for part, value in zip(("forget", "test"), values, strict=True)
+    ]
+    forget, test = figures.plot_klom(pd.DataFrame(lines))
+    assert [label.get_text() for label in forget.get_yticklabels()] == ["Original", "Curvature"]
+    for ax, floor, mine in ((forget, 2, 7), (test, 3, 3.5)):
+        dashed = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
+        assert dashed == [floor] and ax.lines[0].get_xdata()[0] == mine
+
+
 def some_rows(method, value, **about):
     about = {"dataset": "faces", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": 0, "seconds": 1.0, "git": "a",
              "config": "0", "device": "cpu", "method": method, **about}  # fmt: skip

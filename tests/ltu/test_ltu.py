@@ -9,12 +9,12 @@ from tiny import same_weights, tiny_faces
 import shui_lib.ltu.membership as membership
 from shui_lib.ltu.baselines import BASELINES, Fisher, SalUn, fisher, joined, most_salient
 from shui_lib.ltu.ltu import LTU
-from shui_lib.ltu.membership import Guide, Member
+from shui_lib.ltu.membership import Guide, Member, NoGuide
 from shui_lib.ltu.networks import SIZES, Recipe, build, train
-from shui_lib.ltu.requests import PARTS, as_people, draw_random_request, with_wrong_labels
 from shui_lib.methods import REGISTRY, Artefacts, Given
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_workbook.studies.ltu import ABLATIONS
+from shui_workbook.studies.ltu_requests import PARTS, as_people, draw_random_request, with_wrong_labels
 
 
 def generator(seed=0):
@@ -99,6 +99,16 @@ def test_it_works_with_what_it_declares_and_leaves_the_model_alone(world, two_gu
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert same_weights(*done), "the same generator gives the same model"
     assert not same_weights(done[0], model)
+
+
+def test_a_model_that_remembers_nothing_is_guided_only_where_any_guide_will_do(world):
+    _, parts = world
+    untrained = build(SIZES["smoke"].network, classes=4, image_size=16, seed=0).eval()
+    given, options = Given(parts).only(LTU().needs), {"size": "smoke", "iterations": 1, "batch": 8}
+    with pytest.raises(NoGuide, match="AUC above 0.9"):
+        LTU(**options, least=0.9).unlearn(untrained, given, Artefacts(), generator=generator())
+    done = LTU(**options, least=0.0).unlearn(untrained, given, Artefacts(), generator=generator())
+    assert not same_weights(done, untrained)
 
 
 def test_turns_tell_how_the_gradients_stood(world, two_guides):

@@ -6,10 +6,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import normalize
 
 from shui_lib.ltu.harmonise import flat, harmonise, without
-from shui_lib.ltu.judge import gaps, taken_for_strangers
 from shui_lib.ltu.membership import KINDS, Member, NoGuide, fit, guides, statistics
 from shui_lib.ltu.networks import SIZES, build, of_half_width
 from shui_lib.ltu.samplers import Samplers, class_means, nearest_free
+from shui_workbook.studies.ltu_judge import gaps, taken_for_strangers
 from shui_workbook.studies.ltu_measures import relearn_steps
 
 
@@ -153,7 +153,7 @@ def test_the_papers_network_has_the_small_stem():
 def test_the_attack_learns_from_retain_and_test_alone(monkeypatch):
     from sklearn.svm import SVC
 
-    import shui_lib.ltu.judge as judge
+    import shui_workbook.studies.ltu_judge as judge
 
     taught = []
 

@@ -21,9 +21,7 @@ from shui_lib.methods.parts.copies import LOSSES
 from shui_lib.methods.parts.kfac import (
     Factors,
     Preconditioner,
-    divide_by_curvature,
     kfac,
-    precondition_layer,
     sampled_targets,
 )
 
@@ -167,7 +165,7 @@ def fitted(x: Tensor, y: Tensor) -> Tensor:
 def removed(w: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
     """W + H⁻¹ ∇ by the method's step, weight and bias apart, with hardly any damping."""
     parts = {"layer.weight": gradient[:, :-1], "layer.bias": gradient[:, -1]}
-    held = precondition_layer("layer", parts, Factors(curvature, torch.eye(len(w)).double()), damping=1e-18)
+    held = Preconditioner({"layer": Factors(curvature, torch.eye(len(w)).double())}, damping=1e-18)(parts)
     return w + torch.cat([held["layer.weight"], held["layer.bias"][:, None]], dim=1)
 
 
@@ -246,6 +244,11 @@ def test_from_prepare_to_unlearn_a_linear_model_is_retrained_exactly(monkeypatch
 # The step
 
 
+def divided(gradient: Tensor, factors: Factors, *, damping: float) -> Tensor:
+    """The gradient of one layer without a bias, divided by its curvature."""
+    return Preconditioner({"layer": factors}, damping=damping)({"layer.weight": gradient})["layer.weight"]
+
+
 @pytest.mark.parametrize("damping", [1e-3, 1e-1, 10.0])
 def test_it_solves_with_damped_factors(damping):
     one, other = (m @ m.T for m in torch.randn(2, 6, 6, generator=generator()).double())
@@ -254,7 +257,7 @@ def test_it_solves_with_damped_factors(damping):
     root = damping**0.5
     a = one + root * one.trace() / 6 * torch.eye(6)
     g = other[:4, :4] + root * other[:4, :4].trace() / 4 * torch.eye(4)
-    step = divide_by_curvature(gradient, factors, damping=damping)
+    step = divided(gradient, factors, damping=damping)
     torch.testing.assert_close(torch.kron(g, a.T.contiguous()) @ step.flatten(), gradient.flatten())
 
 
@@ -277,14 +280,14 @@ def test_much_damping_is_gradient_ascent_in_every_layer():
 def test_damping_counts_in_mean_curvatures():
     one, other = (m @ m.T for m in torch.randn(2, 6, 6, generator=generator()).double())
     gradient = torch.randn(6, 6, generator=generator(1)).double()
-    step = divide_by_curvature(gradient, Factors(one, other), damping=0.1)
-    scaled = divide_by_curvature(gradient, Factors(1000 * one, other), damping=0.1)
+    step = divided(gradient, Factors(one, other), damping=0.1)
+    scaled = divided(gradient, Factors(1000 * one, other), damping=0.1)
     torch.testing.assert_close(1000 * scaled, step)
 
 
 def test_a_layer_that_nobody_depends_on_stays():
     gradient = torch.ones(4, 6)
-    assert not divide_by_curvature(gradient, Factors(torch.eye(6), torch.zeros(4, 4)), damping=0.1).any()
+    assert not divided(gradient, Factors(torch.eye(6), torch.zeros(4, 4)), damping=0.1).any()
 
 
 @pytest.mark.parametrize("method", ["curvature", "meta_unlearn"])
@@ -298,9 +301,9 @@ def test_too_little_damping_of_a_singular_factor_is_named_and_what_it_proposes_i
     rows = 30 * torch.randn(2, 96, generator=generator())
     known, gradient = Factors(rows.T @ rows, torch.eye(3)), {"layer.weight": torch.ones(3, 96)}
     with pytest.raises(ValueError, match=r"damping=0 is too little for layer, whose factors are singular") as raised:
-        precondition_layer("layer", gradient, known, damping=0)
+        Preconditioner({"layer": known}, damping=0)
     least = float(re.search(r"at least (\S+)", str(raised.value))[1])
-    assert precondition_layer("layer", gradient, known, damping=least)["layer.weight"].isfinite().all()
+    assert Preconditioner({"layer": known}, damping=least)(gradient)["layer.weight"].isfinite().all()
     with pytest.raises(ValueError, match="damping=1e-18 is too little for layer"):
         Preconditioner({"layer": known}, damping=1e-18)
 

@@ -146,9 +146,9 @@ def ours(model, loss, support, known, ids, seed, dtype, precondition=None, **obj
     step = unlearning_step(model, theta, loss, support, ids, eta=ETA, micro_batch=3, differentiable=True, **p)
     size = {"micro_batch": 4, "bf16": False}
     if judge := OTHER_OBJECTIVES.get(objective.get("terms")):
-        verdict = judge(model, step.theta, known, **size)
+        verdict = judge(model, step.theta, known, size=size)
     else:
-        verdict = alignment_with_gradient(model, step.theta, known, **size, **{"detached": True, **objective})
+        verdict = alignment_with_gradient(model, step.theta, known, size=size, **{"detached": True, **objective})
     found = meta_gradient(model, theta, loss, support, step, verdict.gradient, eta=ETA, micro_batch=3, **p)
     return list(found.values())
 

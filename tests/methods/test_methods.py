@@ -33,7 +33,7 @@ from shui_lib.methods import (
 from shui_lib.methods.meta_unlearn import _MetaTraining, embedding_rows
 from shui_lib.methods.parts.learned_loss import INPUTS
 from shui_lib.methods.parts.meta_gradient import parameters
-from shui_lib.methods.parts.objectives import OBJECTIVES, Alignment, alignment_objective
+from shui_lib.methods.parts.objectives import OTHER_OBJECTIVES, TERMS, Alignment, alignment_objective
 from shui_lib.methods.parts.subspaces import layers_of
 from shui_lib.runs.settings import settings_for
 
@@ -451,7 +451,7 @@ def test_steps_beyond_the_paper_are_learned_and_taken(residual, preconditioner):
 
 
 @pytest.mark.parametrize("multilabel", [True, False], ids=["bce", "cross_entropy"])
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", [*TERMS, *OTHER_OBJECTIVES])
 def test_every_objective_is_learned_from(objective, multilabel):
     method = make_method("meta_unlearn", SMALL["meta_unlearn"] | {"objective": objective})
     parts, model = parts_of(tiny_faces(10, (5, 5), multilabel=multilabel)), small_vit(3 if multilabel else 4)

@@ -51,7 +51,7 @@ def known_of(model) -> MetaBatch:
     return MetaBatch(forget, val, predict(model, val).logits)
 
 
-SIZE = {"micro_batch": 64, "bf16": False, "detached": True, "accuracy_factor": True}
+SIZE = {"size": {"micro_batch": 64, "bf16": False}, "detached": True, "accuracy_factor": True}
 
 
 def test_the_mean_over_batches_has_scores_of_its_own_for_each():

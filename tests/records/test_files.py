@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from shui_lib.core.rows import make_rows, read_rows
+from shui_lib.core.rows import make_rows
 from shui_workbook.records import benchmark_rows, paired_difference, record
-from shui_workbook.records.files import check_provenance, in_history, put
+from shui_workbook.records.files import check_provenance, check_rows, in_history, put, read_rows
 from shui_workbook.reports.sections import save_section
 
 ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
@@ -18,6 +18,29 @@ ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed
 def some_rows(value: float = 50.0, **about) -> pd.DataFrame:
     values = {("forget", "map"): value, ("all", "tow"): value + 1}
     return make_rows(values, {**ABOUT, "seconds": 1.5, "git": "abc", "config": "0123", "device": "cpu", **about})
+
+
+def test_rows_of_the_schema_pass_as_they_came():
+    rows = some_rows()
+    assert check_rows(rows) is rows
+
+
+def test_a_key_that_occurs_twice_is_an_error():
+    with pytest.raises(ValueError, match=r"4 rows share keys, the first: dataset=tiny, .*metric=map; keep one value"):
+        check_rows(pd.concat([some_rows(1.0), some_rows(2.0)]))
+
+
+def test_a_missing_column_and_an_unknown_split_are_named():
+    with pytest.raises(ValueError, match="here: column seconds, git is missing"):
+        check_rows(some_rows().drop(columns=["seconds", "git"]), "here")
+    with pytest.raises(ValueError, match="split 'forgotten' is unknown"):
+        check_rows(some_rows().replace("forget", "forgotten"))
+
+
+@pytest.mark.parametrize("name", ["", "rows_tiny.csv"])
+def test_no_rows_at_all_names_the_place(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="holds no result rows"):
+        read_rows(tmp_path / name)
 
 
 def test_recording_replaces_the_same_key_and_keeps_the_others(tmp_path):

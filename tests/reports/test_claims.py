@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from shui_lib.core.rows import make_rows, read_rows
+from shui_lib.core.rows import make_rows
 from shui_workbook.records import record
+from shui_workbook.records.files import read_rows
 from shui_workbook.reports.claims import Claim, claims, evidence, judged, markdown
 from shui_workbook.reports.verdicts import Effect
 

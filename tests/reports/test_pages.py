@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from shui_lib.core.rows import make_rows, read_rows
+from shui_lib.core.rows import make_rows
 from shui_workbook.records import record
+from shui_workbook.records.files import read_rows
 from shui_workbook.reports import gan, pages
+from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.pages import (
     costs,
     digest,
@@ -22,6 +24,7 @@ from shui_workbook.reports.pages import (
     rivalry,
     shown,
     tables,
+    trainings,
     write,
 )
 
@@ -46,9 +49,12 @@ def house(tmp_path) -> Path:
     about = {"dataset": "tiny", "preset": "cpu", "n_ids": 10, "seed": 0, "machine": "2core"}
     lines = [{**about, "form": form, **cost, "unlearn_mib": 1000.0} for form in ("scrub one-shui", "curvature")]
     pd.DataFrame(lines).to_csv(tmp_path / "results" / "costs.csv", index=False)
+    klom = {"trainings": [3, 4, 4], "form": ["original", "original", "retrained_again"], "part": "forget"}
+    klom |= {"dataset": "tiny", "preset": "cpu", "n_ids": 10, "klom": [9.0, 7.04, 2.0], "low": 1.5, "high": 8.0}
+    pd.DataFrame(klom | {"normal": 0.126}).to_csv(tmp_path / "results" / "klom.csv", index=False)
     for page, names in (
         ("README.md", ["claims", "overview"]),
-        ("docs/results.md", ["results", "rivals", "gain", "costs", "gan", "evidence", "verdicts"]),
+        ("docs/results.md", ["results", "rivals", "gain", "costs", "ltu", "trainings", "gan", "evidence", "verdicts"]),
     ):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -116,7 +122,8 @@ def test_pages_get_their_sections_and_the_picture_knows_its_rows(house):
     write(house)
     full = (house / "docs" / "results.md").read_text()
     assert tables(house / "results") in full and full.startswith("before") and full.endswith("after\n")
-    assert rivalries(house / "results") in full and costs(house / "results") in full
+    for section in (rivalries, costs, trainings):
+        assert section(house / "results") in full
     assert (house / "site" / "tables.html").read_text().count("<table") == 2
     assert "| the paper's claim |" in full and "**The paper's claims" in (house / "README.md").read_text()
     assert Image.open(house / "docs" / "gains.png").text["Rows"] == digest(shown(gains(house / "results")))
@@ -134,6 +141,12 @@ def test_costs_stand_by_form(house):
     assert lines[0] == "**tiny, n_ids 10, preset `cpu`** (2core)"
     assert lines[-2] == "| curvature | support | 0 | – | 2 | 0.123 | 1e+03 |"
     assert lines[-1].startswith("| scrub one-shui | forget + retain |")
+
+
+def test_trainings_stand_by_form_and_part_with_the_most_that_were_measured(house):
+    lines = trainings(house / "results").splitlines()
+    assert lines[0] == "**tiny, n_ids 10, preset `cpu`** (4 trainings of each kind)"
+    assert lines[-2:] == ["| Original | 7.0 [1.5, 8.0] (0.13) |", "| Retrained, other seed | 2.0 [1.5, 8.0] (0.13) |"]
 
 
 def test_what_nobody_could_measure_is_said_below_the_table(house):
@@ -168,6 +181,6 @@ def test_a_changed_row_changes_the_digest(house):
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
-    for section in (tables, rivalries, costs, gan.section):
+    for section in (tables, rivalries, costs, learning_to_unlearn, trainings, gan.section):
         assert section(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(shown(gains(RESULTS))), "run `make tables`"

@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from shui_lib.core.rows import make_rows, read_rows
+from shui_lib.core.rows import make_rows
 from shui_workbook import figures
-from shui_workbook.records.files import record
+from shui_workbook.records.files import read_rows, record
 from shui_workbook.reports.split import SPLIT, gained_by, split
 from shui_workbook.studies.gain import ARMS
 

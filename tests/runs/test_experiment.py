@@ -22,7 +22,7 @@ from shui_lib.benchmark.metrics import UndefinedScore, score
 from shui_lib.benchmark.predict import query_losses
 from shui_lib.core.machine import with_peak
 from shui_lib.core.names import parse
-from shui_lib.core.rows import COLUMNS, KEY, SPLITS, check_rows
+from shui_lib.core.rows import COLUMNS, KEY
 from shui_lib.core.stages import open_stage, stage_key
 from shui_lib.core.store import CorruptFile, checksum, load_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
@@ -30,6 +30,7 @@ from shui_lib.runs.chain import QUERIES
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
 from shui_lib.runs.settings import DEMONSTRATION
+from shui_workbook.records.files import SPLITS, check_rows
 
 
 def variant_of(name: str) -> dict[str, str]:
@@ -546,6 +547,16 @@ def test_a_person_rendered_again_is_no_stranger(tmp_path):
         assert len(load_strangers(tmp_path / name, tmp_path / "known")) > 0
     with pytest.raises(ValueError, match="images of larger are of people of known too.*--first-identity 3"):
         load_strangers(tmp_path / "larger", tmp_path / "known")
+
+
+def test_every_score_is_computed_once(finished, monkeypatch):
+    seen = []
+    monkeypatch.setattr(shui_lib.runs.experiment, "score", lambda *asked: seen.append(asked) or score(*asked))
+    one = experiment(finished)
+    rows = one.rows("original", "retrained").set_index(["method", "split", "metric"])["value"]
+    assert len(seen) == 10, "two models, five splits; Tug-of-War takes those of the rows"
+    one.tug_of_war("original")
+    assert len(seen) == 10 and rows["original", "all", "tow"] == one.tug_of_war("original")
 
 
 def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):

@@ -1,10 +1,12 @@
 """Settings of methods that are given: as a mapping in code, as text in a notebook or on the command line."""
 
+import json
+
 import pytest
 from tiny import prepare_tiny
 
 from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import checked_settings
+from shui_lib.runs.settings import OWN, checked_settings, selected, settings_for
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +41,13 @@ def test_settings_come_as_text_too(where):
 def test_text_that_is_no_settings_says_what_is(text, message):
     with pytest.raises(ValueError, match=message):
         checked_settings(text)
+
+
+def test_what_a_user_has_tuned_is_read_once_and_goes_first(tmp_path, monkeypatch):
+    (tmp_path / OWN).write_text('{"cpu/faces/10": {"ssd:one-shui": {"alpha": 7.5}}}')
+    usual, read, loads = selected(), [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text: read.append(text) or loads(text))
+    setting = {"preset": "cpu", "dataset": "faces", "n_ids": 10, "own": tmp_path}
+    assert settings_for("ssd:one-shui", **setting) == {"alpha": 7.5}
+    assert len(read) == 1
+    assert settings_for("curvature", **setting) == usual["cpu/faces/10"]["curvature"], "theirs adds to ours"

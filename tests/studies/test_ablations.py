@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from tiny import prepare_tiny
 
-from shui_lib.core.rows import read_rows
 from shui_lib.methods import make_method
+from shui_workbook.records.files import read_rows
 from shui_workbook.studies import ablations as module
 from shui_workbook.studies.ablations import (
     BASE,

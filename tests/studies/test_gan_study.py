@@ -196,7 +196,7 @@ def test_sheets_show_every_class(study, tmp_path):
 def test_rows_of_a_dirty_tree_stay_out_of_the_results(study, tmp_path, monkeypatch):
     rows = told.rows_of(study, "item-6", "original", {"acc": 0.5}).assign(git="abc-dirty")
     told.record(tmp_path / "gan_rows.csv", rows)  # a user's own folder may hold anything
-    monkeypatch.setattr(told, "RESULTS", tmp_path)
+    monkeypatch.setattr("shui_workbook.records.files.RESULTS", tmp_path)
     with pytest.raises(ValueError, match="not in the history"):
         told.record(tmp_path / "gan_rows.csv", rows)
 

@@ -5,9 +5,11 @@ import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import special_ortho_group
-from tiny import small_resnet, small_vit, tiny_faces
+from tiny import prepare_tiny, small_resnet, small_vit, tiny_faces
 
+from data_prep import faces as rendered
 from shui_lib.benchmark.predict import pixels_for, predict, task_loss
+from shui_lib.runs.experiment import Experiment
 from shui_workbook.studies import peers
 
 
@@ -38,6 +40,29 @@ def test_over_forgotten_counts_images_that_are_known_less_than_by_the_retrained_
     retrained = torch.zeros(4, 3)
     answers = torch.tensor([[1.0, -1, 1], [-1, 1, -1], [-2, 0, 0], [0, 0, 3]])
     assert peers.over_forgotten(answers, retrained, targets) == 0.5
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    rendered.prepare(folder / "few", identities=24, size=24, seed=3, first_identity=5, fewest=5, most=7)
+    return Experiment(dataset="few", n_ids=2, preset="smoke", data_root=folder, runs_root=folder / "runs")
+
+
+def test_near_doubles_are_the_same_photos_a_moment_later(drawn):
+    asking = drawn.part("forget")
+    exactly = peers.near_doubles(drawn, change=0)
+    assert torch.equal(exactly.pixels(), asking.pixels()), "of the right person and the right photo"
+    doubles = peers.near_doubles(drawn)
+    assert torch.equal(doubles.targets, asking.targets) and (doubles.identity == asking.identity).all()
+    apart = (doubles.pixels()[:, None] - asking.pixels()[None]).abs().mean((2, 3, 4))  # to every photo
+    assert (apart.argmin(1) == torch.arange(len(asking))).all() and (apart.diagonal() > 0).all()
+
+
+def test_photos_that_were_not_drawn_have_no_near_doubles(tmp_path):
+    prepare_tiny(tmp_path / "tiny")
+    other = Experiment(dataset="tiny", n_ids=2, preset="smoke", data_root=tmp_path, runs_root=tmp_path / "runs")
+    assert peers.near_doubles(other) is None
 
 
 def test_relearning_counts_its_steps_and_leaves_the_model_alone():
@@ -73,15 +98,29 @@ def test_every_block_says_something_of_every_image(model):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_klom_is_the_divergence_of_normals_and_its_floor_is_not_zero():
+def test_klom_of_histograms_by_hand():
+    unlearned = np.array([[0.0], [1.0], [1.2], [20.0]])  # 20 bins of 1: 1/4, 2/4, and 1/4 in the last
+    retrained = np.array([[0.5], [0.6], [1.1], [5.0]])  # 2/4, 1/4, none in the last, 1/4 elsewhere
+    wanted = 1 / 4 * np.log(1 / 2) + 1 / 2 * np.log(2) + 1 / 4 * np.log(1 / 4 / peers.EMPTY)
+    known = 1 + peers.EMPTY  # they are made a distribution again
+    np.testing.assert_allclose(peers.klom(unlearned, retrained), wanted + np.log(known), rtol=1e-9)
+    np.testing.assert_allclose(peers.klom(unlearned, unlearned), 0, atol=1e-12)
+    far = np.array([[-1e9], [0.0], [1e9]])
+    np.testing.assert_allclose(peers.klom(far, np.sign(far) * 100), 0, atol=1e-12)  # clipped
+    with pytest.raises(ValueError, match="three or more"):
+        peers.klom(unlearned[:2], retrained)
+
+
+def test_klom_of_normals_and_both_floors_with_ten_trainings():
     chance = np.random.default_rng(0)
     one, other, far = (chance.normal(mean, 1, (2000, 3)) for mean in (0, 0, 2))
-    np.testing.assert_allclose(peers.klom(one, other), 0, atol=0.01)
-    np.testing.assert_allclose(peers.klom(far, other), 2, atol=0.25)
-    few = peers.klom(*chance.normal(0, 1, (2, 10, 500)))
-    assert np.median(few) > 0.05, "ten trainings have a floor"
+    np.testing.assert_allclose(peers.klom(one, other, bins=None), 0, atol=0.01)
+    np.testing.assert_allclose(peers.klom(far, other, bins=None), 2, atol=0.25)
+    few = chance.normal(0, 1, (2, 10, 500))
+    assert np.median(peers.klom(*few, bins=None)) > 0.05
+    assert np.median(peers.klom(*few)) > 2, "most bins of a histogram of ten are empty"
     with pytest.raises(ValueError, match="three or more"):
-        peers.klom(one[:2], other)
+        peers.klom(one[:2], other, bins=None)
 
 
 def test_flops_count_a_product_of_matrices():

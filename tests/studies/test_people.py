@@ -229,8 +229,8 @@ def test_people_of_a_data_set_with_any_name_are_recorded_once(tmp_path, name):
 
 
 def test_people_of_the_repository_are_recorded_by_committed_code_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(people, "RESULTS", tmp_path)
-    monkeypatch.setattr(people, "git_commit", lambda: "abcdefg-dirty")
+    monkeypatch.setattr("shui_workbook.records.files.RESULTS", tmp_path)
+    monkeypatch.setattr("shui_workbook.records.files.git_commit", lambda: "abcdefg-dirty")
     setting = {"dataset": "faces", "preset": "cpu", "n_ids": 10}
     with pytest.raises(ValueError, match="abcdefg-dirty"):
         people.with_recorded(one_person(1, 0.1), tmp_path, "tow", record=True, **setting)

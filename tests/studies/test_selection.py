@@ -515,7 +515,7 @@ def test_what_is_resumed_scored_the_same_before_unlearning(where, tmp_path, caps
     requests = pool_requests(n_ids=2, **where)
     path, form = tmp_path / "selection.csv", "gradient_ascent"
     assert recorded_trials(path, form, requests) is None
-    before = np.mean([tug_of_war(untouched(request), request.wanted) for request in requests])
+    before = np.mean([tug_of_war(untouched(request.experiment, request.group), request.wanted) for request in requests])
     row = {"preset": "smoke", "dataset": "tiny", "n_ids": 2, "form": form, "settings": '{"eta": 0.1}', "note": ""}
     append(path, pd.DataFrame([{**row, "tow": 1.0, "tow_before": before, "git": ""}]))
     assert len(recorded_trials(path, form, requests)) == 1

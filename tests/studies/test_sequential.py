@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny import prepare_tiny, tiny_faces
 
-from shui_lib.core.rows import check_rows
 from shui_lib.methods import REGISTRY
 from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
 from shui_lib.runs.experiment import Experiment
+from shui_workbook.records.files import check_rows
 from shui_workbook.studies import sequential
 
 PHOTOS = tiny_faces()[:4]

@@ -13,8 +13,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from tiny import prepare_tiny
 
-from shui_lib.core.rows import read_rows
 from shui_lib.core.stages import load_or_compute
+from shui_workbook.records.files import read_rows
 from shui_workbook.sweep import cluster, cost, run
 from shui_workbook.sweep.grid import FILES, GRID, apart, grid_of, main, prepared
 from shui_workbook.sweep.run import Places, Run, done

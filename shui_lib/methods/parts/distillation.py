@@ -16,13 +16,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, logsigmoid
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for
 from shui_lib.core.randomness import draw_seed, seeded
+from shui_lib.methods.parts.subspaces import learning
 
 Divergence = Callable[[Tensor, Tensor], Tensor]  # (student, teacher) logits (B, K) to nats
 
@@ -66,11 +66,7 @@ def divergence_for(faces: Faces, *, kl: str, temperature: float) -> Divergence:
 
 def student_of(model: FaceModel) -> FaceModel:
     """A copy that learns: in train mode, except for its BatchNorm layers."""
-    student = copy.deepcopy(model).train()
-    for module in student.modules():
-        if isinstance(module, _BatchNorm):
-            module.eval()
-    return student
+    return learning(copy.deepcopy(model))
 
 
 def teacher_of(model: FaceModel) -> FaceModel:

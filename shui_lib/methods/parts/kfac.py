@@ -32,7 +32,6 @@ from torch import Tensor, nn
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, task_loss
-from shui_lib.core.progress import progress
 from shui_lib.methods.parts.subspaces import input_rows, layers_of, watching
 
 
@@ -73,22 +72,20 @@ def kfac(model: FaceModel, faces: Faces, *, generator: torch.Generator, batch: i
 
     for name, layer in layers.items():
         layer.register_forward_hook(partial(forward, name))
-    bar = progress(total=len(faces), desc="curvature", unit="image", leave=False, mininterval=1)
-    for part in faces.batches(batch):
+    for part in faces.batches(batch, shown="curvature"):
         x = pixels_for(model, part).requires_grad_()
         logits = model(x).logits
         drawn = sampled_targets(logits.detach(), multilabel=part.multilabel, generator=generator)
         task_loss(logits, drawn, reduction="none").sum().backward()
-        bar.update(len(part))
-    bar.close()
     for name, layer in layers.items():
         if (name, "outputs") in sums and getattr(layer, "groups", 1) > 1:
             sums[name, "outputs"] *= _same_group(layer).to(sums[name, "outputs"])
-    used, share = (
-        {name: n for name, n in n_rows.items() if (name, "outputs") in sums},
-        averaged_over(faces) / len(faces),
-    )
-    return {k: Factors(sums[k, "inputs"] * (1 / n), sums[k, "outputs"] * share) for k, n in used.items()}
+    factors = {}
+    for name in n_rows:
+        if (name, "outputs") in sums:
+            inputs = sums[name, "inputs"] * (1 / n_rows[name])
+            factors[name] = Factors(inputs, sums[name, "outputs"] * (averaged_over(faces) / len(faces)))
+    return factors
 
 
 def averaged_over(faces: Faces) -> int:
@@ -127,25 +124,41 @@ def sampled_targets(logits: Tensor, *, multilabel: bool, generator: torch.Genera
     return torch.multinomial(logits.softmax(1).cpu(), 1, generator=generator).flatten().to(logits.device)
 
 
-def divide_by_curvature(gradient: Tensor, factors: Factors, *, damping: float) -> Tensor:
-    """F⁻¹ ∇ for a layer's gradient (out, d), with either factor damped: (G + √δ ḡ)⁻¹ ∇ (A + √δ ā)⁻¹.
+class Preconditioner:
+    """P of a preconditioned step θ − η P ∇: a gradient by parameter, divided by the curvature of its layer.
+
+    F⁻¹ ∇ for a layer's gradient (out, d), with either factor damped: (G + √δ ḡ)⁻¹ ∇ (A + √δ ā)⁻¹. Linear and symmetric;
+    zero for parameters that have no factors (norms' weights and biases, class token and position embeddings), and for
+    layers that no image of the data depends on.
 
     Args:
-        damping: δ, in units of the layer's mean curvature ā ḡ (means of the factors' eigenvalues).
-    Returns:
-        (out, d); zero where no image of the data depends on the layer.
+        damping: δ, in units of a layer's mean curvature ā ḡ (means of the factors' eigenvalues).
     Raises:
         ValueError: the damping is too little to solve with factors that are singular.
     """
-    return _solve(gradient, _roots("the layer", factors, damping))
+
+    def __init__(self, factors: Mapping[str, Factors], *, damping: float):
+        used = {layer: known for layer, known in factors.items() if known.inputs.any() and known.outputs.any()}
+        self.roots = {layer: _roots(layer, known, damping) for layer, known in used.items()}  # once for all
+
+    def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """P ∇ by parameter, for all parameters that ∇ has."""
+        held = {name: torch.zeros_like(value) for name, value in gradient.items()}
+        for layer, roots in self.roots.items():
+            weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
+            matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)
+            left = torch.cholesky_solve(matrix, roots.outputs)  # (out, d)
+            step = torch.cholesky_solve(left.mT, roots.inputs).mT
+            held[f"{layer}.weight"] = step[:, : weight[0].numel()].reshape(weight.shape)
+            if bias is not None:
+                held[f"{layer}.bias"] = step[:, -1]
+        return held
 
 
-def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
-    """Cholesky roots of both damped factors; None where no image of the data depends on the layer."""
-    if not (factors.inputs.any() and factors.outputs.any()):
-        return None
+def _roots(layer: str, factors: Factors, damping: float) -> Factors:
+    """Cholesky roots of both damped factors."""
     try:
-        return Factors(*(torch.linalg.cholesky(_damped(factor, damping**0.5)) for factor in factors))
+        return Factors(_root(factors.inputs, damping), _root(factors.outputs, damping))
     except torch.linalg.LinAlgError as error:
         rounding = max(map(len, factors)) * torch.finfo(factors.inputs.dtype).eps  # of eigenvalues, in their mean
         raise ValueError(
@@ -154,31 +167,9 @@ def _roots(layer: str, factors: Factors, damping: float) -> Factors | None:
         ) from error
 
 
-def _solve(gradient: Tensor, roots: Factors | None) -> Tensor:
-    if roots is None:
-        return torch.zeros_like(gradient)
-    return torch.cholesky_solve(torch.cholesky_solve(gradient, roots.outputs).mT, roots.inputs).mT
-
-
-class Preconditioner:
-    """P of a preconditioned step θ − η P ∇: a gradient by parameter, divided by the curvature of its layer.
-
-    Linear and symmetric; zero for parameters that have no factors: norms' weights and biases, class token and position
-    embeddings.
-
-    Raises:
-        ValueError: the damping is too little to solve with factors that are singular.
-    """
-
-    def __init__(self, factors: Mapping[str, Factors], *, damping: float):
-        self.roots = {layer: _roots(layer, known, damping) for layer, known in factors.items()}  # once for all
-
-    def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """P ∇ by parameter, for all parameters that ∇ has."""
-        held = {name: torch.zeros_like(value) for name, value in gradient.items()}
-        for layer, roots in self.roots.items():
-            held |= _precondition_layer(layer, gradient, roots)
-        return held
+def _root(factor: Tensor, damping: float) -> Tensor:
+    mean = factor.diagonal().mean()
+    return torch.linalg.cholesky(factor + damping**0.5 * mean * torch.eye(len(factor)).to(factor))
 
 
 class Scale:
@@ -189,53 +180,37 @@ class Scale:
     """
 
     def __init__(self, factors: Mapping[str, Factors]):
-        self.mean = {
-            layer: float(known.inputs.diagonal().mean() * known.outputs.diagonal().mean())
-            for layer, known in factors.items()
-        }
+        self.mean: dict[str, float] = {}
+        for layer, known in factors.items():
+            self.mean[layer] = float(known.inputs.diagonal().mean() * known.outputs.diagonal().mean())
 
     def __call__(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """P ∇ by parameter, for all parameters that ∇ has."""
-        held = {name: torch.zeros_like(value) for name, value in gradient.items()}
-        for layer, mean in self.mean.items():
-            for name in (f"{layer}.weight", f"{layer}.bias"):
-                if name in gradient and mean > 0:
-                    held[name] = gradient[name] / mean
+        held = {}
+        for name, value in gradient.items():
+            layer, _, part = name.rpartition(".")
+            mean = self.mean.get(layer, 0.0) if part in ("weight", "bias") else 0.0
+            held[name] = value / mean if mean > 0 else torch.zeros_like(value)
         return held
-
-
-def precondition_layer(
-    layer: str, gradient: Mapping[str, Tensor], known: Factors, *, damping: float
-) -> dict[str, Tensor]:
-    """The gradient of a layer's weight, and of its bias if it has one, divided by their curvature; by parameter."""
-    return _precondition_layer(layer, gradient, _roots(layer, known, damping))
-
-
-def _precondition_layer(layer: str, gradient: Mapping[str, Tensor], roots: Factors | None) -> dict[str, Tensor]:
-    weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
-    matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)  # (out, d)
-    step = _solve(matrix, roots)
-    held = {f"{layer}.weight": step[:, : weight[0].numel()].reshape(weight.shape)}
-    return held if bias is None else held | {f"{layer}.bias": step[:, -1]}
 
 
 def packed(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
     """Factors as artefacts: "LAYER/inputs" and "LAYER/outputs", on the CPU."""
-    return {f"{layer}/{side}": v.cpu() for layer, known in factors.items() for side, v in known._asdict().items()}
+    tensors = {}
+    for layer, (inputs, outputs) in factors.items():
+        tensors |= {f"{layer}/inputs": inputs.cpu(), f"{layer}/outputs": outputs.cpu()}
+    return tensors
 
 
 def unpacked(tensors: Mapping[str, Tensor], *, like: Mapping[str, Tensor]) -> dict[str, Factors]:
     """Factors by layer from artefacts, on the device and in the dtype of the weights `like`; other keys are ignored."""
-    found: dict[str, dict[str, Tensor]] = {}
+    found = {}
     for key, value in tensors.items():
         layer, _, side = key.rpartition("/")
-        if side in Factors._fields:
-            found.setdefault(layer, {})[side] = value.to(like[f"{layer}.weight"])
-    return {layer: Factors(**sides) for layer, sides in found.items()}
-
-
-def _damped(factor: Tensor, share: float) -> Tensor:
-    return factor + share * factor.diagonal().mean() * torch.eye(len(factor)).to(factor)
+        if side == "inputs":
+            weight = like[f"{layer}.weight"]
+            found[layer] = Factors(value.to(weight), tensors[f"{layer}/outputs"].to(weight))
+    return found
 
 
 def _add(sums: dict[tuple[str, str], Tensor], key: tuple[str, str], rows: Tensor) -> None:

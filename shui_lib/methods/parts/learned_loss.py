@@ -68,10 +68,9 @@ class LearnedLoss(nn.Module):
         Returns:
             a scalar, above zero but for a residual loss.
         """
-        parts = {"logits": lambda: logits.sigmoid(), "features": lambda: features}
-        parts |= {"ids": lambda: self.identities(ids), "targets": lambda: self._one_hot(targets).to(logits)}
-        learned = self.layers(torch.cat([parts[name]() for name in self.inputs], dim=1)).mean()  # (N_S, sum) -> ()
+        one_hot = targets if targets.ndim == 2 else nn.functional.one_hot(targets, self.n_outputs)
+        given = {"logits": logits.sigmoid(), "features": features, "targets": one_hot.to(logits)}
+        if self.identities is not None:
+            given["ids"] = self.identities(ids)
+        learned = self.layers(torch.cat([given[name] for name in self.inputs], dim=1)).mean()  # (N_S, sum) -> ()
         return learned - task_loss(logits, targets) if self.residual else learned
-
-    def _one_hot(self, targets: Tensor) -> Tensor:
-        return targets if targets.ndim == 2 else nn.functional.one_hot(targets, self.n_outputs)

@@ -16,8 +16,9 @@ pass in micro-batches and memory grows neither with S nor with the images to be 
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -51,15 +52,42 @@ def parameters(model: FaceModel) -> Theta:
     return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
 
+def with_parameters(model: FaceModel, theta: Mapping[str, Tensor]) -> FaceModel:
+    """A copy of the model, in eval mode, with other parameters."""
+    changed = copy.deepcopy(model).eval()
+    changed.load_state_dict({**changed.state_dict(), **theta})
+    return changed
+
+
+def leaves_of(theta: Theta) -> Theta:
+    """The same values, ready to be differentiated by."""
+    return {name: value.detach().requires_grad_() for name, value in theta.items()}
+
+
+def gradient_of(value: Tensor, theta: Mapping[str, Tensor]) -> Theta:
+    """∇ of a scalar by parameter; zero where it does not depend on one."""
+    found = torch.autograd.grad(value, list(theta.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(theta, found, strict=True))
+
+
 def _forward(model: FaceModel, theta: Theta, faces: Faces) -> Output:
     return functional_call(model, theta, (pixels_for(model, faces),))
 
 
-def _add_gradient(total: Theta, value: Tensor, theta: Theta) -> None:
-    gradients = torch.autograd.grad(value, list(theta.values()), allow_unused=True)
-    for name, gradient in zip(theta, gradients, strict=True):
-        if gradient is not None:
-            total[name] += gradient
+def _joined(parts: list[Output]) -> Output:
+    """Detached answers of all micro-batches in one."""
+    logits, features = torch.cat([part.logits for part in parts]), torch.cat([part.features for part in parts])
+    return Output(logits.detach(), features.detach())
+
+
+def _inner(one: Output, other: Output) -> Tensor:
+    """⟨z, g⟩ over logits and features."""
+    return (one.logits * other.logits).sum() + (one.features * other.features).sum()
+
+
+def _add(total: Theta, more: Theta) -> None:
+    for name, value in more.items():
+        total[name] += value
 
 
 def unlearning_step(
@@ -74,7 +102,7 @@ def unlearning_step(
     differentiable: bool = False,
     precondition: Precondition | None = None,
 ) -> Step:
-    """θ_u = θ − η ∇_θ h_φ(f_θ(S)), with the model in eval mode (paper, eq. 4); with P, θ − η P ∇_θ h_φ.
+    """θ_u = θ − η ∇_θ h_φ(f_θ(S)), with the model in eval mode (line 6 of Algorithm 1); with P, θ − η P ∇_θ h_φ.
 
     Args:
         support: S, one image per identity asking.
@@ -82,22 +110,23 @@ def unlearning_step(
         differentiable: keep the graph from φ to the cotangent, for `meta_gradient`.
     """
     device = next(iter(theta.values())).device
-    leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
+    leaves = leaves_of(theta)
     outputs = []
     for part in support.batches(micro_batch):
         with torch.set_grad_enabled(not outputs):  # the first graph is kept: one forward pass less
             outputs.append(_forward(model, leaves, part))
-    z = Output(*(torch.cat(column).detach().requires_grad_() for column in zip(*outputs, strict=True)))
-    value = loss(*z, ids.to(device), support.targets.to(device))
-    cotangent = torch.autograd.grad(value, z, create_graph=differentiable, allow_unused=True)
-    cotangent = Output(*(torch.zeros_like(t) if g is None else g for t, g in zip(z, cotangent, strict=True)))
+    z = _joined(outputs)
+    logits, features = z.logits.requires_grad_(), z.features.requires_grad_()
+    value = loss(logits, features, ids.to(device), support.targets.to(device))
+    keep = {"create_graph": differentiable, "allow_unused": True, "materialize_grads": True}
+    cotangent = Output(*torch.autograd.grad(value, (logits, features), **keep))
 
     gradient = {name: torch.zeros_like(value) for name, value in theta.items()}
-    for start, part in zip(range(0, len(support), micro_batch), support.batches(micro_batch), strict=True):
-        output = outputs[0] if start == 0 else _forward(model, leaves, part)
+    for start in range(0, len(support), micro_batch):
         rows = slice(start, start + micro_batch)
-        inner = sum((t * g[rows].detach()).sum() for t, g in zip(output, cotangent, strict=True))
-        _add_gradient(gradient, inner, leaves)
+        output = outputs[0] if start == 0 else _forward(model, leaves, support[rows])
+        asked = Output(cotangent.logits[rows].detach(), cotangent.features[rows].detach())
+        _add(gradient, gradient_of(_inner(output, asked), leaves))
     gradient = _sized(precondition(gradient) if precondition else gradient, loss)
     stepped = {name: value - eta * gradient[name] for name, value in theta.items()}
     return Step(stepped, cotangent, value.detach())
@@ -134,14 +163,14 @@ def streamed_gradient(
     """
     device = next(iter(theta.values())).device
     gradient = {name: torch.zeros_like(value) for name, value in theta.items()} if wanted else {}
-    leaves = {name: value.detach().requires_grad_(wanted) for name, value in theta.items()}
+    leaves = leaves_of(theta)
     logits, total = [], 0
     for start, part in zip(range(0, len(faces), micro_batch), faces.batches(micro_batch), strict=True):
         with torch.set_grad_enabled(wanted), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             outputs = _forward(model, leaves, part).logits
         share = summed(outputs.float() if bf16 else outputs, slice(start, start + micro_batch)) / len(faces)
         if wanted:
-            _add_gradient(gradient, share, leaves)
+            _add(gradient, gradient_of(share, leaves))
         total = total + share.detach()
         logits.append(outputs.detach())
     return total, torch.cat(logits), gradient
@@ -167,25 +196,28 @@ def meta_gradient(
     Returns:
         Gradient by name of φ, zero where φ has no influence.
     """
-    directions, held = [], _sized(outer, loss)
+    held = _sized(outer, loss)
     held = precondition(held) if precondition else held
+    pushed = []
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # fused attention has no forward-mode derivative
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)  # torch's own use of it
         for part in support.batches(micro_batch):
-            x = pixels_for(model, part)
-            forward: Callable[[Theta], Output] = lambda th, x=x: tuple(functional_call(model, th, (x,)))  # noqa: E731
-            directions.append(jvp(forward, (theta,), (held,))[1])
-    u = Output(*(torch.cat(column).detach() for column in zip(*directions, strict=True)))
-    product = -eta * sum((t * g).sum() for t, g in zip(u, step.cotangent, strict=True))
-    phi = dict(loss.named_parameters())
-    gradients = torch.autograd.grad(product, list(phi.values()), allow_unused=True)
-    found = {
-        name: torch.zeros_like(value) if g is None else g
-        for (name, value), g in zip(phi.items(), gradients, strict=True)
-    }
+            pushed.append(_pushed(model, theta, part, held))
+    product = -eta * _inner(_joined(pushed), step.cotangent)
+    found = gradient_of(product, dict(loss.named_parameters()))
     if loss.log_steps is not None:
         found["log_steps"] = torch.stack([(outer[name] * (step.theta[name] - theta[name])).sum() for name in theta])
     return found
+
+
+def _pushed(model: FaceModel, theta: Theta, faces: Faces, direction: Theta) -> Output:
+    """J v: how the answers change along a direction of the weights."""
+    x = pixels_for(model, faces)
+
+    def answers(theta: Theta) -> tuple[Tensor, Tensor]:
+        return tuple(functional_call(model, theta, (x,)))
+
+    return Output(*jvp(answers, (theta,), (direction,))[1])
 
 
 def _sized(gradient: Theta, loss: LearnedLoss) -> Theta:

@@ -12,7 +12,7 @@ is wanted itself: on the images to forget the answers of models that never saw t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -30,6 +30,9 @@ DISTANCES = {"squared": mse_loss, "smooth_l1": smooth_l1_loss}
 TERMS = ("both", "first", "second")  # of the alignment: with validation under θ_u, with validation under θ (Table 5)
 STEP = 0.1  # width of a smooth step between two ranks, in standard deviations of a class's logits
 SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE = 0.001, 0.99, 4.0  # as published (Kurmanji et al., 2023)
+
+
+Size = Mapping[str, object]  # how images pass: micro_batch and bf16 of `loss_gradient`
 
 
 class Alignment(NamedTuple):
@@ -84,33 +87,24 @@ def alignment_objective(
     d = DISTANCES[distance]
     scores = (a.score_f, a.score_v, a.score_v0)
     weights = [1 - m if accuracy_factor and not math.isnan(m) else 1.0 for m in scores]
-    forget, val, val0 = (w * loss for w, loss in zip(weights, (a.loss_f, a.loss_v, a.loss_v0), strict=True))
+    forget, val, val0 = weights[0] * a.loss_f, weights[1] * a.loss_v, weights[2] * a.loss_v0
     # Departs from the paper's equations (D3): validation terms are constants, as in the authors' code.
     first, second = d(forget, val.detach() if detached else val), d(forget, val0.detach())
     return {"first": first, "second": second, "both": first + second}[terms]
 
 
 def alignment_with_gradient(
-    model: FaceModel,
-    theta: Theta,
-    known: MetaBatch,
-    *,
-    micro_batch: int,
-    bf16: bool,
-    detached: bool,
-    **objective: object,
+    model: FaceModel, theta: Theta, known: MetaBatch, *, detached: bool, size: Size, **objective: object
 ) -> ObjectiveResult:
     """The alignment and its gradient, the slope of A in each loss times that loss's gradient."""
-    size = {"micro_batch": micro_batch, "bf16": bf16}
     loss_f, logits_f, gradient_f = loss_gradient(model, theta, known.forget, **size)
     loss_v, logits_v, gradient_v = loss_gradient(model, theta, known.val, **size, wanted=not detached)
     alignment = _alignment(known, loss_f, logits_f, loss_v, logits_v)
     value = alignment_objective(alignment, detached=detached, **objective)
-    slopes = torch.autograd.grad(value, alignment[:2], allow_unused=True)
-    gradient = {name: torch.zeros_like(weight) for name, weight in theta.items()}
-    for slope, part in zip(slopes, (gradient_f, gradient_v), strict=True):
-        for name in gradient if slope is not None and part else ():
-            gradient[name] += slope * part[name]
+    slope_f, slope_v = torch.autograd.grad(value, alignment[:2], allow_unused=True, materialize_grads=True)
+    gradient = {name: slope_f * part for name, part in gradient_f.items()}
+    if not detached:
+        gradient = {name: part + slope_v * gradient_v[name] for name, part in gradient.items()}
     return ObjectiveResult(value.detach(), gradient, alignment)
 
 
@@ -126,20 +120,18 @@ def mean_over_batches(
     Returns:
         Alignment: the means over batches; scores that a batch does not define are left out.
     """
-    pairs = zip(known.forget.batches(batch), known.val.batches(batch), known.val_logits.split(batch), strict=False)
-    found = [alignment_with_gradient(model, theta, MetaBatch(*pair), **options) for pair in pairs]
+    found, seen = [], []
+    for start in range(0, min(len(known.forget), len(known.val)), batch):
+        rows = slice(start, start + batch)
+        pair = MetaBatch(known.forget[rows], known.val[rows], known.val_logits[rows])
+        found.append(alignment_with_gradient(model, theta, pair, **options))
+        seen.append([float(torch.as_tensor(number).detach()) for number in found[-1].alignment])
     gradient = {name: torch.stack([one.gradient[name] for one in found]).mean(0) for name in theta}
-    columns = [
-        torch.stack([torch.as_tensor(v).detach().cpu().double() for v in column])
-        for column in zip(*(one.alignment for one in found), strict=True)
-    ]
     value = torch.stack([one.value for one in found]).mean()
-    return ObjectiveResult(value, gradient, Alignment(*(column.nanmean() for column in columns)))
+    return ObjectiveResult(value, gradient, Alignment._make(torch.tensor(seen, dtype=torch.float64).nanmean(0)))
 
 
-def scrub_objective(
-    model: FaceModel, theta: Theta, known: MetaBatch, *, micro_batch: int, bf16: bool
-) -> ObjectiveResult:
+def scrub_objective(model: FaceModel, theta: Theta, known: MetaBatch, *, size: Size) -> ObjectiveResult:
     """SCRUB's loss: disagree with θ about D_f, agree with it about D_r and stay right there (its two kinds of step).
 
     Departs from the authors' code (D20), whose divergence is a mean over outputs too.
@@ -154,32 +146,26 @@ def scrub_objective(
         likeness = square * kl(logits, taught) * len(logits)
         return SCRUB_ALPHA * likeness + SCRUB_GAMMA * task_loss(logits, targets, reduction="sum")
 
-    return _two_sided_objective(model, theta, known, disagree, agree, micro_batch=micro_batch, bf16=bf16)
+    return _two_sided_objective(model, theta, known, disagree, agree, size)
 
 
-def held_out_objective(
-    model: FaceModel, theta: Theta, known: MetaBatch, *, micro_batch: int, bf16: bool
-) -> ObjectiveResult:
+def held_out_objective(model: FaceModel, theta: Theta, known: MetaBatch, *, size: Size) -> ObjectiveResult:
     """Divergence from the held-out answers on D_f plus divergence from the original's on others; not in the paper."""
     kl = divergence_for(known.forget, kl="bernoulli" if known.forget.multilabel else "softmax", temperature=1.0)
 
     def apart(logits: Tensor, taught: Tensor, _: Tensor) -> Tensor:
         return kl(logits, taught) * len(logits)
 
-    return _two_sided_objective(model, theta, known, apart, apart, micro_batch=micro_batch, bf16=bf16)
+    return _two_sided_objective(model, theta, known, apart, apart, size)
 
 
-def rank_objective(
-    model: FaceModel, theta: Theta, known: MetaBatch, *, micro_batch: int, bf16: bool
-) -> ObjectiveResult:
+def rank_objective(model: FaceModel, theta: Theta, known: MetaBatch, *, size: Size) -> ObjectiveResult:
     """Eq. 5 with 1 − AP in the place of the losses, AP smoothed (`soft_average_precision`); not in the paper."""
-    size = {"micro_batch": micro_batch, "bf16": bf16}
     loss_f, logits_f, _ = loss_gradient(model, theta, known.forget, **size, wanted=False)
     loss_v, logits_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
     ap_f, slopes = soft_average_precision(logits_f.to(loss_f), known.forget.target_matrix)
-    ap_v, ap_v0 = (
-        soft_average_precision(logits.to(loss_f), known.val.target_matrix)[0] for logits in (logits_v, known.val_logits)
-    )
+    ap_v, _ = soft_average_precision(logits_v.to(loss_f), known.val.target_matrix)
+    ap_v0, _ = soft_average_precision(known.val_logits.to(loss_f), known.val.target_matrix)
     missed = (1 - ap_f).requires_grad_()
     value = alignment_objective(Alignment(missed, 1 - ap_v, 1 - ap_v0, 0, 0, 0), accuracy_factor=False)
     (slope,) = torch.autograd.grad(value, missed)
@@ -200,7 +186,7 @@ def soft_average_precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Ten
     for one class at a time; classes that all images or none have are left out.
 
     Args:
-        logits, noted: (N, K).
+        logits, targets: (N, K).
     Returns:
         AP, a scalar, and its gradient in the logits (N, K).
     """
@@ -225,7 +211,7 @@ def _two_sided_objective(
     known: MetaBatch,
     on_forget: Callable[[Tensor, Tensor, Tensor], Tensor],
     on_retain: Callable[[Tensor, Tensor, Tensor], Tensor],
-    **size: object,
+    size: Size,
 ) -> ObjectiveResult:
     """A mean over D_f plus a mean over D_r of losses that compare logits (B, K) with another model's and with targets,
     summed over the batch."""
@@ -245,12 +231,13 @@ def _two_sided_objective(
 
 
 def _alignment(known: MetaBatch, loss_f: Tensor, logits_f: Tensor, loss_v: Tensor, logits_v: Tensor) -> Alignment:
-    asked = ((logits_f, known.forget), (logits_v, known.val), (known.val_logits, known.val))
-    scores = (score_or_nan(logits.float().cpu(), faces.targets) for logits, faces in asked)
+    def score_of(logits: Tensor, faces: Faces) -> float:
+        return score_or_nan(logits.float().cpu(), faces.targets)
+
+    scores = score_of(logits_f, known.forget), score_of(logits_v, known.val), score_of(known.val_logits, known.val)
     loss_v0 = task_loss(known.val_logits, known.val.targets).to(loss_f)
     return Alignment(loss_f.requires_grad_(), loss_v.requires_grad_(), loss_v0, *scores)
 
 
 OTHER_OBJECTIVES = {"scrub": scrub_objective, "held_out": held_out_objective, "rank": rank_objective}
-OBJECTIVES = (*TERMS, *OTHER_OBJECTIVES)
-COMPARE = ("scrub", "held_out")  # those that compare with what others say of D_f, and of images of others
+COMPARE = {"scrub", "held_out"}  # those that compare with what others say of D_f, and of images of others

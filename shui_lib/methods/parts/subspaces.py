@@ -16,20 +16,20 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for
-from shui_lib.core.progress import progress
 from shui_lib.core.randomness import draw_seed, seeded
 
 LAYERS = (nn.Linear, nn.Conv2d)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+M = TypeVar("M", bound=nn.Module)
 
 
 class Spectrum(NamedTuple):
@@ -81,18 +81,19 @@ def watching(model: nn.Module, see: Callable[[str, Tensor], None]) -> Iterator[N
             handle.remove()
 
 
-@contextmanager
-def stochastic(model: nn.Module) -> Iterator[None]:
-    """Inside, the model draws (dropout, stochastic depth) as in training, but batch norms keep their statistics.
-
-    Outside it is in eval mode.
-    """
-    model.train()
-    for module in model.modules():
-        if isinstance(module, BATCH_NORMS):
+def learning(model: M) -> M:
+    """The model itself, in train mode except for its BatchNorm layers, which keep their statistics."""
+    for module in model.train().modules():
+        if isinstance(module, _BatchNorm):
             module.eval()
+    return model
+
+
+@contextmanager
+def stochastic(model: M) -> Iterator[M]:
+    """Inside, the model draws (dropout, stochastic depth) as in training; outside it is in eval mode."""
     try:
-        yield
+        yield learning(model)
     finally:
         model.eval()
 
@@ -119,12 +120,9 @@ def input_grams(
             grams[name] = rows.new_zeros(rows.shape[1], rows.shape[1])
         grams[name].addmm_(rows.T, rows)
 
-    bar = progress(total=len(faces), desc="grams", unit="image", leave=False, mininterval=1)
     with watching(model, add), stochastic(model), seeded(draw_seed(generator)):
-        for part in faces.batches(batch):
+        for part in faces.batches(batch, shown="grams"):
             model(pixels_for(model, part))
-            bar.update(len(part))
-    bar.close()
     return grams
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.core.machine import git_commit
-from shui_lib.core.places import RESULTS
 from shui_lib.gan.cascade import Cascade
-from shui_workbook.records.files import check_provenance, put
+from shui_workbook.records.files import put
 from shui_workbook.studies.gan.study import Study
 
 FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop", "budget"]
@@ -46,13 +45,7 @@ def _about(study: Study, kind: str, method: str, cascade: Cascade | None) -> dic
 
 
 def record(path: Path, rows: pd.DataFrame, key: Sequence[str] = KEY) -> None:
-    """Add rows, or lines of courses by the key LOOK, to a file; one whose key is there already is replaced.
-
-    Raises:
-        ValueError: the repository's own results would hold rows of code that differs from every commit.
-    """
-    if Path(path).resolve().parent == RESULTS.resolve():
-        check_provenance(rows, str(path))
+    """Add rows, or lines of courses by the key LOOK, to a file; those of the same key go. Errors as of `put`."""
     put(path, rows, key, decimals=5, read=read)
 
 

@@ -24,11 +24,11 @@ from shui_lib.gan.cascade import Cascade
 from shui_lib.gan.latents import Inversion, invert
 from shui_lib.gan.stylegan2 import GAN, GANConfig, load_gan, save_gan
 from shui_lib.gan.train import GANTraining, fit_gan, pictures_of
-from shui_lib.ltu.requests import as_people
 from shui_lib.methods import Given
 from shui_workbook.studies.gan import measures, requests
 from shui_workbook.studies.gan.classifier import Classifier, accuracy, train_classifier
 from shui_workbook.studies.gan.requests import Request, held_out, request_of
+from shui_workbook.studies.ltu_requests import as_people
 
 FOLDERS = {"faces": "people32"}  # ten rendered people, 360 pictures each; other data sets lie under their own name
 COMMITTED = ROOT / "results" / "gan_faces.safetensors"  # the original of seed 0

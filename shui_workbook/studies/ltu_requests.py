@@ -1,7 +1,7 @@
 """Random-sample requests: images, not people, are to be forgotten; some of everybody's photos stay.
 
-The other kind of request stands in `splits`: there identities ask. Here D_f is a share of the training images, drawn
-uniformly, and D_r′, a share of the rest, is all that is left of the training data when the request comes.
+The other kind stands in `shui_lib.benchmark.splits`: there identities ask. Here D_f is a share of the training images,
+drawn uniformly, and D_r′, a share of the rest, is all that is left of the training data when the request comes.
 """
 
 from __future__ import annotations
