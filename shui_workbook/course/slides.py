@@ -2,8 +2,9 @@
 
 python -m shui_workbook.course.slides --out site/slides
 
-A text cell begins a slide. What a code cell shows follows without its code, on the slide of its section. nbconvert
-makes a reveal.js page of it; to show the page, a browser fetches reveal.js from unpkg.com.
+Each heading of a text cell begins a slide; what stands before its first heading speaks of the picture above, and is
+left out. What a code cell shows follows without its code, on the slide of its section. nbconvert makes a reveal.js page
+of it; to show the page, a browser fetches reveal.js from unpkg.com.
 """
 
 from __future__ import annotations
@@ -24,28 +25,35 @@ from shui_workbook.course.notebooks import NOTEBOOKS, ROOT
 
 
 def chosen(chapter: NotebookNode) -> NotebookNode:
-    """The cells of a chapter that are slides, marked as nbconvert wants it; the chapter's title is the first.
+    """The cells of a chapter that are slides, marked as nbconvert wants it; the first one has the chapter's title.
 
     A picture goes on with the slide before it if that is of its section, and else begins one with the section's title.
     """
-    cells, section, shown = [_text(_headings(chapter.cells[0])[0])], "", ""
+    first, section, shown = chapter.cells[0], "", ""
+    cells = [] if "slide" in first.metadata.get("tags", []) else [_text(_headings(first)[0])]
     for cell in chapter.cells:
         section = [section, *(_headings(cell) if cell.cell_type == "markdown" else [])][-1]
         if "slide" not in cell.metadata.get("tags", []):
             continue
         if cell.cell_type == "markdown":
-            cells.append(_text(cell.source))
+            cells += [_text(part) for part in _parts(cell.source)]
         else:
             cells += [] if section == shown else [_text(section)]
             cells.append(_marked(deepcopy(cell), "-"))  # "-" goes on with the slide before
         shown = section
     slides = deepcopy(chapter)
-    slides.cells = cells if len(cells) > 1 else []
+    slides.cells = cells if any("slide" in cell.metadata.get("tags", []) for cell in chapter.cells) else []
     return slides
 
 
 def _headings(cell: NotebookNode) -> list[str]:
     return re.findall(r"^#+ .*$", cell.source, re.MULTILINE)
+
+
+def _parts(source: str) -> list[str]:
+    """A text from heading to heading, without what stands before the first one; whole if there is none."""
+    before, *parts = re.split(r"^(?=#+ )", source, flags=re.MULTILINE)
+    return parts or [before]
 
 
 def _text(source: str) -> NotebookNode:
@@ -60,7 +68,8 @@ def _marked(cell: NotebookNode, kind: str) -> NotebookNode:
 
 def page(slides: NotebookNode, title: str) -> str:
     """The slides as an HTML page."""
-    exporter = SlidesExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
+    shown = {"exclude_input": True, "exclude_input_prompt": True, "exclude_output_prompt": True}
+    exporter = SlidesExporter(**shown, reveal_width="1280", reveal_height="960", reveal_scroll=True)
     return exporter.from_notebook_node(slides, resources={"metadata": {"name": title}})[0]
 
 

@@ -38,9 +38,17 @@ def test_slides_are_the_tagged_cells_and_show_no_code(chapter, tmp_path):
     nbformat.write(chapter, tmp_path / "07_test.ipynb")
     (page,) = slides.write([tmp_path / "07_test.ipynb"], tmp_path / "out")
     text = page.read_text()
-    assert page.name == "07_test.html" and text.count("<section>") == 6, "title and two, each a column of one"
+    assert page.name == "07_test.html" and text.count("<section>") == 4, "title and one more, each a column of one"
     assert "The title" in text and "what it shows" in text and "The second" in text
     assert "not on a slide" not in text and "secret_code" not in text
+
+
+def test_a_slide_begins_at_a_heading_and_not_with_the_picture_before(chapter):
+    chapter.cells[1].source = "Above, the dots lie apart.\n\n## One\nFirst.\n\n## The second thought\nThen."
+    chapter.cells[1].metadata = SLIDE
+    told = [cell.source.split() for cell in slides.chosen(chapter).cells if cell.cell_type == "markdown"]
+    assert ["##", "One", "First."] in told and ["##", "The", "second", "thought", "Then."] in told
+    assert not any("Above," in words for words in told), "that picture is not on the slide"
 
 
 def test_a_picture_stands_on_the_slide_of_its_section(chapter):
@@ -49,9 +57,9 @@ def test_a_picture_stands_on_the_slide_of_its_section(chapter):
 
     title, opening = ("slide", "# The title"), ("slide", "## One")
     chapter.cells[1].source = "## One\nnot on a slide"
-    assert kinds() == [title, title, opening, ("-", "secret_code = 1"), ("slide", "## The second")]
+    assert kinds() == [title, opening, ("-", "secret_code = 1"), ("slide", "## The second")]
     chapter.cells[1].metadata = SLIDE
-    assert kinds() == [title, title, opening, ("-", "secret_code = 1"), ("slide", "## The second")], "not twice"
+    assert kinds() == [title, opening, ("-", "secret_code = 1"), ("slide", "## The second")], "not twice"
 
 
 def test_a_chapter_without_tags_has_no_page(chapter, tmp_path):
