@@ -74,10 +74,12 @@ def in_short(rows: pd.DataFrame) -> str:
         for metric, question in QUESTIONS.items():
             before = numbers.before(metric, request)
             after = {f"{shot}-shot": numbers.after(metric, shot, request) for shot in BOTH}
+            asked = set().union(*(values.index for values in after.values()))
+            before = before[before.index.isin(asked)]  # of those alone that have been forgotten
             ends = ", ".join(f"{told(values)} {shot} ({len(values)})" for shot, values in after.items() if len(values))
             if len(before) and ends:
                 bound = numbers.before("fd_u_ceiling", request) if metric == "fd_u" else []
-                beside = f"; the most similar other: {told(bound)}" if len(bound) else ""
+                beside = f"; the most similar other: {told(bound[bound.index.isin(asked)])}" if len(bound) else ""
                 lines.append(f"- **{name}**. {question}: {told(before)} → {ends}{beside}.")
     return "\n".join(lines) or "No rows."
 

@@ -74,12 +74,14 @@ def test_the_summary_holds_means_and_intervals(rows):
 
 
 def test_in_short_before_and_after_stand_beside_each_other(rows):
-    before = lines("auc_lu", [0.4, 0.5, 0.6], method="original") + lines("fd_u", [5.0], "class-SEED", "original")
+    before = lines("auc_lu", [0.4, 0.5, 0.6], method="original") + lines(
+        "fd_u", [5.0, 5.0, 5.0, 99.0], "class-SEED", "original"
+    )
     said = gan.in_short(pd.concat([rows, pd.DataFrame(before)])).splitlines()
     assert said[0].startswith("- **64 pictures**. Does D rate it lower?") and said[0].endswith(
         "0.5 [0.252, 0.748] → 0.9 [0.9, 0.9] few-shot (3)."
     )
-    assert "**a person**" in said[1] and "5 → 19 [" in said[1] and "the most similar other: 20 [" in said[1]
+    assert "**a person**" in said[1] and "5 [5, 5] → 19 [" in said[1] and "the most similar other: 20 [" in said[1]
     assert len(said) == 2 and gan.in_short(rows.iloc[:0]) == "No rows."
 
 
