@@ -21,7 +21,7 @@ LIBRARY = METHODS | {"shui_lib.attack", "shui_lib.runs"}
 SISTERS = {"shui_lib.ltu", "shui_lib.gan"}
 RECORDS = CORE | {"shui_workbook", "shui_workbook.records"}
 STUDIES = LIBRARY | SISTERS | RECORDS | {"shui_workbook.figures", "shui_workbook.studies"}
-SHOWN = STUDIES | {"shui_workbook.reports"}
+SHOWN = STUDIES | {"shui_workbook.studies.gan", "shui_workbook.reports"}
 MAY_IMPORT = {
     "shui_lib": set(),
     "shui_lib.core": CORE,

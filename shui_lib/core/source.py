@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 PACKAGE = Path(__file__).resolve().parent.parent
+OURS = ("shui_lib", "shui_workbook")  # side by side; a study of the workbook has stages of its own
 CORE = ("machine", "names", "places", "progress", "rows", "source", "stages", "store")
 MOVE_NO_NUMBER = {*(f"shui_lib.core.{name}" for name in CORE), "shui_lib.benchmark.presets", "shui_lib.methods"}
 
@@ -76,7 +77,7 @@ def _is_text(line: ast.stmt) -> bool:
 
 def _file(module: str) -> Path:
     """The file of one of our modules; for others one that is not there."""
-    if module.split(".")[0] != PACKAGE.name:
+    if module.split(".")[0] not in OURS:
         return PACKAGE / "not ours"
     path = PACKAGE.parent.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -74,6 +74,7 @@ class Cascade:
         *,
         label: int | None = None,
         seed: int = 0,
+        w: Tensor | None = None,
         maps: Maps | None = None,
         watch: Callable[[GAN], dict[str, float]] | None = None,
         checkpoint: Path | None = None,
@@ -82,6 +83,7 @@ class Cascade:
 
         Args:
             label: the class to be forgotten, None for items.
+            w: latents (N, Z) of D_u, where they are known; found by inversion otherwise.
             maps: of a classifier; needed where λ2 is above 0.
             watch: measures that the method itself has no data for, at every look.
             checkpoint: a file rewritten at every look; a run that finds one goes on from it, to the same weights.
@@ -91,7 +93,7 @@ class Cascade:
             ValueError: data and GAN do not fit. NotGiven: a part is missing. Diverged: a loss is not finite.
         """
         run = _Run(self, gan, given.only(self.needs), label, seed, maps, watch)
-        run.begin(checkpoint)
+        run.begin(checkpoint, w)
         while not run.done():
             run.block()
             if checkpoint:
@@ -113,7 +115,7 @@ class _Run:
         self.learn: Pictures | None = parts.get("learn")
         self.now = copy.deepcopy(gan)
         for network in self.now:
-            network.train().requires_grad_()
+            network.train().requires_grad_().to(memory_format=torch.channels_last)
         self.game = Game(self.now, settings.lr)
         self.history: list[dict[str, float]] = []
 
@@ -130,7 +132,7 @@ class _Run:
         said = [line["stop"] for line in self.history[-2:]]
         return said == [True, True] or self.history[-1]["step"] >= self.settings.steps
 
-    def begin(self, checkpoint: Path | None) -> None:
+    def begin(self, checkpoint: Path | None, w: Tensor | None = None) -> None:
         """Go on from a file; or invert, and look at the GAN as it was."""
         begun, found = time.perf_counter(), checkpoint is not None and checkpoint.exists()
         if found:
@@ -138,7 +140,7 @@ class _Run:
             self.w = tensors["w"]
             unpack(nn.ModuleDict(self.now._asdict()), self.game.optimizer, tensors)
         else:
-            self.w = invert(self.gan.generator, self.forget[0], self.settings.inversion)[0]
+            self.w = invert(self.gan.generator, self.forget[0], self.settings.inversion)[0] if w is None else w
         spent = time.perf_counter() - begun
         self.substitutes = Substitutes(self.gan.generator, self.w, self.settings.mechanism, label=self.label)
         self.drawn = sample(self.gan.generator, self.staying.repeat(-(-1000 // len(self.staying))), seed=self.seed)
@@ -154,11 +156,10 @@ class _Run:
 
     def block(self) -> None:
         """The steps up to the next look; looking is not counted as time of the cascade."""
-        begun, before, lines = time.perf_counter(), self.history[-1], []
+        begun, before = time.perf_counter(), self.history[-1]
         first = before["step"]
         last, chance = min(first + self.settings.check, self.settings.steps), epoch_generator(self.seed, first)
-        for step in range(first, last):
-            lines.append(self.forget_some(step, chance) | self.learn_some(step, chance))
+        lines = [self.forget_some(step, chance) | self.learn_some(step, chance) for step in range(first, last)]
         spent = before["seconds"] + time.perf_counter() - begun
         self.look(before | {"step": last, "seconds": spent} | pd.DataFrame(lines).mean().to_dict())
 
@@ -187,11 +188,10 @@ class _Run:
 
     def learn_some(self, step: int, chance: torch.Generator) -> dict[str, float]:
         """The learning half: few-shot, the GAN's own step; zero-shot, without data."""
-        settings = self.settings
         if not self.learn:
-            return learn_zero(self.game, self.gan, self.staying, settings.batch, chance)
+            return learn_zero(self.game, self.gan, self.staying, self.settings.batch, chance)
         _, real = self.some(self.learn, chance)
-        r1 = due(step, settings.gamma, settings.r1_every)
+        r1 = due(step, self.settings.gamma, self.settings.r1_every)
         return gan_step(self.game, real, self.learn[1], chance, r1=r1)
 
     def some(self, pictures: Pictures, chance: torch.Generator) -> tuple[Tensor, Pictures]:

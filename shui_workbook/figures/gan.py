@@ -98,6 +98,28 @@ def plot_audit(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_people(found: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, name: str = "") -> Axes:
+    """What one photo changes for each person: mean and 95 % interval over seeds, a colour a way of asking.
+
+    Args:
+        found: frames with columns mean, low, high; their index ends in the person's number ("person-3"). The order is
+            that of the first.
+    """
+    order = [label.rpartition("-")[2] for label in next(iter(found.values())).index]
+    ax = ax or canvas(6, 0.36 * len(order) + 1)
+    place = np.arange(len(order))
+    for shift, (label, frame), colour in zip((-0.15, 0.15), found.items(), ("#0173b2", "#d55e00"), strict=False):
+        frame = frame.set_axis([one.rpartition("-")[2] for one in frame.index]).reindex(order)
+        error = [frame["mean"] - frame["low"], frame["high"] - frame["mean"]]
+        ax.errorbar(frame["mean"], place + shift, xerr=error, fmt="o", color=colour, markersize=4, label=label)
+    ax.axvline(0, color="#707070", linewidth=1)
+    ax.set_yticks(place, [f"class {label}" for label in order])
+    ax.invert_yaxis()
+    ax.set(xlabel=name)
+    ax.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    return ax
+
+
 def beside_reported(rows: pd.DataFrame, reported: pd.DataFrame, table: str) -> pd.DataFrame:
     """The paper's numbers of one of its tables, and ours of the same form: before, after, mean over seeds.
 
@@ -121,8 +143,9 @@ def beside_reported(rows: pd.DataFrame, reported: pd.DataFrame, table: str) -> p
         "T_seconds": "seconds",
         "LOGAN_AUC": "logan",
     }
-    kind = "class" if (theirs["unlearn"] == "class").all() else "item"
-    own = rows[rows["request"].str.startswith(kind) & (rows["fake_label"].isin(["", "0.01 quantile"]))]
+    kind = theirs["unlearn"].iloc[0]  # "class", or "item-64": then the same number of pictures
+    own = rows[rows["request"].str.fullmatch(r"class-\d+" if kind == "class" else kind)]
+    own = own[own["fake_label"].isin(["", "0.01 quantile"]) & own["budget"].isin([0, 60]) & (own["perceptual"] == 0)]
     before = own[own["method"] == "original"].groupby("metric")["value"].mean()
     after = own[own["method"] == "cascade"].groupby(["shot", "mechanism", "metric"])["value"].mean()
     lines = []

@@ -57,6 +57,18 @@ def test_what_is_imported_counts_but_for_what_moves_no_number(written):
     assert written() == written(progress="bar = 1")
 
 
+def test_a_study_of_the_workbook_counts_with_what_it_imports(written, tmp_path):
+    written()
+    study = tmp_path / "shui_workbook" / "study.py"
+    study.parent.mkdir()
+    hashes = []
+    for text, two in (("one = 1", "two = 2"), ("one = 1", "two = 3"), ("one = 2", "two = 3")):
+        study.write_text(f"from shui_lib.benchmark.two import two\n{text}\n")
+        written(two=two)
+        hashes.append(source_of("shui_workbook.study"))
+    assert len(set(hashes)) == 3
+
+
 def test_a_method_that_is_replaced_has_another_hash(monkeypatch):
     """GradientAscent.unlearn as a no-op must not report yesterday's score."""
     method, other = REGISTRY["gradient_ascent"], source_of_method(REGISTRY["ssd"])

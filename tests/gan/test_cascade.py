@@ -21,9 +21,11 @@ from shui_lib.gan.latents import (
 )
 from shui_lib.gan.steps import (
     Diverged,
+    Game,
     adversarial,
     fake_label_of,
     learn_discriminator,
+    redraw,
     substitution,
     unlearn_discriminator,
 )
@@ -137,6 +139,23 @@ def test_the_fake_label_is_a_constant_or_a_quantile():
     assert fake_label_of(logits, constant=0.1, quantile=0.01) == pytest.approx(0.1)
 
 
+def test_latents_are_constants_and_only_the_synthesis_moves():
+    gan, before = small_gan(), small_gan()
+    w = torch.randn(4, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    kept = w.detach().clone()
+    shown, label = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+    told = redraw(Game(gan, 0.01), w, label, shown)
+    drawn = before.generator.synthesis(w)
+    by_hand = F.softplus(-before.discriminator(drawn, label)).mean() + drawn.square().mean()
+    assert told["unlearn_g"] == pytest.approx(by_hand.item(), rel=1e-5)
+    assert w.grad is None and torch.equal(w, kept)
+    moved = {
+        name for name, p in gan.generator.named_parameters() if not torch.equal(p, before.generator.get_parameter(name))
+    }
+    assert moved and all(name.startswith("synthesis") for name in moved)
+    assert all(map(torch.equal, gan.discriminator.parameters(), before.discriminator.parameters()))
+
+
 # The cascade
 
 
@@ -187,6 +206,15 @@ def test_a_class_is_told_apart_after_unlearning():
     _, history = Cascade(stop="never", **settings).unlearn(small_gan(), given_of("class-1"), label=1)
     assert history["auc_used"].iloc[0] < 0.2 < 0.9 < history["auc_used"].iloc[-1]
     assert history["fake_label"].eq(-3.0).all()
+
+
+def test_latents_that_are_known_are_not_looked_for_again(monkeypatch):
+    cascade, given = Cascade(shot="zero", **FAST), given_of("item-6", "forget")
+    expected = cascade.unlearn(small_gan(), given)[0]
+    w = invert(small_gan().generator, given.forget.pixels(), QUICK)[0]
+    monkeypatch.setattr("shui_lib.gan.cascade.invert", lambda *_: pytest.fail("looked for again"))
+    assert same(expected, cascade.unlearn(small_gan(), given, w=w)[0])
+    assert not same(expected, cascade.unlearn(small_gan(), given, w=w + 1)[0])
 
 
 def test_it_stops_after_two_looks_in_a_row():

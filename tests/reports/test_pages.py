@@ -10,7 +10,7 @@ from PIL import Image
 from shui_lib.core.rows import make_rows
 from shui_workbook.records import record
 from shui_workbook.records.files import read_rows
-from shui_workbook.reports import pages
+from shui_workbook.reports import gan, pages
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.pages import (
     costs,
@@ -54,7 +54,7 @@ def house(tmp_path) -> Path:
     pd.DataFrame(klom | {"normal": 0.126}).to_csv(tmp_path / "results" / "klom.csv", index=False)
     for page, names in (
         ("README.md", ["claims", "overview"]),
-        ("docs/results.md", ["results", "rivals", "gain", "costs", "ltu", "trainings", "evidence", "verdicts"]),
+        ("docs/results.md", ["results", "rivals", "gain", "costs", "ltu", "trainings", "gan", "evidence", "verdicts"]),
     ):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -181,6 +181,6 @@ def test_a_changed_row_changes_the_digest(house):
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
-    for section in (tables, rivalries, costs, learning_to_unlearn, trainings):
+    for section in (tables, rivalries, costs, learning_to_unlearn, trainings, gan.section):
         assert section(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(shown(gains(RESULTS))), "run `make tables`"

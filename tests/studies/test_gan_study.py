@@ -1,5 +1,6 @@
 """The GAN study on a few small pictures: stages, rows that are not made twice, claims judged by rule, figures."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,16 +11,19 @@ from small_gan import QUICK, same
 from tiny import prepare_tiny
 
 from data_prep import faces as rendered
+from shui_lib.core.source import source_of
+from shui_lib.core.stages import stage_key
 from shui_lib.gan.cascade import Cascade
 from shui_lib.gan.latents import invert, render
-from shui_lib.gan.stylegan2 import load_gan, save_gan
+from shui_lib.gan.stylegan2 import build, load_gan, save_gan
 from shui_lib.gan.train import GANTraining
+from shui_lib.methods import Given
 from shui_workbook.figures import gan as plots
+from shui_workbook.reports import gan as reports
 from shui_workbook.studies.gan import __main__ as command
 from shui_workbook.studies.gan import rows as told
 from shui_workbook.studies.gan import study as module
-from shui_workbook.studies.gan import verdicts
-from shui_workbook.studies.gan.measures import photo_pairs, sheet, staying
+from shui_workbook.studies.gan.measures import sheet, staying
 from shui_workbook.studies.gan.study import Study
 
 FAST = {"steps": 2, "check": 1, "batch": 4, "inversion": QUICK}
@@ -68,6 +72,15 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     def never(*_, **__):
         raise AssertionError("made again")
 
+    courses = told.read(tmp_path / "gan_courses.csv")
+    steps = courses.groupby("request")["step"].apply(list)
+    assert steps["item-6"] == [0, 1, 2] and steps["class-1"] in ([0, 1], [0, 1, 2]), "a class may be far enough at once"
+    asked = courses.set_index("request")
+    assert asked["auc_lu"].between(0, 1).all() and asked["budget"].eq(2).all()
+    assert asked.loc["class-1", "fd_share"].notna().all() and asked.loc["item-6", "auc_used"].notna().all()
+    assert asked.loc["item-6", "fd_u"].isna().all() and asked.loc["class-1", "auc_used"].isna().all()
+    assert rows.loc[rows["method"] == "retrained", "note"].eq("trained without the requests of seeds 0").all()
+
     before = path.read_bytes()
     monkeypatch.setattr(command, "measure", never)
     command.table(study, path, items=[6], label=1, retrain=["item-6"])
@@ -78,12 +91,34 @@ def test_one_photo_is_measured_for_every_person(study, tmp_path):
     path = tmp_path / "gan_rows.csv"
     command.photo(study, path, Cascade(shot="zero", asked="support", **FAST))
     rows = told.read(path)
-    assert set(rows["request"]) == {"photo-0", "photo-1", "photo-2"} and set(rows["method"]) == {"original", "cascade"}
-    pairs = photo_pairs(rows)
+    assert set(rows["request"]) == {f"{word}-{label}" for word in ("photo", "person") for label in range(3)}
+    assert set(rows["method"]) == {"original", "cascade"}
+    pairs = reports.photo_pairs(rows, "photo")
     assert pairs["people"].eq(3).all() and pairs["seeds"].eq(1).all()
-    wide = rows[rows["metric"] == "auc_person"].pivot_table(index="request", columns="method", values="value")
-    assert pairs.loc["auc_person", "mean"] == pytest.approx((wide["cascade"] - wide["original"]).mean())
-    assert photo_pairs(rows[rows["method"] == "original"]).empty
+    of_photos = rows[(rows["metric"] == "auc_person") & rows["request"].str.startswith("photo")]
+    wide = of_photos.pivot_table(index="request", columns="method", values="value")
+    change = wide["cascade"] - wide["original"]
+    assert pairs.loc["auc_person", "mean"] == pytest.approx(change.mean())
+    people = reports.photo_people(rows, "auc_person", "photo")
+    assert people["mean"].to_dict() == pytest.approx(change.to_dict()) and people["mean"].is_monotonic_decreasing
+    assert people["low"].isna().all(), "one seed has no interval"
+    assert reports.photo_pairs(rows[rows["method"] == "original"]).empty
+    assert reports.photo_people(rows.iloc[:0], "auc_person").empty
+
+
+def test_one_photo_as_a_person_is_not_taught_again(study, monkeypatch):
+    """As a class the person is no longer drawn to learn from; as an item it is."""
+    seen = {}
+
+    class Looked(Cascade):
+        def unlearn(self, gan, given, *, label=None, **how):
+            seen[len(seen)] = label
+            return super().unlearn(gan, given, label=label, **how)
+
+    given = Given({"support": study.faces[1][:1].in_memory()})
+    for number, kind in enumerate(("photo-1", "person-1")):
+        study.forgotten(kind, Looked(shot="zero", asked="support", stop="never", **{**FAST, "lr": 1e-4}), given)
+        assert seen[number] == (None if kind == "photo-1" else 1)
 
 
 def test_the_committed_gan_is_taken_for_its_own_facts_alone(study, tmp_path, monkeypatch):
@@ -111,6 +146,46 @@ def test_the_preset_is_what_was_trained(study, tmp_path):
     assert module.PRESETS["cpu"] == Study(training=module.PRESETS["cpu"]).training
 
 
+def test_requests_of_several_seeds_are_left_out_together(study, monkeypatch):
+    trained_on = {}
+
+    def looked(faces, config, training, **how):
+        trained_on[len(trained_on)] = set(faces.rows)
+        return build(config, seed=0), pd.DataFrame([{"kimg": 1.0}])
+
+    monkeypatch.setattr(module, "fit_gan", looked)
+    asked = [set(replace(study, seed=seed).request("item-5").forget.rows) for seed in (0, 1)]
+    study.retrained("item-5", (1, 0))
+    replace(study, seed=1).retrained("item-5", (0, 1))  # the same GAN, whoever asks
+    study.retrained("item-5")
+    everyone = set(study.faces[0].rows)
+    assert trained_on == {0: everyone - asked[0] - asked[1], 1: everyone - asked[0]}
+
+
+@pytest.mark.parametrize(
+    "changed", ["shui_lib.gan.train", "shui_workbook.studies.gan.classifier", "shui_lib.gan.cascade"]
+)
+def test_no_stage_of_other_code_is_read_back(study, monkeypatch, changed):
+    keys = []
+
+    def looked(root, kind, facts, compute):
+        keys.append(stage_key(kind, json.loads(json.dumps(facts)), {}))
+        raise InterruptedError
+
+    monkeypatch.setattr(module, "load_or_compute", looked)
+    monkeypatch.setattr(Study, "file", module.COMMITTED)
+    makes = {
+        "shui_lib.gan.train": lambda: study.trained(""),
+        "shui_workbook.studies.gan.classifier": lambda: study.classifier(0),
+        "shui_lib.gan.cascade": lambda: study.forgotten("item-6", Cascade(**FAST)),
+    }[changed]
+    for source in (module.source_of, module.source_of, lambda *names: f"other than {source_of(*names)}"):
+        monkeypatch.setattr(module, "source_of", source)
+        with pytest.raises(InterruptedError):
+            makes()
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_sheets_show_every_class(study, tmp_path):
     pictures = sheet(study.original().generator, tmp_path / "sheet.png", per_class=2)
     assert pictures.shape == (6, 3, 16, 16) and pictures.min() >= 0 and pictures.max() <= 1
@@ -130,48 +205,6 @@ def test_rows_of_a_dirty_tree_stay_out_of_the_results(study, tmp_path, monkeypat
 def test_missing_rows_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="studies.gan table"):
         told.read(tmp_path / "gan_rows.csv")
-
-
-@pytest.mark.parametrize(
-    ("differences", "expected"),
-    [([[1, 1.1, 0.9]], "holds"), ([[-1, -1.1, -0.9]], "does not hold"), ([[-1, 1, 0.2]], "inconclusive"),
-     ([[1, 1.1]], "not tested"), ([], "not tested"), ([[1, 1.1, 0.9], [-1, -1.1, -0.9]], "holds in part"),
-     ([[1, 1.1, 0.9], [1, 2]], "holds"), ([[-1, 1, 0.2], [-1, -1.1, -0.9]], "does not hold"),
-     ([[1, np.nan, 1.1]], "not tested")],
-)  # fmt: skip
-def test_verdicts_follow_from_intervals(differences, expected):
-    assert verdicts.verdict([pd.Series(part, dtype=float) for part in differences]) == expected
-
-
-def test_claims_are_judged_from_rows():
-    def lines(method, metric, values, request="item-64", shot="", mechanism="", fake=""):
-        about = {"dataset": "faces", "kimg": 80.0, "request": request, "method": method, "shot": shot}
-        about |= {"mechanism": mechanism, "fake_label": fake, "perceptual": 0.0, "stop": "generated", "metric": metric}
-        return [{**about, "seed": seed, "value": value} for seed, value in enumerate(values)]
-
-    few = ("few", "average", "0.01 quantile")
-    found = lines("cascade", "auc_lu", [0.9, 0.91, 0.92], "item-64", *few)
-    found += lines("cascade", "logan", [0.2, 0.21, 0.22], "item-64", *few)
-    found += lines("cascade", "logan_away", [0.3, 0.29, 0.28], "item-64", *few)
-    found += lines("retrained", "logan_away", [0.01, 0.02, 0.01])
-    found += lines("cascade", "psnr_gap", [0.4, 0.5, 0.6], "item-64", *few) + lines(
-        "original", "psnr_gap", [0.5, 0.5, 0.5]
-    )
-    claims = verdicts.table_of_claims(pd.DataFrame(found)).set_index("claim")["verdict"]
-    assert claims["items: AUC_lu on fresh pictures passes 0.8"] == "holds"
-    assert claims["items: LOGAN's AUC falls to 0.5 or below"] == "holds"
-    assert claims["items: it is as hard to tell as after retraining (|AUC − ½|)"] == "does not hold"
-    assert claims["items: the generator loses them (re-inversion, 1 dB or more)"] == "does not hold"
-    assert claims["items: the perceptual term costs quality"] == "not tested"
-
-
-def test_the_summary_holds_means_and_intervals():
-    about = {"request": "item-64", "method": "cascade", "shot": "few", "mechanism": "average", "fake_label": "0.1"}
-    lines = [{**about, "perceptual": 0.0, "metric": "acc", "seed": seed, "value": 0.8 + seed / 10} for seed in range(2)]
-    lines.append({**lines[0], "shot": "zero", "value": 0.5})
-    found = verdicts.summary(pd.DataFrame(lines), ["acc", "logan"])
-    assert found["acc"].tolist() == ["0.85 [0.215, 1.49]", "0.5"] and found["seeds"].tolist() == [2, 1]
-    assert found["logan"].tolist() == ["", ""]
 
 
 def test_figures_take_data_and_return_axes():
@@ -194,12 +227,36 @@ def test_figures_take_data_and_return_axes():
     assert len(plots.plot_audit(audit).patches) == 4
 
 
+def test_people_stand_in_the_order_of_the_first_way_of_asking():
+    def frame(word, means):
+        index = [f"{word}-{label}" for label in means]
+        return pd.DataFrame({"mean": means.values(), "low": 0.0, "high": 1.0}, index=index)
+
+    ax = plots.plot_people(
+        {"as a person": frame("person", {2: 0.9, 0: 0.5}), "as an item": frame("photo", {0: 0.2, 2: 0.1})}
+    )
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["class 2", "class 0"]
+    first, second = (container.lines[0].get_xdata().tolist() for container in ax.containers)
+    assert first == [0.9, 0.5] and second == [0.1, 0.2]
+    assert ax.yaxis_inverted()
+
+
 def test_the_papers_numbers_stand_beside_ours():
     reported = pd.read_csv(module.ROOT / "results" / "gan_reported.csv")
     assert len(reported) == 410
-    columns = ["request", "method", "shot", "mechanism", "fake_label", "metric", "value"]
-    ours = ("item-64", "cascade", "few", "average", "0.01 quantile", "auc_lu", 0.7)
-    rows = pd.DataFrame([("item-64", "original", "", "", "", "auc_lu", 0.5), ours], columns=columns)
+    columns = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "budget", "metric", "value"]
+    few = ("cascade", "few", "average", "0.01 quantile")
+    lines = [
+        ("item-64", "original", "", "", "", 0.0, 0, "auc_lu", 0.5),
+        ("item-64", *few, 0.0, 60, "auc_lu", 0.7),
+        ("item-64", *few, 0.0, 200, "auc_lu", 0.1),  # another budget
+        ("item-64", *few, 0.5, 60, "auc_lu", 0.1),  # with the perceptual term
+        ("item-256", *few, 0.0, 60, "auc_lu", 0.1),  # more pictures
+        ("class-3", *few, 0.0, 60, "auc_lu", 0.9),
+    ]
+    rows = pd.DataFrame(lines, columns=columns)
+    of_class = plots.beside_reported(rows, reported, "V")
+    assert of_class.loc[of_class["metric"] == "AUC_lu", "ours after"].dropna().tolist() == [0.9]
     beside = plots.beside_reported(rows, reported, "IIIa")
     line = beside[
         (beside["metric"] == "AUC_lu") & (beside["shot"] == "few") & (beside["substitute"] == "average")

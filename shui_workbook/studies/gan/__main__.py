@@ -2,6 +2,7 @@
 
 python -m shui_workbook.studies.gan train --commit                    the GAN of seed 0, with its sample sheets
 python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 2    the first cascades of Tables III to XIV
+python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 0 --retrain item-64    a GAN that never saw them
 python -m shui_workbook.studies.gan photo --seeds 0 1 2               one untrained picture of a person
 python -m shui_workbook.studies.gan table --dataset mnist             digits (`python -m data_prep mnist` first)
 """
@@ -21,12 +22,13 @@ from shui_lib.gan.stylegan2 import GANConfig, load_gan, save_gan
 from shui_lib.gan.train import GANTraining
 from shui_lib.methods import Given
 from shui_workbook.studies.gan.measures import audit_of, bounds, measure, photo_measures
-from shui_workbook.studies.gan.rows import record, rows_of, there
+from shui_workbook.studies.gan.rows import LOOK, course_of, record, rows_of, there
 from shui_workbook.studies.gan.study import COMMITTED, PRESETS, Study
 
 # A class is forgotten where what is drawn of it is as far from it as the next class is (the paper: an FID of 150).
 TURNED = {"stop": "fd_share", "goal": 1.0}
-ONE_PHOTO = Cascade(shot="zero", asked="support", steps=30, batch=16)
+ONE_PHOTO = Cascade(shot="zero", asked="support", steps=30, batch=16, stop="never")
+LONG = {"steps": 200, "stop": "never"}  # does AUC_lu get there, if not within the budget of the tables?
 
 
 def plan(items: Sequence[int], label: int) -> list[tuple[str, Cascade]]:
@@ -42,7 +44,8 @@ def plan(items: Sequence[int], label: int) -> list[tuple[str, Cascade]]:
     found += [(item, replace(few, perceptual=value)) for value in (0.5, 1.0)]
     found += [(item, replace(zero, mechanism=name)) for name in ("truncation", "projection")]
     found += [(person, replace(zero, **TURNED, mechanism="other-class"))]
-    return found + [(item, replace(zero, constant=value)) for value in (-1.0, 0.1, 0.5)]
+    found += [(item, replace(zero, constant=value)) for value in (-1.0, 0.1, 0.5)]
+    return found + [(item, replace(base, **LONG)) for base in (few, zero)]
 
 
 def table(
@@ -53,8 +56,13 @@ def table(
     label: int,
     chosen: slice = slice(None),
     retrain: Sequence[str] = (),
+    together: Sequence[int] = (),
 ) -> None:
-    """Rows of the original, of chosen cascades of the plan, and of retrained GANs; what is there is not made again."""
+    """Rows of the original, of chosen cascades of the plan, and of retrained GANs; what is there is not made again.
+
+    Args:
+        retrain: requests; their GAN is trained without the pictures of the seeds `together` (its own by default).
+    """
     todo = plan(items, label)[chosen]
     for kind in dict.fromkeys(kind for kind, _ in todo):
         if not there(study, path, rows_of(study, kind, "original", {"acc": 0})):
@@ -66,26 +74,37 @@ def table(
             last = history.iloc[-1]
             found = measure(study, gan, kind) | audit_of(study, gan, kind)
             found |= last[["step", "seconds", "invert_seconds"]].to_dict() | {"stopped": float(last["stop"])}
+            record(path.with_name("gan_courses.csv"), course_of(study, kind, history, cascade), LOOK)
             record(path, rows_of(study, kind, "cascade", found, cascade))
     for kind in retrain:
         if not there(study, path, rows_of(study, kind, "retrained", {"acc": 0})):
-            found = measure(study, study.retrained(kind), kind) | audit_of(study, study.retrained(kind), kind)
-            record(path, rows_of(study, kind, "retrained", found))
+            gan = study.retrained(kind, together)
+            found = measure(study, gan, kind) | audit_of(study, gan, kind)
+            note = f"trained without the requests of seeds {' '.join(map(str, together or [study.seed]))}"
+            record(path, rows_of(study, kind, "retrained", found, note=note))
 
 
-def photo(study: Study, path: Path, cascade: Cascade) -> None:
-    """One picture of each person that was never trained on, asked to be forgotten; what happens to the others of it."""
+def photo(study: Study, path: Path, cascade: Cascade, words: Sequence[str] = ("person", "photo")) -> None:
+    """One picture of each person that was never trained on, asked to be forgotten; what happens to the others of it.
+
+    Args:
+        words: "photo", the picture is an item; "person", it stands for its class (`Study.forgotten`).
+    """
     _, test = study.faces
     for label in progress(range(study.config.classes), desc=f"one photo, seed {study.seed}", unit="person"):
-        kind = f"photo-{label}"
-        if there(study, path, rows_of(study, kind, "cascade", {"auc_support": 0}, cascade)):
-            continue
+        forms = [f"{word}-{label}" for word in words]
+        todo = [
+            kind
+            for kind in forms
+            if not there(study, path, rows_of(study, kind, "cascade", {"auc_support": 0}, cascade))
+        ]
         own = (test.targets == label).nonzero()[:, 0]
         given = Given({"support": test[own[study.seed : study.seed + 1]].in_memory()})
-        for method in ("original", "cascade"):
-            gan = study.original() if method == "original" else study.forgotten(kind, cascade, given)[0]
-            found = photo_measures(study, gan, given.support, label)
-            record(path, rows_of(study, kind, method, found, cascade if method == "cascade" else None))
+        before = photo_measures(study, study.original(), given.support, label) if todo else {}
+        for kind in todo:
+            gan, _ = study.forgotten(kind, cascade, given)
+            record(path, rows_of(study, kind, "original", before))
+            record(path, rows_of(study, kind, "cascade", photo_measures(study, gan, given.support, label), cascade))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -97,11 +116,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kimg", type=float, help="thousands of pictures; else the default, or the committed GAN's")
     parser.add_argument("--channels", type=int, nargs="+", default=list(GANConfig.channels), help="at 4, 8, ... px")
     parser.add_argument("--items", type=int, nargs="+", default=[64, 16, 256])
-    parser.add_argument("--label", type=int, default=0, help="the class to be forgotten")
+    parser.add_argument("--label", type=int, help="the class to be forgotten; else of seed s it is class s")
     parser.add_argument("--part", type=int, nargs=2, help="cascades of the plan from the first number to the second")
     parser.add_argument("--gan-seed", type=int, default=0, help="the GAN that the requests of all seeds are made of")
     parser.add_argument("--commit", action="store_true", help=f"with train: also write results/{COMMITTED.name}")
-    parser.add_argument("--retrain", nargs="+", default=[], help="requests whose GAN is trained again without them")
+    parser.add_argument("--words", nargs="+", default=["person", "photo"], help="with photo: how it is taken")
+    parser.add_argument(
+        "--retrain", nargs="+", default=[], help="requests whose GAN is trained again, without those of all --seeds"
+    )
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "gan_rows.csv")
@@ -116,9 +138,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 save_gan(COMMITTED, load_gan(file), load_note(file))
         elif args.what == "table":
             chosen = slice(*args.part) if args.part else slice(None)
-            table(study, args.results, items=args.items, label=args.label, chosen=chosen, retrain=args.retrain)
+            label = seed if args.label is None else args.label
+            how = {"chosen": chosen, "retrain": args.retrain, "together": args.seeds}
+            table(study, args.results, items=args.items, label=label, **how)
         else:
-            photo(study, args.results, ONE_PHOTO)
+            photo(study, args.results, ONE_PHOTO, args.words)
 
 
 if __name__ == "__main__":

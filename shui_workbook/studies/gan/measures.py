@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
 from shui_lib.benchmark.data import Faces
-from shui_lib.gan.latents import Inversion, all_labels, invert
+from shui_lib.core.store import load_tensors
+from shui_lib.gan.cascade import Cascade
+from shui_lib.gan.latents import Inversion, all_labels
 from shui_lib.gan.metrics import auc, judge, sample
 from shui_lib.gan.stylegan2 import GAN, GANConfig, Generator
 from shui_lib.gan.train import pictures_of
+from shui_lib.methods import Given
 from shui_workbook.studies.gan.audit import nearest_generated, path_length, reinversion
 from shui_workbook.studies.gan.classifier import accuracy, frechet, kernel_distance
 from shui_workbook.studies.gan.requests import Request
-from shui_workbook.studies.gan.verdicts import interval
 
 if TYPE_CHECKING:
     from shui_workbook.studies.gan.study import Study
@@ -121,7 +121,7 @@ def audit_of(study: Study, gan: GAN, kind: str) -> dict[str, float]:
     found["psnr_gap"] = found["psnr_forget"] - found["psnr_test"]
     found["psnr_nearest"] = nearest_generated(gan.generator, forget, seed=study.seed)
     found["psnr_nearest_test"] = nearest_generated(gan.generator, unseen, seed=study.seed)
-    w = inverted(study, kind)
+    w = inverted(study, request, kind)
     z = torch.randn(len(w), study.config.latent, generator=torch.Generator().manual_seed(study.seed))
     random = gan.generator.latent(z, staying(study.config, None, len(w))).detach()
     for name, place in (("path_forget", w), ("path_random", random)):
@@ -129,11 +129,10 @@ def audit_of(study: Study, gan: GAN, kind: str) -> dict[str, float]:
     return found
 
 
-@cache
-def inverted(study: Study, kind: str) -> Tensor:
+def inverted(study: Study, request: Request, kind: str) -> Tensor:
     """Latents of the audited pictures of a request in the original generator."""
-    pictures = study.request(kind).forget[:AUDITED].pixels()
-    return invert(study.original().generator, pictures, AUDIT)[0]
+    stage = study.inverted(kind, Given({"forget": request.forget.in_memory()}), Cascade(inversion=AUDIT))
+    return load_tensors(stage.file("latents.safetensors"))["w"][:AUDITED]
 
 
 def photo_measures(study: Study, gan: GAN, support: Faces, label: int) -> dict[str, float]:
@@ -155,20 +154,3 @@ def photo_measures(study: Study, gan: GAN, support: Faces, label: int) -> dict[s
         "acc_person": accuracy(second, *drawn),
         "acc_others": accuracy(second, *rest),
     }
-
-
-def photo_pairs(rows: pd.DataFrame) -> pd.DataFrame:
-    """What one photo changes, after − before, a line a measure: mean over people and seeds, with a 95 % interval.
-
-    The interval is Student's t over people, each the mean of its seeds.
-    """
-    asked = rows[rows["request"].str.startswith("photo-")]
-    wide = asked.pivot_table(index=["metric", "request", "seed"], columns="method", values="value")
-    if not {"original", "cascade"} <= set(wide):
-        return pd.DataFrame(columns=["mean", "low", "high", "people", "seeds"])
-    change = (wide["cascade"] - wide["original"]).dropna()
-    seeds = change.groupby("metric").apply(lambda one: one.index.get_level_values("seed").nunique())
-    person = change.groupby(["metric", "request"]).mean()
-    lines = {metric: interval(one) for metric, one in person.groupby("metric")}
-    found = pd.DataFrame(lines, index=["mean", "low", "high"]).T
-    return found.assign(people=person.groupby("metric").size(), seeds=seeds)

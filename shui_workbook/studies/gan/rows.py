@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,29 +12,41 @@ from shui_lib.gan.cascade import Cascade
 from shui_workbook.records.files import put
 from shui_workbook.studies.gan.study import Study
 
-FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop"]
+FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop", "budget"]
 KEY = ["dataset", "kimg", "gan_seed", "seed", *FORM, "metric"]  # seed: of the request
 COLUMNS = [*KEY, "value", "git", "note"]
+LOOK = [*KEY[:-1], "step"]  # of results/gan_courses.csv: what was seen on the way
+WATCHED = ["auc_lu", "auc_used", "auc_generated", "fd_l", "acc", "fd_u", "fd_share"]
 
 
 def rows_of(
-    study: Study, kind: str, method: str, found: Mapping[str, object], cascade: Cascade | None = None
+    study: Study, kind: str, method: str, found: Mapping[str, object], cascade: Cascade | None = None, note: str = ""
 ) -> pd.DataFrame:
     """Tidy rows of one model."""
-    about = {"dataset": study.dataset, "kimg": study.training.kimg, "gan_seed": study.gan_seed, "seed": study.seed}
-    about |= dict.fromkeys(FORM, "") | {"request": kind, "method": method, "perceptual": 0.0}
-    if cascade:
-        label = f"{cascade.quantile:g} quantile" if cascade.constant is None else f"{cascade.constant:g}"
-        about |= {"shot": cascade.shot, "mechanism": cascade.mechanism, "fake_label": label}
-        about |= {"perceptual": cascade.perceptual, "stop": cascade.stop}
-    about |= {"git": git_commit(), "note": ""}
+    about = _about(study, kind, method, cascade) | {"git": git_commit(), "note": note}
     lines = [{**about, "metric": metric, "value": value} for metric, value in found.items()]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def record(path: Path, rows: pd.DataFrame) -> None:
-    """Add rows to a file; a row whose key is there already is replaced. Errors as of `put`."""
-    put(path, rows, KEY, decimals=5, read=read)
+def course_of(study: Study, kind: str, course: pd.DataFrame, cascade: Cascade) -> pd.DataFrame:
+    """Tidy lines of a cascade's course, one a look."""
+    about = _about(study, kind, "cascade", cascade) | {"git": git_commit()}
+    return course.reindex(columns=["step", *WATCHED]).assign(**about)[[*LOOK, *WATCHED, "git"]]
+
+
+def _about(study: Study, kind: str, method: str, cascade: Cascade | None) -> dict[str, object]:
+    about = {"dataset": study.dataset, "kimg": study.training.kimg, "gan_seed": study.gan_seed, "seed": study.seed}
+    about |= dict.fromkeys(FORM, "") | {"request": kind, "method": method, "perceptual": 0.0, "budget": 0}
+    if cascade:
+        label = f"{cascade.quantile:g} quantile" if cascade.constant is None else f"{cascade.constant:g}"
+        about |= {"shot": cascade.shot, "mechanism": cascade.mechanism, "fake_label": label}
+        about |= {"perceptual": cascade.perceptual, "stop": cascade.stop, "budget": cascade.steps}
+    return about
+
+
+def record(path: Path, rows: pd.DataFrame, key: Sequence[str] = KEY) -> None:
+    """Add rows, or lines of courses by the key LOOK, to a file; those of the same key go. Errors as of `put`."""
+    put(path, rows, key, decimals=5, read=read)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -46,7 +58,7 @@ def read(path: Path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is missing: `python -m shui_workbook.studies.gan table` writes it")
     words = dict.fromkeys(["dataset", "shot", "mechanism", "fake_label", "stop", "git", "note"], str)
-    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"value": [""]})
+    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={name: [""] for name in ["value", *WATCHED]})
 
 
 def there(study: Study, path: Path, one: pd.DataFrame) -> bool:

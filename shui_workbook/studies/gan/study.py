@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -16,15 +17,16 @@ from shui_lib.benchmark.data import Faces, folder_of, load_faces
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import ROOT
 from shui_lib.core.randomness import checked_seed
+from shui_lib.core.source import source_of
 from shui_lib.core.stages import Stage, load_or_compute
-from shui_lib.core.store import load_note, load_tensors, save_frame, save_tensors
+from shui_lib.core.store import checksum, load_note, load_tensors, save_frame, save_tensors
 from shui_lib.gan.cascade import Cascade
-from shui_lib.gan.latents import Inversion
+from shui_lib.gan.latents import Inversion, invert
 from shui_lib.gan.stylegan2 import GAN, GANConfig, load_gan, save_gan
 from shui_lib.gan.train import GANTraining, fit_gan, pictures_of
 from shui_lib.methods import Given
+from shui_workbook.studies.gan import measures, requests
 from shui_workbook.studies.gan.classifier import Classifier, accuracy, train_classifier
-from shui_workbook.studies.gan.measures import sheet, watch
 from shui_workbook.studies.gan.requests import Request, held_out, request_of
 from shui_workbook.studies.ltu_requests import as_people
 
@@ -108,30 +110,38 @@ class Study:
 
     # Models ---------------------------------------------------------------------------------------------------
 
-    def original(self) -> GAN:
+    @property
+    def file(self) -> Path:
         """The GAN trained on everything: the committed one if it is the one that is asked for, else trained here."""
         if COMMITTED.is_file() and load_note(COMMITTED)["facts"] == _json(self.facts):
-            return load_gan(COMMITTED)
-        return load_gan(self.trained("").file("gan.safetensors"))
+            return COMMITTED
+        return self.trained("").file("gan.safetensors")
 
-    def retrained(self, kind: str) -> GAN:
-        """The GAN trained without the pictures of a request."""
-        return load_gan(self.trained(kind).file("gan.safetensors"))
+    def original(self) -> GAN:
+        """The GAN trained on everything."""
+        return load_gan(self.file)
+
+    def retrained(self, kind: str, seeds: Sequence[int] = ()) -> GAN:
+        """The GAN trained without the pictures of a request, of this seed or of several together."""
+        return load_gan(self.trained(kind, seeds).file("gan.safetensors"))
 
     def history(self) -> pd.DataFrame:
         """How the original was trained, one row a tick."""
-        if COMMITTED.is_file() and load_note(COMMITTED)["facts"] == _json(self.facts):
-            return pd.DataFrame(load_note(COMMITTED)["history"])
-        return pd.DataFrame(load_note(self.trained("").file("gan.safetensors"))["history"])
+        return pd.DataFrame(load_note(self.file)["history"])
 
-    def trained(self, without: str) -> Stage:
-        """The stage of the GAN trained without the pictures of a request; with all of them for ""."""
+    def trained(self, without: str, seeds: Sequence[int] = ()) -> Stage:
+        """The stage of the GAN trained without the pictures of a request; with all of them for "".
+
+        Args:
+            seeds: of the requests whose pictures are left out together; by default this study's own.
+        """
+        seeds = sorted(set(seeds or (self.seed,))) if without else []
 
         def compute(folder: Path) -> Mapping[str, object]:
             faces = self.faces[0]
             if without:
-                asked = self.request(without)
-                kept = ~torch.isin(torch.from_numpy(faces.rows), torch.from_numpy(asked.forget.rows))
+                asked = [request_of(faces, without, seed=seed).forget.rows for seed in seeds]
+                kept = ~torch.isin(torch.from_numpy(faces.rows), torch.from_numpy(np.concatenate(asked)))
                 faces = faces[kept.nonzero()[:, 0]]
             checkpoint = folder / "gan.checkpoint"
             gan, history = fit_gan(
@@ -140,18 +150,19 @@ class Study:
                 self.training,
                 seed=self.gan_seed,
                 checkpoint=checkpoint,
-                sheet=lambda generator, kimg: sheet(generator, folder / f"sheet_{kimg:04.0f}.png"),
+                sheet=lambda generator, kimg: measures.sheet(generator, folder / f"sheet_{kimg:04.0f}.png"),
             )
             note = {"facts": self.facts, "without": without, "git": git_commit(), "history": history.to_dict("records")}
             save_gan(folder / "gan.safetensors", gan, note)
             return {}
 
-        facts = {**self.facts, "without": without} | ({"request": self.seed} if without else {})
+        facts = {**self.facts, "without": without, "requests": seeds, "code": source_of("shui_lib.gan.train")}
         return load_or_compute(self.runs, "gan", facts, compute)
 
     def classifier(self, seed: int, *, epochs: int = 10) -> Classifier:
         """A classifier of the real training pictures: 0 for distances, 1 for accuracy."""
         facts = {"data": self.facts["data"], "seed": seed, "epochs": epochs}
+        facts["code"] = source_of("shui_workbook.studies.gan.classifier")
 
         def compute(folder: Path) -> Mapping[str, object]:
             found = train_classifier(self.faces[0], seed=seed, epochs=epochs)
@@ -164,12 +175,33 @@ class Study:
         found.load_state_dict(load_tensors(stage.file("classifier.safetensors")))
         return found.eval().requires_grad_(False)
 
+    def inverted(self, kind: str, given: Given, cascade: Cascade) -> Stage:
+        """The stage of the latents w (N, Z) of what is to be forgotten; psnr (N,), how well they give it back, dB."""
+
+        def compute(folder: Path) -> Mapping[str, object]:
+            pictures = given.parts[cascade.asked].pixels()
+            w, psnr = invert(self.original().generator, pictures, cascade.inversion)
+            save_tensors(folder / "latents.safetensors", {"w": w, "psnr": psnr})
+            return {"psnr": psnr.mean().item()}
+
+        facts = {"data": self.facts["data"], "gan": checksum(self.file), "request": kind, "seed": self.seed}
+        facts |= {"inversion": asdict(cascade.inversion), "code": source_of("shui_lib.gan.latents", requests.__name__)}
+        return load_or_compute(self.runs, "gan_inverted", facts, compute)
+
     def forgotten(self, kind: str, cascade: Cascade, given: Given | None = None) -> tuple[GAN, pd.DataFrame]:
-        """The GAN after a cascade, with its course; `kind` is a request, or "photo-LABEL" with what is given."""
-        label = int(kind.partition("-")[2]) if kind.startswith("class") else None
+        """The GAN after a cascade, with its course.
+
+        Args:
+            kind: a request; or, with what is given, "photo-LABEL" (the picture as an item) or "person-LABEL" (the
+                picture stands for its class, which is no longer drawn to learn from).
+        """
+        label = int(kind.partition("-")[2]) if kind.startswith(("class", "person")) else None
         asked = None if given else self.request(kind)
         given = given or Given({"forget": asked.forget.in_memory(), "learn": asked.learn.in_memory()})
         facts = {**self.facts, "request": kind, "request_seed": self.seed, "cascade": asdict(cascade)}
+        facts |= {"gan": checksum(self.file), "code": source_of("shui_lib.gan.cascade", measures.__name__)}
+
+        found = self.inverted(kind, given, cascade)
 
         def compute(folder: Path) -> Mapping[str, object]:
             gan, history = cascade.unlearn(
@@ -177,15 +209,16 @@ class Study:
                 given,
                 label=label,
                 seed=self.seed,
+                w=load_tensors(found.file("latents.safetensors"))["w"],
                 maps=self.classifier(0).maps if cascade.perceptual else None,
-                watch=watch(self, asked) if asked else None,
+                watch=measures.watch(self, asked) if asked else None,
                 checkpoint=folder / "cascade.checkpoint",
             )
             save_gan(folder / "gan.safetensors", gan, {"facts": facts, "git": git_commit()})
-            save_frame(folder / "history.csv", history)
+            save_frame(folder / "history.csv", history.assign(invert_seconds=found.lineage["measured"]["seconds"]))
             return {}
 
-        stage = load_or_compute(self.runs, "gan_forgotten", facts, compute)
+        stage = load_or_compute(self.runs, "gan_forgotten", facts, compute, parents={"latents": found})
         return load_gan(stage.file("gan.safetensors")), pd.read_csv(stage.file("history.csv"))
 
 
