@@ -26,11 +26,11 @@ from shui_lib.core.names import parse
 from shui_lib.core.rows import COLUMNS, KEY
 from shui_lib.core.stages import open_stage, stage_key
 from shui_lib.core.store import CorruptFile, checksum, load_tensors
-from shui_lib.methods import REGISTRY, Artefacts, Given, make_method
+from shui_lib.methods import REGISTRY, Artefacts, Given, make_method, settings_of
 from shui_lib.runs.chain import QUERIES
 from shui_lib.runs.experiment import Experiment
 from shui_lib.runs.serve import unlearn_from
-from shui_lib.runs.settings import DEMONSTRATION, spec_named
+from shui_lib.runs.settings import DEMONSTRATION, published_for, spec_named
 from shui_workbook.records.files import SPLITS, check_rows
 
 
@@ -328,15 +328,18 @@ def test_published_constants_are_used_where_they_are_asked_for(finished):
 def test_constants_are_of_the_data_sets_own_name_and_task_whatever_its_folder_is_called(tmp_path):
     """Of a cleaned copy of MUFAC, for instance."""
     prepare_tiny(tmp_path / "data" / "tiny")
-    one, form = experiment(tmp_path), "pgu:one-shui:published"
+    one, form = experiment(tmp_path, n_ids=5), "ssd:one-shui:published"
     attributes, classes = one.faces, replace(one.faces, targets=one.faces.targets[:, 0].long())
-    gamma, notes = {}, {}
-    for name, view in {"celebahq": attributes, "mufac": classes, "tiny": classes}.items():
+    chosen, notes = {}, {}
+    for name, view in {"celebahq": attributes, "celeba": attributes, "mufac": classes, "tiny": classes}.items():
         one.faces = replace(view, name=name)
-        gamma[name], notes[name] = one.method(form).gamma, one._borrowed(spec_named(form))
-    assert gamma == {"celebahq": 0.9, "mufac": 0.75, "tiny": 0.75}
+        chosen[name], notes[name] = one.method(form), one._borrowed(spec_named(form))
+        asked = {"dataset": "mufac" if name == "tiny" else name, "n_ids": 5}
+        known = published_for("ssd", "one-shui", **asked)
+        assert settings_of(chosen[name]).items() >= known.items()
+    assert chosen["celeba"] != chosen["celebahq"], "constants that tell the names apart"
     known = "constants published for mufac; none are known for tiny"
-    assert notes == {"celebahq": "", "mufac": "", "tiny": known}
+    assert notes == {"celebahq": "", "celeba": "", "mufac": "", "tiny": known}
     assert one.whose_settings("gradient_ascent")["gradient_ascent"] == "settings selected for cpu/ages/10"
 
 
