@@ -159,7 +159,7 @@ def test_outputs_hold_no_errors_warnings_or_widgets(notebook):
             assert output["output_type"] != "error"
             assert output.get("name") != "stderr", "".join(output["text"])
             kinds = set(output.get("data", {}))
-            assert kinds <= {"text/plain", "text/html", "image/png"}, f"{kinds} in: {source(cell)[:80]}"
+            assert kinds <= {"text/plain", "text/html", "text/markdown", "image/png"}, f"{kinds} in: {source(cell)[:80]}"
 
 
 def test_nothing_of_the_machine_is_left(notebook):
