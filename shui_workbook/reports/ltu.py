@@ -140,14 +140,23 @@ def by_setting(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(cells).fillna("–")
 
 
+def at_every_share(rows: pd.DataFrame, dataset: str = "faces", share: float = 0.1) -> pd.DataFrame:
+    """Rows of the seeds that every share of D_r′ has, so that the points of a line are of the same."""
+    mine = rows[(rows["dataset"] == dataset) & (rows["share"] == share)]
+    shares = mine.groupby("seed")["kept"].nunique()
+    return mine[mine["seed"].isin(shares.index[shares == shares.max()])]
+
+
 def kept_curve(rows: pd.DataFrame, reported: pd.DataFrame, dataset: str = "faces", share: float = 0.1) -> pd.DataFrame:
     """Table 2 as a curve: average gap of LTU and of what has D_r′ alone, by the share of D_r that is kept.
 
+    Args:
+        rows: of seeds that are at one share alone nothing is taken (`at_every_share`).
     Returns:
         Columns line, kept (fraction), mean, low, high, seeds, paper.
     """
-    mine, lines = rows[(rows["dataset"] == dataset) & (rows["share"] == share)], []
-    for kept, group in mine.groupby("kept"):
+    lines = []
+    for kept, group in at_every_share(rows, dataset, share).groupby("kept"):
         for form in [form for form in forms(group) if form == LTU or form[1] == SMALL]:
             found = over_seeds(of(group, form)) | {"paper": paper_gap(reported, form, share, kept)}
             lines.append({"line": name_of(form), "kept": kept, **found})
@@ -268,6 +277,7 @@ def in_short(found: pd.DataFrame) -> str:
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def load(folder: Path = RESULTS) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Our rows and the paper's."""
-    return read(Path(folder) / "ltu_rows.csv"), pd.read_csv(Path(folder) / "ltu_reported.csv")
+def load(folder: Path = RESULTS, size: str = "cpu") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Our rows of one size of the world (`shui_workbook.studies.ltu_world`), and the paper's."""
+    rows = read(Path(folder) / "ltu_rows.csv")
+    return rows[rows["size"] == size], pd.read_csv(Path(folder) / "ltu_reported.csv")

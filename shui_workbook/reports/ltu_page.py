@@ -33,8 +33,10 @@ def section(folder: Path | str) -> str:
     for dataset, share, group in settings(rows):
         title = f"**{dataset}, {100 * share:g} % to be forgotten, 30 % of the others at hand**"
         parts += [title, as_markdown(result_table(of_tables(group), reported))]
-    curve = curve_cells(kept_curve(rows, reported))
-    parts += ["**Average gap by the share of the others that is at hand (faces, 10 %)**", as_markdown(curve)]
+    if len(curve := kept_curve(rows, reported)):
+        seeds = f"{curve['seeds'].max():.0f} seeds, the same at every share"
+        title = f"**Average gap by the share of the others that is at hand (faces, 10 %; {seeds})**"
+        parts += [title, as_markdown(curve_cells(curve))]
     for dataset, share, group in settings(rows):
         if len(found := differences(group, reported)):
             title = f"**Average gap of LTU minus that of LTU with one thing changed ({dataset}, {100 * share:g} %)**"

@@ -145,24 +145,17 @@ def gain(results: Path) -> str:
 
 
 def trainings(results: Path) -> str:
-    """results/klom.csv (`studies/klom.py`) as Markdown, a table a setting, of the most trainings that were measured."""
+    """results/klom.csv (`studies/klom.py`) as Markdown, a table a request, of the most trainings that were measured."""
     lines = pd.read_csv(results / "klom.csv")
     parts = []
-    for (dataset, preset, n_ids), group in lines.groupby(SETTING):
-        group = group[group["trainings"] == group["trainings"].max()]
+    for (dataset, preset, n_ids, seed), group in lines.groupby([*SETTING, "seed"]):
+        many = group["trainings"].max()
+        group = group[group["trainings"] == many]
         told = group.apply("{klom:.1f} [{low:.1f}, {high:.1f}] ({normal:.2f})".format_map, axis=1)
-        shown = (
-            told.to_frame("told")
-            .assign(form=group["form"], part=group["part"])
-            .pivot(index="form", columns="part", values="told")
-        )
+        shown = group.assign(told=told).pivot(index="form", columns="part", values="told")
         shown.index = [figures.look(form)[0] for form in shown.index]
-        many = group["trainings"].iloc[0]
-        parts += [
-            f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({many} trainings of each kind)",
-            "",
-            as_markdown(shown),
-        ]
+        title = f"**{dataset}, n_ids {n_ids}, preset `{preset}`, the request of seed {seed}**"
+        parts += [f"{title} ({many} trainings of each kind)", "", as_markdown(shown)]
     return "\n".join(parts)
 
 

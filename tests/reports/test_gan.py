@@ -5,6 +5,7 @@ import pytest
 
 from shui_lib.core.places import RESULTS
 from shui_workbook.reports import gan
+from shui_workbook.studies.gan.rows import read
 
 FEW = {"shot": "few", "mechanism": "average", "fake_label": "0.01 quantile", "budget": 60}
 
@@ -112,6 +113,6 @@ def test_the_page_is_written_from_rows(rows, tmp_path):
 
 
 def test_committed_rows_are_of_one_gan():
-    rows = gan.load()
-    assert rows[["dataset", "kimg", "gan_seed"]].drop_duplicates().shape[0] == 1 and rows["value"].notna().all()
-    assert (RESULTS / "gan_rows.csv").is_file()
+    rows = read(RESULTS / "gan_rows.csv")
+    rows = rows[rows["dataset"].eq("faces") & rows["gan_seed"].eq(0)]
+    assert rows["kimg"].nunique() == 1 and len(rows) == len(gan.load()) and rows["value"].notna().all()

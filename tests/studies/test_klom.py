@@ -8,7 +8,6 @@ import pytest
 import torch
 from tiny import prepare_tiny
 
-from shui_lib.core.places import RESULTS
 from shui_lib.runs.experiment import Experiment
 from shui_workbook.studies import klom
 
@@ -66,9 +65,11 @@ def test_the_command_writes_lines_that_name_their_code(small, tmp_path, capsys):
     assert "retrained_again" in capsys.readouterr().out
 
 
-def test_the_repositorys_own_lines_come_from_committed_code(small, monkeypatch):
+def test_the_repositorys_own_lines_come_from_committed_code(small, tmp_path, monkeypatch):
     monkeypatch.setattr(klom, "git_commit", lambda: "abc-dirty")
     monkeypatch.setattr(klom, "Experiment", lambda **_: small)
     monkeypatch.setattr(klom, "table", lambda *_: pd.DataFrame({"form": ["original"], "part": ["test"], "klom": [1.0]}))
+    monkeypatch.setattr("shui_workbook.records.files.RESULTS", tmp_path)  # nothing real is at stake
     with pytest.raises(ValueError, match="not in the history"):
-        klom.main(["--results", str(RESULTS)])
+        klom.main(["--results", str(tmp_path)])
+    assert not (tmp_path / "klom.csv").exists()

@@ -156,7 +156,9 @@ class Study:
             save_gan(folder / "gan.safetensors", gan, note)
             return {}
 
-        facts = {**self.facts, "without": without, "requests": seeds, "code": source_of("shui_lib.gan.train")}
+        chosen_by = [request_of.__module__] if without else []  # which pictures are left out
+        code = source_of("shui_lib.gan.train", *chosen_by)
+        facts = {**self.facts, "without": without, "requests": seeds, "code": code}
         return load_or_compute(self.runs, "gan", facts, compute)
 
     def classifier(self, seed: int, *, epochs: int = 10) -> Classifier:
