@@ -138,8 +138,9 @@ def selection(
     known = _known(own)
     tuned = [key for key, forms in known.items() if form in forms]
     classes = dataset in ("ages", "mufac") if multilabel is None else not multilabel
-    same = [dataset, name] if name and classes == (name in ("ages", "mufac")) else [dataset]
-    kin = [other for one in same for pair in STANDS_FOR.items() if one in pair for other in (one, *pair)]
+    other_task = name in (("faces", "celebahq", "celeba") if classes else ("ages", "mufac"))  # rendered ages: "faces"
+    same = [dataset] if other_task or not name else [dataset, name]
+    kin = [*same, *(other for one in same for pair in STANDS_FOR.items() if one in pair for other in pair)]
     near = [f"{preset}/{other}" for other in [dataset, *kin]] + [f"cpu/{dataset}"]
     far = [f"cpu/{other}" for other in [*kin, "ages" if classes else "faces"]]
     for place in near + far:

@@ -343,6 +343,9 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tm
     assert donor("celebahq_clean", True) == "cpu/faces/10", "by its folder alone"
     assert donor("celebahq_clean", True, name="celebahq") == "cpu/celebahq/20"
     assert donor("more_ages", False, name="faces") == "cpu/ages/10", "rendered ages are called faces"
+    found |= {f"cpu/{name}/5": {"gradient_ascent": {"eta": 4.0}} for name in ("celeba", "writers")}
+    assert donor("celeba_clean", True, name="celeba") == "cpu/celeba/5", "of no pair, and yet it was made from it"
+    assert donor("writers_clean", False, name="writers") == "cpu/writers/5"
     assert Experiment(n_ids=2, **where | {"runs_root": tmp_path}).setting["name"] == "tiny"
     whose = Experiment(n_ids=2, **where | {"runs_root": tmp_path}).whose_settings(
         "gradient_ascent", "ssd:original:published"
