@@ -4,7 +4,8 @@ The environment variable SHUI_PROGRESS says which: "live" (bar or widget), "plai
 or "off". Without it, a terminal and Jupyter are live and everything else is plain. A program that executes notebooks
 headlessly sets the variable: its kernel looks like Jupyter's.
 
-A bar tells the time that is left from its first second on; a log is told in words if that is more than a minute.
+A bar tells the time that is left from its first second on; a log is told in words if that is two minutes or more, by
+bars that are updated by hand, as training's (an iterated one speaks up with its first line).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 MODES = ("live", "plain", "off")
 EVERY = 10.0  # seconds between plain lines; what ends sooner prints none
-TIMED, LONG = 1.0, 60.0  # seconds of work that an estimate is made from, and from which on it is told
+TIMED, LONG = 1.0, 90.0  # seconds of work that an estimate is made from, and from which on it is told
 LINE = "{desc}: {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}\n"
 
 

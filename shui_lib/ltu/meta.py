@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from shui_lib.methods.parts.meta_gradient import Theta
+from shui_lib.methods.parts.meta_gradient import Theta, gradient_of, leaves_of
 
 Loss = Callable[[Theta], Tensor]  # of parameters by name, a scalar
 
 
 def gradient(loss: Loss, theta: Theta) -> Theta:
     """∇ loss(θ) by name, zero where the loss does not depend on a parameter."""
-    leaves = _leaves(theta)
-    return _by_name(leaves, torch.autograd.grad(loss(leaves), [*leaves.values()], allow_unused=True))
+    leaves = leaves_of(theta)
+    return gradient_of(loss(leaves), leaves)
 
 
 def meta_gradient(tune: Loss, tests: Sequence[Loss], theta: Theta, *, alpha: float, order: int = 2) -> Theta:
@@ -41,10 +41,10 @@ def meta_gradient(tune: Loss, tests: Sequence[Loss], theta: Theta, *, alpha: flo
     if order not in (1, 2):
         raise ValueError(f"order={order}: choose 2 (exact) or 1 (without the Hessian)")
     curved = order == 2 and bool(tests) and alpha != 0
-    leaves = _leaves(theta)
+    leaves = leaves_of(theta)
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no double backward
-        found = torch.autograd.grad(tune(leaves), [*leaves.values()], create_graph=curved, allow_unused=True)
-        tuned = _by_name(leaves, found)
+        keep = {"create_graph": curved, "allow_unused": True, "materialize_grads": True}
+        tuned = dict(zip(leaves, torch.autograd.grad(tune(leaves), [*leaves.values()], **keep), strict=True))
         tried = {name: value - alpha * tuned[name].detach() for name, value in theta.items()}
         asked = {name: torch.zeros_like(value) for name, value in theta.items()}
         for test in tests:
@@ -61,13 +61,4 @@ def _hessian_times(tuned: Theta, vector: Theta, leaves: Theta) -> Theta:
     if not names:  # a linear loss
         return {name: torch.zeros_like(value) for name, value in leaves.items()}
     product = sum((tuned[name] * vector[name]).sum() for name in names)
-    return _by_name(leaves, torch.autograd.grad(product, [*leaves.values()], allow_unused=True))
-
-
-def _leaves(theta: Theta) -> Theta:
-    return {name: value.detach().requires_grad_() for name, value in theta.items()}
-
-
-def _by_name(leaves: Theta, found: Sequence[Tensor | None]) -> Theta:
-    pairs = zip(leaves.items(), found, strict=True)
-    return {name: torch.zeros_like(value) if g is None else g for (name, value), g in pairs}
+    return gradient_of(product, leaves)
