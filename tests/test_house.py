@@ -125,7 +125,7 @@ def test_no_arrow_leads_back():
 # Of shui_lib without its sisters. The plan said 5,000 when these rooms had 5,006 lines; what was asked for since
 # (variants as their authors train, copies, MU-Mis, pretrained networks, data and answers that are looked at, code in
 # keys) added about a thousand. Lower it when you delete.
-MOST_LINES = 5_700
+MOST_LINES = 5_690
 
 
 def test_the_library_is_thin():

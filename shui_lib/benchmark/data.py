@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -85,14 +85,13 @@ class Faces:
 
     def batches(self, batch: int, *, shown: str = "") -> Iterator[Faces]:
         """Views of at most `batch` images, in order; with `shown`, a bar of that name says how many are done."""
-        bar = progress(total=len(self), desc=shown, unit="image", leave=False, mininterval=1) if shown else None
-        for start in range(0, len(self), batch):
-            part = self[slice(start, start + batch)]
-            yield part
-            if bar is not None:
-                bar.update(len(part))
-        if bar is not None:
-            bar.close()
+        options = {"desc": shown, "unit": "image", "leave": False, "mininterval": 1}
+        with closing(progress(total=len(self), **options)) if shown else nullcontext() as bar:
+            for start in range(0, len(self), batch):
+                part = self[slice(start, start + batch)]
+                yield part
+                if bar is not None:
+                    bar.update(len(part))
 
 
 def folder_of(root: Path | str, name: str) -> Path:
@@ -111,7 +110,7 @@ def load_faces(folder: Path | str) -> Faces:
 
     Raises:
         FileNotFoundError: the folder, or one of its three files, is missing.
-        CorruptFile: images.npy is cut, or its content is another than when it was prepared.
+        CorruptFile: images.npy is cut, or its content is another than when it was prepared; a table is no such table.
         ValueError: the files disagree in number or size of the images, or hold one identity or values out of range.
     """
     folder = Path(folder)
@@ -122,6 +121,16 @@ def load_faces(folder: Path | str) -> Faces:
             f"`python -m data_prep faces --out {folder}`, or as `python -m data_prep --help` says of other data sets; "
             "a path without a leading / is seen from where you are"
         )
+    try:
+        return _opened(folder)
+    except (KeyError, TypeError, ValueError) as error:
+        if str(folder) in str(error):
+            raise
+        message = f"{folder}: index.csv or dataset.json is no such table ({error!r}): prepare it again"
+        raise CorruptFile(message) from error  # what pandas or json says of a file does not name it
+
+
+def _opened(folder: Path) -> Faces:
     described, listed = ((folder / name).read_bytes() for name in ("dataset.json", "index.csv"))
     about, index = json.loads(described), pd.read_csv(io.BytesIO(listed))
     images, content = _images(folder, about, len(index))

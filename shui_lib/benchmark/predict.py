@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from shui_lib.benchmark.data import Faces, augment
 from shui_lib.benchmark.models import FaceModel
+from shui_lib.core.progress import progress
 
 SLACK = 0.05  # keeps the logarithm of `unlikelihood` finite where p_y = 1
 
@@ -72,15 +73,17 @@ def query_losses(
     """
     model = model.eval()
     losses = torch.empty(queries, len(faces))
-    for query, row in enumerate(losses):
-        shown = f"query {query + 1} of {queries}"
-        for part, wanted in zip(
-            faces.batches(batch, shown=shown), row.split(batch), strict=False
-        ):  # 0 images: no batch
-            x = pixels_for(model, part, crop=crop, generator=generator)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                logits = model(x).logits
-            wanted.copy_(task_loss(logits.float(), part.targets.to(x.device), reduction="none"))
+    with progress(total=losses.numel(), desc="query", unit="image", leave=False, mininterval=1) as bar:
+        for row in losses:
+            found = []
+            for part in faces.batches(batch):
+                x = pixels_for(model, part, crop=crop, generator=generator)
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                    logits = model(x).logits
+                found.append(task_loss(logits.float(), part.targets.to(x.device), reduction="none").cpu())
+                bar.update(len(part))
+            if found:  # there are images
+                row[:] = torch.cat(found)
     return losses
 
 

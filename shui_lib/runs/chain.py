@@ -33,7 +33,7 @@ from shui_lib.core.names import is_trained
 from shui_lib.core.randomness import checked_seed
 from shui_lib.core.source import source_of, source_of_method
 from shui_lib.core.stages import Stage, load_or_compute, open_stage
-from shui_lib.core.store import CorruptFile, load_tensors, save_frame, save_tensors
+from shui_lib.core.store import load_tensors, save_frame, save_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
 from shui_lib.runs.serve import load_model, unlearn_from
 from shui_lib.runs.settings import (
@@ -97,7 +97,7 @@ class Chain:
         preset_named(preset)  # an unknown one is named before anything is opened
         git_commit()  # of the code that is loaded now, whatever is checked out once a long stage ends
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.faces: Faces = _opened(self.folder)
+        self.faces: Faces = load_faces(self.folder)
         self.config = preset_named(preset, dataset=self.faces.name)
         self._strangers = load_strangers(folder_of(data_root, strangers), self.folder) if strangers else None
         generator = torch.Generator().manual_seed(seed)
@@ -135,21 +135,15 @@ class Chain:
         if form.variant:
             chosen["variant"] = form.variant
         chosen |= self.settings.get(form.name, {})
-        if "simulated_n_ids" in getattr(REGISTRY.get(form.method), "__dataclass_fields__", ()):
+        if hasattr(REGISTRY.get(form.method), "simulated_n_ids"):
             chosen.setdefault("simulated_n_ids", simulated_request_size(self.n_ids))
         return make_method(form.method, chosen)
 
     @property
     def setting(self) -> dict[str, object]:
         """What selected settings are looked up by (`settings_for`)."""
-        return {
-            "preset": self.preset,
-            "dataset": self.dataset,
-            "n_ids": self.n_ids,
-            "multilabel": self.faces.multilabel,
-            "name": self.faces.name,
-            "own": self.runs.parent,
-        }
+        asked = {"preset": self.preset, "dataset": self.dataset, "n_ids": self.n_ids, "own": self.runs.parent}
+        return asked | {"multilabel": self.faces.multilabel, "name": self.faces.name}
 
     def with_settings(self, settings: Settings | str) -> Self:
         """The same experiment with other settings of methods."""
@@ -364,17 +358,6 @@ class Chain:
             return about
 
         return load_or_compute(self.runs, kind, facts, measured, parents=parents)
-
-
-def _opened(folder: Path) -> Faces:
-    """As `load_faces`, whose tables somebody may have edited: what pandas or json says of one does not name it."""
-    try:
-        return load_faces(folder)
-    except (KeyError, TypeError, ValueError) as error:
-        if str(folder) in str(error):
-            raise
-        message = f"{folder}: index.csv or dataset.json is no such table ({error!r}): prepare it again"
-        raise CorruptFile(message) from error
 
 
 @lru_cache(maxsize=8)

@@ -37,15 +37,11 @@ def unlearn_from(
         given: the Support Set, and whatever else the method needs.
     Returns:
         θ_u in eval mode, on the device.
-    Raises:
-        ValueError: the folder was made by an older version.
     """
     stage = open_stage(Path(artefacts))
     method = make_method(stage.lineage["facts"]["method"], stage.lineage["facts"]["settings"])
     model = load_model(_original_of(stage)).to(device)
     parents = stage.lineage["parents"]
-    if "prepared" not in parents:
-        raise ValueError(f"{artefacts} is of an older version of this package: run the experiment that makes it again")
     prepared = open_stage(stage.folder.parent / parents["prepared"])
     tensors = load_tensors(prepared.file("artefacts.safetensors"))
     generator = torch.Generator().manual_seed(seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -180,5 +179,4 @@ def spec_named(name: str) -> MethodSpec:
     form = parse(name)
     if form.variant or not getattr(REGISTRY.get(form.method), "variants", ()):
         return form
-    (default,) = (field.default for field in fields(REGISTRY[form.method]) if field.name == "variant")
-    return form._replace(variant=default)
+    return form._replace(variant=REGISTRY[form.method].variant)

@@ -78,6 +78,9 @@ def test_batches_say_how_far_they_are_where_somebody_asks(monkeypatch):
     assert [len(part) for part in faces.batches(4)] == [4, 4, 2] and not told
     assert [len(part) for part in faces.batches(4, shown="grams")] == [4, 4, 2]
     assert told == [("grams", 10), 4, 4, 2, "closed"]
+    told.clear()
+    next(faces.batches(4, shown="grams"))
+    assert told == [("grams", 10), "closed"], "whoever stops early leaves no bar behind"
 
 
 def test_batches_are_in_order_and_complete():
