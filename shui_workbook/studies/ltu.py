@@ -164,6 +164,8 @@ def taught_to_the_test(world: World, method: LTU) -> tuple[FaceModel, float]:
     return with_parameters(model, last.theta), time.perf_counter() - started
 
 
+Making = Callable[[], tuple[FaceModel, float]]  # a model, and the seconds that making it took
+
 # Running --------------------------------------------------------------------------------------------------------------
 
 
@@ -192,42 +194,44 @@ def is_there(path: Path, world: World, name: str, variant: str) -> bool:
     return bool((read(path)[list(wanted)] == pd.Series(wanted)).all(axis=1).any())
 
 
-def once(world: World, name: str, variant: str, make: Callable[[], tuple[FaceModel, float]], **what: bool) -> None:
+def once(world: World, name: str, variant: str, make: Making, **what: bool) -> None:
     """Make and measure a model whose rows are not there yet; one that no guide can guide has empty rows."""
     if is_there(ROWS, world, name, variant):
         return
-    try:
-        model, seconds = make()
-    except NoGuide as error:
-        return keep(ROWS, world, name, variant, dict.fromkeys([*METRICS, "gap"], np.nan), note=str(error))
-    found, note = _measured(world, model, more=what.get("more", False))
-    if what.get("guides") and not note:
-        method = method_of("ltu", chosen("ltu", world.dataset) | {"size": world.size})
-        found |= guidance(world, model, method, given_to(world).only(method.needs))
-    keep(ROWS, world, name, variant, found | {"UT": seconds}, note=note)
+    found, note = _made(world, make, **what)
+    keep(ROWS, world, name, variant, found, note=note)
 
 
-def _measured(world: World, model: FaceModel, *, more: bool) -> tuple[dict[str, float], str]:
-    """What is measured of a model; of one that has diverged nothing, and that reason."""
+def _made(world: World, make: Making, *, more: bool = False, guides: bool = False) -> tuple[dict[str, float], str]:
+    """What is measured of a model that is made now, and ""; empty values and why, where there is none to measure.
+
+    There is none where no guide is better than a coin, or where the model has diverged.
+    """
+    found, note = dict.fromkeys([*METRICS, "gap"], np.nan), ""
     try:
-        return measures(world, model, more=more), ""
-    except UndefinedScore as error:
-        return dict.fromkeys([*METRICS, "gap"], np.nan), str(error)
+        model, found["UT"] = make()
+        found |= measures(world, model, more=more)
+        if guides:
+            method = method_of("ltu", chosen("ltu", world.dataset) | {"size": world.size})
+            found |= guidance(world, model, method, given_to(world).only(method.needs))
+    except (NoGuide, UndefinedScore) as error:
+        note = str(error)
+    return found, note
 
 
 def tune(world: World) -> None:
     """Try every setting where nothing is reported, and keep those with the smallest average gap."""
-    world, best = replace(world, seed=TUNING_SEED), {}
+    world, best = replace(world, seed=TUNING_SEED), _choices(CHOSEN).get(world.dataset, {})
     for name, trials in TRIALS.items():
         tried = []
         for settings in progress(trials, desc=name, unit="trial"):
-            model, seconds = unlearned(world, name, method_of(name, settings))
-            tried.append({"method": name, "settings": json.dumps(settings), "seconds": round(seconds, 2)})
-            found, note = _measured(world, model, more=False)
-            tried[-1] |= found
+            tried.append({"method": name, "settings": json.dumps(settings)})
+            found, note = _made(world, lambda n=name, s=settings: unlearned(world, n, method_of(n, s)))
+            tried[-1] |= {"seconds": round(found.pop("UT", np.nan), 2)} | found
             if note:
                 print(f"{name} {json.dumps(settings)} is left out: {note}", file=sys.stderr)
         frame = pd.DataFrame(tried).round(4).assign(dataset=world.dataset)
+        best.pop(name, None)
         if frame["gap"].notna().any():
             best[name] = trials[int(frame["gap"].fillna(np.inf).argmin())]
         put(TRIALS_FILE, frame, ["dataset", "method"], decimals=4)

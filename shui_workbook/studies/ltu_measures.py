@@ -21,8 +21,8 @@ from shui_workbook.studies.ltu_world import World
 
 def measures(world: World, model: FaceModel, *, more: bool) -> dict[str, float]:
     """The four metrics, their gaps and Tug-of-War; with `more` what an attacker and a pupil find."""
-    found, goal = judged(model, world.parts), judged(world.model("retrained"), world.parts)
-    told = found | {f"gap_{name}" if name in METRICS else name: v for name, v in gaps(found, goal).items()}
+    found = judged(model, world.parts)
+    told = found | {f"gap_{name}" if name in METRICS else name: v for name, v in gaps(found, world.goal).items()}
     if more:
         original, forget = world.model("original"), world.parts["forget"]
         told["over_forgotten"] = over_forgotten(model, original, world.model("retrained"), forget)

@@ -24,6 +24,7 @@ from shui_lib.core.source import source_of
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, locked, save_tensors
 from shui_lib.ltu.networks import SIZES, Size, build, train
+from shui_workbook.studies.ltu_judge import judged
 from shui_workbook.studies.ltu_requests import (
     RandomRequest,
     as_people,
@@ -92,6 +93,11 @@ class World:
     def parts(self) -> dict[str, Faces]:
         """The images of every part, by name."""
         return self.request.parts(self.faces)
+
+    @cached_property
+    def goal(self) -> dict[str, float]:
+        """The retrained model's four numbers, as of `judged`."""
+        return judged(self.model("retrained"), self.parts)
 
     @property
     def wrong(self) -> float:

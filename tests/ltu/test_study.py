@@ -126,11 +126,12 @@ def test_every_method_has_as_many_trials():
 
 def test_settings_are_chosen_on_a_seed_that_is_not_reported(world, files, monkeypatch):
     seen = []
+    study.CHOSEN.write_text(json.dumps({"tiny": {"ft": {"lr": 0.1}}}))  # of a search that a killed one goes on from
     monkeypatch.setattr(study, "TRIALS", {"fisher": [{"alpha": 1e-9}, {"alpha": 1e-3}]})
     monkeypatch.setattr(study, "unlearned", lambda w, *a: (seen.append(w.seed), (w.model("original"), 1.0))[1])
     study.tune(world)
     assert set(seen) == {study.TUNING_SEED}
-    assert json.loads(study.CHOSEN.read_text()) == {"tiny": {"fisher": {"alpha": 1e-9}}}
+    assert json.loads(study.CHOSEN.read_text()) == {"tiny": {"ft": {"lr": 0.1}, "fisher": {"alpha": 1e-9}}}
     assert pd.read_csv(study.TRIALS_FILE)["dataset"].tolist() == ["tiny", "tiny"]
 
 
@@ -170,7 +171,15 @@ def test_a_model_that_diverged_has_empty_rows_with_the_reason(world, files):
     assert set(study.METRICS) <= set(rows.index) and rows.loc["UT", "value"] == 1.5
 
 
-def test_where_no_guide_beats_chance_rows_are_empty_and_the_next_seed_goes_on(world, files):
+def test_where_no_guide_beats_chance_rows_are_empty_and_the_next_seed_goes_on(world, files, monkeypatch, capsys):
+    def unlearned(*_):
+        raise NoGuide("nobody")
+
+    monkeypatch.setattr(study, "TRIALS", {"ltu": [{"beta": 0.001}]})
+    monkeypatch.setattr(study, "unlearned", unlearned)
+    study.tune(world)
+    assert json.loads(study.CHOSEN.read_text()) == {"tiny": {}} and "nobody" in capsys.readouterr().err
+
     def make():
         raise NoGuide("no membership model reaches an AUC above 0.55")
 
