@@ -22,9 +22,9 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
-from shui_lib.runs.experiment import Experiment
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import put
+from shui_workbook.runs.experiment import Experiment
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     "gradient_ascent": ("eta", 1),
