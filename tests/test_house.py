@@ -127,8 +127,8 @@ def test_no_arrow_leads_back():
 
 # The library is thin
 
-# Of shui_lib without its sisters: models, splits, methods, metrics, the attack. In which order they are used, with which
-# settings, and where the results lie, is the workbook's (`shui_workbook.runs`).
+# Of shui_lib without its sisters: models, splits, methods, metrics, the attack. In which order they are used, with
+# which settings, and where the results lie, is the workbook's (`shui_workbook.runs`).
 MOST_LINES = 5_000
 
 
