@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -40,3 +42,13 @@ def over_seeds(by_seed: pd.Series) -> dict[str, float]:
     seeds, mean = len(values), values.mean() if len(values) else np.nan
     half = t.ppf(0.975, seeds - 1) * values.std(ddof=1) / np.sqrt(seeds) if seeds > 1 else np.nan
     return {"mean": mean, "low": mean - half, "high": mean + half, "seeds": seeds}
+
+
+def interval(found: Mapping[str, float], form: str = "+.1f") -> str:
+    """Mean and interval in words, "+2.1 [-0.3, +4.5]"; the mean alone where one seed gives no interval.
+
+    Args:
+        found: mean, low and high, as of `over_seeds`.
+    """
+    mean, low, high = (format(found[name], form) for name in ("mean", "low", "high"))
+    return mean if np.isnan(found["low"]) else f"{mean} [{low}, {high}]"

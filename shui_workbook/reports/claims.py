@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from shui_workbook.records import benchmark_rows, form_of, read_rows
+from shui_workbook.records import benchmark_rows, form_of, interval, read_rows
 from shui_workbook.reports.verdicts import LEVEL, SEEDS, VERDICTS, Effect, effect_of, effect_verdict, holm
 from shui_workbook.runs.settings import STANDS_FOR
 from shui_workbook.studies.people import far_minus_near, mean_of_best
@@ -116,7 +116,7 @@ def evidence(found: Sequence[Claim]) -> str:
     ]
     for claim, verdicts in judged(found):
         for e, word in zip(claim.effects, verdicts, strict=True):
-            here = f"{e.mean:+.1f} [{e.low:+.1f}, {e.high:+.1f}]"
+            here = interval(e._asdict())
             paper = "–" if np.isnan(e.paper) else f"{e.paper:+.1f}"
             lines.append(f"| {claim.claim} | {e.setting} | {word} | {here} | {paper} | {e.visible:.1f} | {e.seeds} |")
     return "\n".join(lines)

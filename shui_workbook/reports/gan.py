@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from shui_lib.core.places import RESULTS
-from shui_workbook.records.compare import over_seeds
+from shui_workbook.records.compare import interval, over_seeds
 from shui_workbook.reports.claims import Claim, judged
 from shui_workbook.reports.tables import as_markdown
 from shui_workbook.reports.verdicts import Effect, effect_of
@@ -39,9 +39,8 @@ def load(folder: Path = RESULTS, *, dataset: str = "faces", gan_seed: int = 0) -
 
 def told(values: pd.Series) -> str:
     """Mean, and its 95 % interval where there are two values or more."""
-    mean, low, high, count = over_seeds(values).values()
-    mean, low, high = (f"{one:.3g}" if abs(one) < 1000 else f"{one:.0f}" for one in (mean, low, high))
-    return mean if count < 2 else f"{mean} [{low}, {high}]"
+    found = over_seeds(values)
+    return interval(found, ".3g" if abs(found["mean"]) < 1000 else ".0f")
 
 
 def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -290,7 +289,7 @@ def section(folder: Path) -> str:
     for word, meaning in PHOTO.items():
         pairs = photo_pairs(rows, word)
         if len(pairs):
-            change = [f"{m:+.3g} [{low:+.3g}, {high:+.3g}]" for m, low, high, *_ in pairs.to_numpy()]
+            change = [interval(pair, "+.3g") for _, pair in pairs.iterrows()]
             cells = pairs[["people", "seeds"]].astype(str).assign(**{"after − before": change})
             parts += [f"**One photo, never trained on: {meaning}**", "", as_markdown(cells), ""]
     return "\n".join(parts).strip()

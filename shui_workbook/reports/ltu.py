@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from shui_lib.core.places import RESULTS
-from shui_workbook.records.compare import over_seeds
+from shui_workbook.records.compare import interval, over_seeds
 from shui_workbook.reports.claims import Claim, judged
 from shui_workbook.reports.verdicts import VERDICTS, Effect, effect_of
 from shui_workbook.studies.ltu import ABLATIONS, GENTLE, GENTLE_PARTS, TEST, access, against, read
@@ -119,7 +119,7 @@ def result_table(rows: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
             value, gap = (of(rows, form, name).mean() for name in (metric, f"gap_{metric}"))
             line[metric] = f"{value:.1f} ({gap:.1f})" + (f" [{theirs[metric]:.1f}]" if len(theirs) else "")
         average = over_seeds(of(rows, form))
-        line["avg. gap"] = "{mean:.1f} [{low:.1f}, {high:.1f}]".format_map(average)
+        line["avg. gap"] = interval(average, ".1f")
         line["the paper's"] = f"{theirs.mean():.1f}" if len(theirs) else "–"
         line |= {"broken": broken(rows, form), "UT (s)": f"{of(rows, form, 'UT').mean():.1f}"}
         line["seeds"] = int(average["seeds"])
@@ -135,7 +135,7 @@ def by_setting(rows: pd.DataFrame) -> pd.DataFrame:
         column = cells.setdefault(f"{dataset}, {100 * share:g} % ({group['seed'].nunique()} seeds)", {})
         for form in [form for form in forms(mine) if form[0] != "retrained"]:
             lost = broken(mine, form)
-            told = "{mean:.1f} [{low:.1f}, {high:.1f}]".format_map(over_seeds(of(mine, form)))
+            told = interval(over_seeds(of(mine, form)), ".1f")
             column[name_of(form)] = told + (f", {lost} broken" if lost else "")
     return pd.DataFrame(cells).fillna("–")
 
@@ -203,8 +203,7 @@ def answers(found: pd.DataFrame) -> str:
         for words, key in (("chosen step", variant), ("a third of it", f"{GENTLE} {variant}")):
             if key in found.index:
                 one = found.loc[key]
-                change = f"{one['mean']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]"
-                told.append(f"{words}: {change}, {one['says']} ({one['seeds']:.0f} seeds)")
+                told.append(f"{words}: {interval(one)}, {one['says']} ({one['seeds']:.0f} seeds)")
         lines.append(f"{part}. " + ("; ".join(told) or "not tested") + ".")
     return "\n".join(lines)
 
@@ -215,10 +214,8 @@ def taught(rows: pd.DataFrame) -> str:
     if not {LTU, test} <= set(forms(rows)):
         return "Teaching to the test. not tested."
     one = against(rows, LTU, test, "gap_MI")
-    change = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map(one)
-    return (
-        f"Teaching to the test. Gap in MI of LTU, minus with the evaluation as guide: {change} ({one['seeds']} seeds)."
-    )
+    told = f"{interval(one)} ({one['seeds']} seeds)"
+    return f"Teaching to the test. Gap in MI of LTU, minus with the evaluation as guide: {told}."
 
 
 def broken(rows: pd.DataFrame, form: tuple[str, str]) -> int:
@@ -258,7 +255,7 @@ def verdicts(rows: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for claim, found in judged(claims(rows, reported)):
         divided = ", ".join(f"{count} {word}" for word, count in Counter(found).items())
-        effects = "; ".join(f"{e.setting}: {e.mean:+.1f} [{e.low:+.1f}, {e.high:+.1f}]" for e in claim.effects)
+        effects = "; ".join(f"{e.setting}: {interval(e._asdict())}" for e in claim.effects)
         papers = sorted({f"{e.paper:+.1f}" for e in claim.effects if not np.isnan(e.paper)}, key=float)
         line = {"claim": claim.claim, "verdict": claim.verdict(found), "settings": divided or "–"}
         lines.append(line | {"effect": effects or "–", "the paper's": " to ".join(papers[:1] + papers[1:][-1:]) or "–"})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from shui_workbook.records.compare import interval
 from shui_workbook.reports.claims import evidence
 from shui_workbook.reports.ltu import (
     answers,
@@ -57,10 +58,8 @@ def curve_cells(curve: pd.DataFrame) -> pd.DataFrame:
 
 def difference_cells(found: pd.DataFrame) -> pd.DataFrame:
     """Texts of `differences`."""
-    change = ("{mean:+.1f}".format_map, "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map)
-    cells = [change[line["seeds"] > 1](line) for _, line in found.iterrows()]
     columns = {
-        "difference [95 %]": cells,
+        "difference [95 %]": [interval(line) for _, line in found.iterrows()],
         "the part": found["says"],
         "LTU is nearer": [f"{line.ahead} of {line.seeds:.0f} seeds" for line in found.itertuples()],
         "broken models": found["broken"],
@@ -71,4 +70,4 @@ def difference_cells(found: pd.DataFrame) -> pd.DataFrame:
 
 def _with_paper(line: pd.Series) -> str:
     paper = "" if np.isnan(line["paper"]) else f"; the paper {line['paper']:.1f}"
-    return "{mean:.1f} [{low:.1f}, {high:.1f}]".format_map(line) + paper
+    return interval(line, ".1f") + paper

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from shui_lib.core.store import save_text
 from shui_workbook import figures
-from shui_workbook.records import benchmark_rows, form_of, read_rows
+from shui_workbook.records import benchmark_rows, form_of, interval, read_rows
 from shui_workbook.reports import claims, gan
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.sections import save_figure, save_section
@@ -168,9 +168,8 @@ def _trials_of_arms(results: Path, key: Mapping[str, object]) -> str:
 
 
 def _difference(found: pd.Series, *, seeds: int = 0) -> str:
-    interval = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]" if found["seeds"] > 1 else "{mean:+.1f}"
     left = f" ({found['seeds']:.0f} of {seeds} seeds)" if found["seeds"] < seeds else ""
-    return interval.format_map(found) + left
+    return interval(found) + left
 
 
 def _clear(found: pd.Series) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from shui_workbook.records.compare import benchmark_rows, form_of, paired_difference
+from shui_workbook.records.compare import benchmark_rows, form_of, interval, paired_difference
 from shui_workbook.records.files import read_rows
 
 SPLIT = {  # by line: the rows of `studies.gain` that fill it, then the tuned forms for comparison
@@ -60,5 +60,5 @@ def gained_by(results: Path | str, more: str, less: str) -> dict[str, str]:
     pair, found = [SPLIT[more], SPLIT[less]], {}
     for setting, rows in _settings(results).items():
         if set(pair) <= set(form_of(rows)):
-            found[setting] = "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format_map(paired_difference(rows, *pair))
+            found[setting] = interval(paired_difference(rows, *pair))
     return found
