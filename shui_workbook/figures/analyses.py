@@ -58,18 +58,21 @@ def plot_fifths(
         ends: words for the first and the last bin.
     """
     ax, lines = ax or canvas(5.6, 3.4), {form: bars for form, bars in lines.items() if len(bars)}
+    seed_is_named = False
     for k, (form, bars) in enumerate(lines.items()):
         label, colour, marker = (form, PARTS["forget"], "o") if form.partition(" ")[0] not in METHODS else look(form)
         x = np.arange(len(bars)) + 0.09 * (k - (len(lines) - 1) / 2)
         for seed in bars["by_seed"].iloc[0] if k == 0 else ():
-            ax.plot(x, [means.get(seed, np.nan) for means in bars["by_seed"]], color=colour, alpha=0.2, linewidth=0.8)
+            faint = {"color": colour, "alpha": 0.3, "linewidth": 0.8, "label": None if seed_is_named else "one seed"}
+            ax.plot(x, [means.get(seed, np.nan) for means in bars["by_seed"]], **faint)
+            seed_is_named = True
         spread = np.nan_to_num((bars["mean"] - bars["low"], bars["high"] - bars["mean"]))
         ax.errorbar(x, bars["mean"], spread, marker=marker, color=colour, markersize=6, linewidth=2, label=label)
     ax.axhline(0, color="black", linewidth=0.8)
     words = [str(k + 1) for k in range(max(map(len, lines.values()), default=0))]
     for at, end in zip((0, -1) if words else (), ends, strict=False):
         words[at] += f"\n{end}"
-    ax.set(xticks=range(len(words)), ylabel=ylabel)
+    ax.set(xticks=range(len(words)), xlabel=f"{'fifths' if len(words) == 5 else 'bins'} by distance", ylabel=ylabel)
     ax.set_xticklabels(words)
     ax.grid(axis="x", visible=False)
     return ax

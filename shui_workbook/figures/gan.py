@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shui_workbook.figures.style import PARTS, bare, canvas
+from shui_workbook.figures.style import OTHERS, PARTS, bare, canvas
 
-COLOURS = {**PARTS, "learn": PARTS["retain"], "fresh": PARTS["train"], "generated": "#d55e00"}
+COLOURS = {**PARTS, "learn": PARTS["retain"], "fresh": PARTS["train"], "generated": OTHERS[4]}
 LABELS = {"forget": "to be forgotten", "fresh": "trained on, to stay", "learn": "learning pictures", "test": "test"}
 
 
@@ -65,12 +65,10 @@ def plot_race(
 ) -> Axes:
     """One measure over the steps of several cascades, with the value that it shall reach as a dashed line."""
     ax = ax or canvas(4.5, 3)
-    for (label, course), style, colour in zip(
-        courses.items(), ("-", "--", "-.", ":"), ("#0173b2", "#d55e00", "#029e73", "#cc78bc"), strict=False
-    ):
+    for (label, course), style, colour in zip(courses.items(), ("-", "--", "-.", ":"), OTHERS, strict=False):
         ax.plot(course["step"], course[column], style, color=colour, marker="o", markersize=3, label=label)
     if goal is not None:
-        ax.axhline(goal, color="#707070", linewidth=1, linestyle=(0, (4, 3)))
+        ax.axhline(goal, color="#707070", linewidth=1, linestyle=(0, (4, 3)), label=f"goal: {goal:g}")
     ax.set(xlabel="step of the cascade", ylabel=name or column)
     ax.legend(fontsize=9)
     return ax
@@ -108,7 +106,7 @@ def plot_people(found: Mapping[str, pd.DataFrame], ax: Axes | None = None, *, na
     order = [label.rpartition("-")[2] for label in next(iter(found.values())).index]
     ax = ax or canvas(6, 0.36 * len(order) + 1)
     place = np.arange(len(order))
-    for shift, (label, frame), colour in zip((-0.15, 0.15), found.items(), ("#0173b2", "#d55e00"), strict=False):
+    for shift, (label, frame), colour in zip((-0.15, 0.15), found.items(), OTHERS, strict=False):
         frame = frame.set_axis([one.rpartition("-")[2] for one in frame.index]).reindex(order)
         error = [frame["mean"] - frame["low"], frame["high"] - frame["mean"]]
         ax.errorbar(frame["mean"], place + shift, xerr=error, fmt="o", color=colour, markersize=4, label=label)

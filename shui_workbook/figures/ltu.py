@@ -11,16 +11,18 @@ from matplotlib.axes import Axes
 
 from shui_lib.benchmark.data import Faces
 from shui_workbook.figures.photos import thumbnails
-from shui_workbook.figures.style import bare, canvas
+from shui_workbook.figures.style import METHODS, OTHERS, PARTS, bare, canvas
 
 ARROWS = {  # label, colour
-    "remember": ("to remember, $g_r$", "#0173b2"),
-    "forget": ("to forget, $g_f$", "#d55e00"),
-    "kept": ("what is kept of $g_f$", "#de8f05"),
+    "remember": ("to remember, $g_r$", PARTS["train"]),
+    "forget": ("to forget, $g_f$", PARTS["forget"]),
+    "kept": ("what is kept of $g_f$", OTHERS[1]),
     "sum": ("step that is taken", "#000000"),
 }
-LINES = {"UA": "#882255", "RA": "#0173b2", "TA": "#707070", "MI": "#de8f05"}
-GUIDES = {"sorted": "#0173b2", "labelled": "#de8f05", "statistics": "#029e73", "shadow": "#cc78bc"}
+LINES = {"UA": PARTS["forget"], "RA": PARTS["train"], "TA": PARTS["test"], "MI": OTHERS[2]}
+GUIDES = dict(zip(("sorted", "labelled", "statistics", "shadow"), OTHERS, strict=False))
+RIVALS = [(colour, marker, "--") for colour, marker in zip(OTHERS, "s^Dv<>", strict=True)]
+OURS = ("#000000", "o", "-")
 
 
 def plot_conflict(arrows: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
@@ -46,9 +48,9 @@ def plot_harmony(turns: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     ax = ax or canvas(6.5, 2.8)
     ax.axhline(0, color="black", linewidth=0.8)
-    ax.plot(turns["t"], turns["cosine"], "o-", color="#0173b2", markersize=4, label="cosine of $g_r$ and $g_f$")
-    ax.bar(turns["t"], turns["removed"], color="#de8f05", alpha=0.6, label="share of $g_f$ taken away")
-    ax.set(xlabel="iteration", ylim=(-1, 1))
+    ax.plot(turns["t"], turns["cosine"], "o-", color=OTHERS[0], markersize=4, label="cosine of $g_r$ and $g_f$")
+    ax.bar(turns["t"], turns["removed"], color=OTHERS[1], alpha=0.6, label="share of $g_f$ taken away")
+    ax.set(xlabel="iteration", ylabel="cosine; share", ylim=(-1, 1))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
@@ -76,6 +78,7 @@ def plot_course(course: pd.DataFrame, goal: Mapping[str, float], ax: Axes | None
         ax.plot(course["t"], course[name], color=colour, linewidth=2, label=name)
         ax.axhline(goal[name], color=colour, linestyle="--", linewidth=1)
     ax.set(xlabel="iteration", ylabel="percent", ylim=(0, 100))
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="dashed: retrained")
     return ax
 
@@ -87,6 +90,7 @@ def plot_guides(course: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for kind in [name for name in GUIDES if name in course]:
         ax.plot(course["t"], course[kind], color=GUIDES[kind], linewidth=2, label=kind)
     ax.set(xlabel="iteration", ylabel="AUC (%)")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="guide")
     return ax
 
@@ -94,22 +98,27 @@ def plot_guides(course: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_kept(curve: pd.DataFrame, floor: float, ax: Axes | None = None) -> Axes:
     """Average gap by the share of the retain images that is at hand, a line a method; dotted, a second retrained model.
 
+    The first line is drawn in black, the others in a colour, a marker and dashes each; their bars stand side by side.
+
     Args:
         curve: columns line, kept (fraction), mean, low, high.
     """
-    ax = ax or canvas(6.5, 3.2)
-    names = list(dict.fromkeys(curve["line"]))
-    for k, name in enumerate(names):
+    ax = ax or canvas(7.5, 3.6)
+    names, shares = list(dict.fromkeys(curve["line"])), sorted(curve["kept"].unique())
+    looks = [OURS, *(RIVALS[k % len(RIVALS)] for k in range(len(names) - 1))]
+    for k, (name, (colour, marker, style)) in enumerate(zip(names, looks, strict=True)):
         one = curve[curve["line"] == name].sort_values("kept")
-        aside = 1.06 ** (k - (len(names) - 1) / 2)  # bars of one share stand beside each other
-        spread = one[["mean", "low", "high"]].to_numpy().T
-        error = [spread[0] - spread[1], spread[2] - spread[0]]
-        ax.errorbar(100 * one["kept"] * aside, spread[0], error, fmt="o-", markersize=4, capsize=2, label=name)
-    ax.axhline(floor, color="#029e73", linestyle=":", label="second retrained")
-    shares = sorted(100 * curve["kept"].unique())
-    ax.set(xscale="log", xlabel="retain images at hand (%)", ylabel="average gap (points)", ylim=(0, None))
-    ax.set_xticks(shares, [f"{share:g}" for share in shares])
-    ax.minorticks_off()
+        x = np.array([shares.index(kept) for kept in one["kept"]]) + 0.13 * (k - (len(names) - 1) / 2)
+        error = [one["mean"] - one["low"], one["high"] - one["mean"]]
+        drawn = {"color": colour, "marker": marker, "markersize": 6, "label": name}
+        ax.errorbar(x, one["mean"], error, linestyle="", linewidth=1.8, **drawn)
+        ax.plot(x, one["mean"], style, color=colour, linewidth=1, alpha=0.5)
+    for border in range(1, len(shares)):
+        ax.axvline(border - 0.5, color="#cccccc", linewidth=0.8)
+    ax.axhline(floor, color=METHODS["retrained"][1], linestyle=":", label="second retrained")
+    ax.set(xlabel="retain images at hand (%)", ylabel="average gap (points)", ylim=(0, None))
+    ax.set_xticks(range(len(shares)), [f"{100 * share:g}" for share in shares])
+    ax.grid(axis="x", visible=False)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
@@ -123,10 +132,10 @@ def plot_average_gaps(found: pd.DataFrame, floor: float, ax: Axes | None = None)
     ax = ax or canvas(6.5, 0.32 * len(found) + 0.8)
     y = np.arange(len(found))[::-1]
     spread = np.abs(found[["low", "high"]].sub(found["mean"], axis=0)).T.to_numpy()
-    ax.errorbar(found["mean"], y, xerr=spread, fmt="o", color="#0173b2", markersize=5, capsize=2, label="here")
+    ax.errorbar(found["mean"], y, xerr=spread, fmt="o", color=OURS[0], markersize=5, capsize=2, label="here")
     if "paper" in found:
         ax.plot(found["paper"], y, "x", color="#949494", label="the paper, CIFAR-10")
-    ax.axvline(floor, color="#029e73", linestyle=":", label="second retrained")
+    ax.axvline(floor, color=METHODS["retrained"][1], linestyle=":", label="second retrained")
     ax.set(yticks=y, yticklabels=found.index, xlabel="average gap to retrained (points)", xlim=(0, None))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax

@@ -26,7 +26,7 @@ ROWS = {  # height of a row: its title and boxes, from left to right, each with 
             ("one photo each\n$S$", PARTS["support"]),
             ("learned loss\n$h_\\varphi$, now fixed", METHODS["meta_unlearn"][1]),
             ("one step\n$\\theta \\rightarrow \\theta_u$", PARTS["test"]),
-            ("the model\nthat forgot", METHODS["original"][1]),
+            ("the model\nthat forgot", METHODS["meta_unlearn"][1]),
         ],
     ),
 }

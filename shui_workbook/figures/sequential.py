@@ -20,7 +20,7 @@ STRATEGIES = {  # colour, marker and line by the first word of a variant; no met
 def plot_sequences(
     rows: pd.DataFrame, axes: Sequence[Axes], measures: Sequence[tuple[str, str, str]]
 ) -> Sequence[Axes]:
-    """One axes a measure, one line a strategy: the mean over seeds by the number of requests served.
+    """One axes a measure (percent), one line a strategy: the mean over seeds by the number of requests served.
 
     Args:
         rows: result rows of one method under several strategies (`variant`), of the original and the retrained model.
@@ -32,13 +32,14 @@ def plot_sequences(
             mean = line.groupby("step")["value"].mean()
             if variant:
                 colour, marker, style = STRATEGIES[variant.partition(" ")[0]]
-                few = mean.index if len(mean) < 8 else mean.index[mean.index % 5 == 0]
-                ax.plot(mean.index, mean, style, color=colour, linewidth=1.6)
-                ax.plot(few, mean[few], marker, color=colour, markersize=5, label=variant)
+                few = [k for k, step in enumerate(mean.index) if len(mean) < 8 or step % 5 == 0]
+                marks = {"marker": marker, "markersize": 5, "markevery": few}
+                ax.plot(mean.index, mean, linestyle=style, color=colour, linewidth=1.6, label=variant, **marks)
             else:
                 label, colour, marker = look(method)
                 style = {"linestyle": "--", "marker": ""} if method == "original" else {"linestyle": ""}
                 ax.plot(mean.index, mean, color=colour, label=label, **{"marker": marker, "markersize": 6, **style})
-        ax.set(xlabel="requests so far", title=name)
+        ax.set(xlabel="requests so far" if ax.get_subplotspec().is_last_row() else "", title=name)
+    axes[0].set_ylabel("percent")
     axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(1, 0.5))
     return axes

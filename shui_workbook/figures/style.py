@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 # Okabe-Ito-like colours (seaborn's "colorblind"), and a marker each, so that colour is never the only cue.
 METHODS: dict[str, tuple[str, str, str]] = {  # label, colour, marker
@@ -30,6 +31,12 @@ PARTS = {  # a second palette, so that no split is taken for a method
     "val": "#c9c9c9",
     "test": "#707070",
 }
+
+
+OTHERS = ("#332288", "#cc6677", "#999933", "#44aa99", "#aa4499", "#661100")  # what is neither a method nor a split
+NEUTRAL = "#b5b5b5"
+
+HALO = [withStroke(linewidth=3, foreground="white")]  # words stay legible where a line runs below them
 
 
 STYLE = {

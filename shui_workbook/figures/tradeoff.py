@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from shui_workbook.figures.style import PARTS, canvas, look
+from shui_workbook.figures.style import HALO, NEUTRAL, canvas, look
 
 SHARES = np.linspace(0, 1, 51)  # of what retraining forgets
 
@@ -63,7 +63,7 @@ def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | No
         line = shown[form].dropna()
         _, colour, marker = look(form)
         ax.plot(line.index, line, color=colour, linewidth=2)
-        ax.plot(line.index[-1], line.iloc[-1], marker, color=colour, markersize=7)
+        ax.plot(line.index[-1], line.iloc[-1], marker, color=colour, markersize=7, clip_on=False, zorder=4)
         ends[form] = (line.index[-1], line.iloc[-1])
     _, colour, marker = look("retrained")
     ax.plot(100, goal["retain"].mean(), marker, color=colour, markersize=9, clip_on=False)
@@ -77,17 +77,22 @@ def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | No
 
 
 def name_ends(ax: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside points, moved apart where they would lie over each other; those at the right edge stand outside."""
-    low, high = ax.get_ylim()
+    """Names beside points, moved up or down where they would lie over each other or over another point.
+
+    Those at the right edge stand outside. No line strikes a name through: it is drawn last, in a white halo.
+    """
+    (low, high), wide = ax.get_ylim(), np.ptp(ax.get_xlim())
     apart, taken = 0.055 * (high - low), []
     for form, (x, y) in sorted(ends.items(), key=lambda end: end[1][1]):
-        near = [other for at, other in taken if abs(at - x) < 0.3 * np.ptp(ax.get_xlim())]
-        place = max([y, *(other + apart for other in near)])
+        below = [other for at, other in taken if abs(at - x) < 0.3 * wide]  # names stay in the order of their points
+        marks = [other for at, other in ends.values() if 0 < at - x < 0.3 * wide]
+        places = (y + apart * shift / 2 for k in range(4 * len(ends)) for shift in (k, -k))
+        free = (one for one in places if all(abs(one - mark) >= 0.99 * apart for mark in marks))
+        place = next(one for one in free if all(one - other >= 0.99 * apart for other in below))
         taken.append((x, place))
-        style = {"va": "center", "fontsize": 9, "annotation_clip": False}
-        right = x + 0.03 * np.ptp(ax.get_xlim())
+        style = {"va": "center", "fontsize": 9, "annotation_clip": False, "path_effects": HALO, "zorder": 5}
         line = {"arrowstyle": "-", "linewidth": 0.6, "color": "#777777", "shrinkA": 0, "shrinkB": 3}
-        ax.annotate(look(form)[0], (x, y), (right, place), arrowprops=line, **style)
+        ax.annotate(look(form)[0], (x, y), (x + 0.03 * wide, place), arrowprops=line, **style)
 
 
 def plot_valley(
@@ -135,13 +140,16 @@ def plot_where_the_step_goes(shares: pd.DataFrame, ax: Axes | None = None) -> Ax
     for form in shares:
         label, colour, _ = look(str(form))
         ax.plot(shares.index, shares[form], color=colour, linewidth=2, label=label)
-    ax.set(xscale="log", ylim=(0, 102), xlabel="directions, the most curved first (%)", ylabel="of the step (%)")
+    ax.set(xscale="log", ylim=(0, 102), xlabel="directions, the most curved first (%)")
+    ax.set_ylabel("of the step's squared length (%)")
     ax.legend(loc="upper left")
     return ax
 
 
 def plot_split(gains: Mapping[str, pd.DataFrame], axes: Sequence[Axes]) -> Sequence[Axes]:
     """How a gain is made up, one axes a setting: from step to step one thing more, each with its interval.
+
+    The number stands right of its interval. Each setting has a scale of its own.
 
     Args:
         gains: by setting a frame with index of steps, from the first to the last, columns mean, low and high; the gain
@@ -150,15 +158,18 @@ def plot_split(gains: Mapping[str, pd.DataFrame], axes: Sequence[Axes]) -> Seque
     for ax, (setting, frame) in zip(axes, gains.items(), strict=True):
         for y, (_, one) in enumerate(frame.iterrows()):
             if np.isfinite(one["mean"]):
-                ax.barh(y, one["mean"], color=PARTS["retain"], height=0.6)
+                ax.barh(y, one["mean"], color=NEUTRAL, height=0.6)
                 ax.hlines(y, one["low"], one["high"], color="black", linewidth=1.6)
-                ax.text(1.02, y, f"{one['mean']:+.1f}", va="center", transform=ax.get_yaxis_transform())
+                end = np.nanmax([one["mean"], one["high"], 0])
+                place = {"textcoords": "offset points", "va": "center", "fontsize": 9}
+                ax.annotate(f"{one['mean']:+.1f}", (end, y), (4, 0), **place)
             else:
-                ax.text(
-                    0.5, y, "not run", ha="center", va="center", color="#707070", transform=ax.get_yaxis_transform()
-                )
+                place = {"ha": "center", "va": "center", "transform": ax.get_yaxis_transform()}
+                ax.text(0.5, y, "not run", color="#707070", **place)
         ax.axvline(0, color="black", linewidth=0.8)
+        low, high = ax.get_xlim()
         ax.set(yticks=range(len(frame)), ylim=(len(frame) - 0.5, -0.5), title=setting)
+        ax.set_xlim(low, high + 0.3 * (high - low))  # room for the number of the widest interval
         ax.set_yticklabels(frame.index if ax is axes[0] else [])
         ax.set_xlabel("Tug-of-War gained (points)")
         ax.grid(axis="y", visible=False)

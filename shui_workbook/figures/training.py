@@ -111,6 +111,7 @@ def plot_push(push: np.ndarray, people: Sequence[str], classes: Sequence[str], a
     ax.tick_params(length=0)
     ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor")
     ax.set_yticks(ax.get_yticks(), ax.get_yticklabels(), rotation=0)
+    ax.set_ylabel("who: length of the push")
     return ax
 
 

@@ -59,7 +59,8 @@ def plot_weight_changes(changes: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def _name_layers(ax: Axes, names: Sequence[object], places: Sequence[float]) -> None:
-    """Short names of layers below the axis: "network.blocks.3.attn.qkv.weight" is "3 attn.qkv"."""
+    """Short names of layers below the axis: "network.blocks.3.attn.qkv.weight" is "3 attn.qkv"; a few lie flat."""
     short = [re.sub(r"^network\.|\.weight$", "", str(name)) for name in names]
     short = [re.sub(r"^blocks\.(\d+)\.", r"\1 ", name) for name in short]
-    ax.set_xticks(places, short, rotation=90, fontsize=9)
+    short = [re.sub(r"^blocks\.(\d+)$", r"block \1", name) for name in short]
+    ax.set_xticks(places, short, rotation=0 if sum(map(len, short)) < 50 else 90, fontsize=9)

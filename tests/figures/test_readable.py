@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 from shui_lib.core.rows import Measured, make_rows
 from shui_workbook import figures
+from shui_workbook.figures.ltu import plot_kept
 from shui_workbook.figures.tradeoff import price_by_share
 from shui_workbook.reports.tables import BESIDE, PAPERS, tug_of_wars
 
@@ -42,6 +43,14 @@ def test_names_of_near_points_do_not_lie_over_each_other():
     boxes = [*words(figures.plot_tradeoff(pd.DataFrame(places, ["ssd", "jit", "pgu", "scrub"]))).values()]
     assert len(boxes) == 4
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_a_name_lies_on_no_other_point_and_no_line_strikes_it_through():
+    places = {"forget": [3.0, 4.4, 18.0], "retain": [0.1, 0.3, 11.0]}
+    ax = figures.plot_tradeoff(pd.DataFrame(places, ["scrub original", "scrub one-shui", "pgu"]))
+    name = words(ax)["SCRUB (original)"]
+    assert not name.contains(*ax.transData.transform((4.4, 0.3))), "it would hide the other form's mark"
+    assert all(text.get_path_effects() and text.get_zorder() > 4 for text in ax.texts)
 
 
 def curve(form, seed, forget, retain):
@@ -93,6 +102,38 @@ def test_trials_that_a_later_search_replaced_are_not_drawn():
     ax = figures.plot_trials(pd.concat([old, new]))
     assert sorted({x for dots in ax.collections for x, _ in dots.get_offsets()}) == [75, 80]
     assert ax.lines[0].get_xdata()[0] == 81, "and what doing nothing gave the old models neither"
+
+
+def test_the_numbers_of_a_gain_lie_within_their_panel():
+    steps = pd.DataFrame({"mean": [9.6, -1.0, np.nan], "low": [6.4, -7.3, np.nan], "high": [12.8, 5.4, np.nan]})
+    _, axes = plt.subplots(1, 2, figsize=(7, 2.4), layout="constrained")
+    figures.plot_split({"faces": steps, "ages": 3 * steps}, axes)
+    for ax in axes:
+        shown, panel = words(ax), ax.get_window_extent()
+        numbers = [box for word, box in shown.items() if word != "not run"]
+        assert len(numbers) == 2 and all(box.x0 > panel.x0 and box.x1 < panel.x1 for box in numbers)
+
+
+def test_lines_of_shares_differ_in_colour_and_marker():
+    names = ["LTU", "FT", "RandL", "SalUn", "BadT"]
+    lines = [{"line": name, "kept": kept, "mean": 5, "low": 4, "high": 6} for name in names for kept in (0.1, 0.3)]
+    drawn = [bars.lines[0] for bars in plot_kept(pd.DataFrame(lines), 2.0).containers]
+    assert len({line.get_color() for line in drawn}) == len({line.get_marker() for line in drawn}) == len(names)
+    assert not {line.get_color() for line in drawn[1:]} & {colour for _, colour, _ in figures.METHODS.values()}
+    starts = [line.get_xdata()[0] for line in drawn]
+    assert np.diff(starts).min() > 0.1, "intervals of one share stand side by side"
+
+
+def test_a_strategy_is_shown_with_its_line_and_its_marks():
+    about = {"split": "retain", "metric": "map", "method": "curvature"}
+    rows = pd.DataFrame([{**about, "variant": "queue 5", "step": step, "value": 70.0} for step in range(1, 21)])
+    _, grid = plt.subplots(2, 1, squeeze=False)
+    for line in grid:
+        figures.plot_sequences(rows, line, [("retain", "map", "retain")])
+    above, below = grid[:, 0]
+    (drawn,) = above.lines
+    assert drawn.get_linestyle() == "--" and drawn.get_marker() == "s" and drawn.get_markevery() == [4, 9, 14, 19]
+    assert (above.get_xlabel(), below.get_xlabel()) == ("", "requests so far") and above.get_ylabel() == "percent"
 
 
 def test_klom_is_drawn_beside_its_floor_part_by_part():
@@ -152,6 +193,9 @@ def test_the_pipeline_has_two_rows_that_share_their_steps():
 
 
 def test_layers_have_short_names_of_nine_points():
+    few = figures.plot_by_layer(pd.DataFrame(0.5, [f"blocks.{k}" for k in range(4)], ["ssd"]), "CKA")
+    first = few.get_xticklabels()[0]
+    assert (first.get_text(), first.get_rotation()) == ("block 0", 0)
     layers = [f"network.blocks.{k}.attn.qkv.weight" for k in range(12)]
     ax = figures.plot_weight_changes(pd.DataFrame(1e-2, ["ssd"], layers))
     assert ax.get_xticklabels()[3].get_text() == "3 attn.qkv"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from shui_workbook.figures import METHODS, look
+from shui_workbook.figures import METHODS, PARTS, look
+from shui_workbook.figures.style import OTHERS
 
 
 def test_both_spellings_of_a_form_look_the_same():
@@ -10,3 +11,9 @@ def test_both_spellings_of_a_form_look_the_same():
     assert look("pgu:original:published")[0] == f"{METHODS['pgu'][0]} (original, published)"
     with pytest.raises(KeyError):
         look("nobody")
+
+
+def test_no_colour_means_two_things():
+    methods = {colour for _, colour, _ in METHODS.values()}
+    assert not methods & set(PARTS.values()) and not set(OTHERS) & (methods | set(PARTS.values()))
+    assert len(set(OTHERS)) == len(OTHERS)

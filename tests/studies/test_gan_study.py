@@ -219,10 +219,8 @@ def test_figures_take_data_and_return_axes():
     shown = plots.plot_scores({"forget": np.arange(9.0), "test": np.arange(4.0)}).get_legend().get_texts()
     assert [text.get_text() for text in shown] == ["to be forgotten", "test"]
     course = pd.DataFrame({"step": [0, 10], "auc_lu": [0.5, 0.7]})
-    assert plots.plot_race({"few": course, "zero": course}, "auc_lu", goal=0.8).get_legend_handles_labels()[1] == [
-        "few",
-        "zero",
-    ]
+    race = plots.plot_race({"few": course, "zero": course}, "auc_lu", goal=0.8)
+    assert race.get_legend_handles_labels()[1] == ["few", "zero", "goal: 0.8"]
     audit = pd.DataFrame({"psnr_forget": [20.0, 18.0], "psnr_test": [19.0, 19.0]}, index=["before", "after"])
     assert len(plots.plot_audit(audit).patches) == 4
 

@@ -317,8 +317,11 @@ def test_bars_and_dots_are_drawn():
 def test_fifths_are_lines_with_seeds_behind_the_first():
     _, bars = line_of_people()
     ax = figures.plot_fifths({"mean of three": bars, "original": bars, "pgu": bars.iloc[:0]}, "gap")
-    assert ax.get_legend_handles_labels()[1] == ["mean of three", "Original"], "what has no people is left out"
-    thin = [line for line in ax.lines if line.get_alpha() == 0.2]
+    assert ax.get_legend_handles_labels()[1] == ["one seed", "mean of three", "Original"], (
+        "what has no people is left out"
+    )
+    thin = [line for line in ax.lines if line.get_alpha() == 0.3]
+    assert ax.get_xlabel() == "bins by distance"
     assert len(thin) == 2 and [tick.get_text() for tick in ax.get_xticklabels()] == ["1\nnear", "2", "3", "4\nfar"]
     assert not figures.plot_fifths({}, "gap").get_xticks().size
 
