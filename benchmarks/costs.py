@@ -24,10 +24,10 @@ from shui_lib.core.names import parse
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Given
-from shui_lib.runs.experiment import Experiment
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.forms import forms_named
 from shui_workbook.records.files import put
+from shui_workbook.runs.experiment import Experiment
 
 COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
 

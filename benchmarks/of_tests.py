@@ -3,6 +3,7 @@
 python -m benchmarks.of_tests tests/attack tests/core                      # unit tests
 python -m benchmarks.of_tests --nbval-lax notebooks/05_membership_inference.ipynb
 python -m benchmarks.of_tests --out before.csv tests                       # ... and a line a file in before.csv
+python -m benchmarks.of_tests --write tests                                # ... and a line a room in docs/speed.md
 
 Everything else that is given goes to pytest. One process alone, so leave out `-n`: what xdist's workers take cannot be
 told apart. Seconds of the clock say little on a machine that does other work; these say how much there is to do.
@@ -20,7 +21,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.report import SPEED
+from shui_lib.core.machine import git_commit
 from shui_lib.core.store import save_frame
+from shui_workbook.reports.sections import save_section
+from shui_workbook.reports.tables import as_markdown
 
 SLOWEST = 30
 
@@ -69,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run pytest and say what it cost; pytest's exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="a CSV file with a line for each test file")
+    parser.add_argument("--write", action="store_true", help="put a line for each room into docs/speed.md")
     args, others = parser.parse_known_args(argv)
     ledger = Ledger()
     code = pytest.main(["-q", "-p", "no:xdist", *others], plugins=[ledger])
@@ -78,7 +84,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(f"{seconds:7.1f}  {name}" for name, seconds in ledger.tests.most_common(SLOWEST)))
     if args.out:
         save_frame(args.out, table)
+    if args.write:
+        write(table)
     return int(code)
+
+
+def by_room(table: pd.DataFrame) -> pd.DataFrame:
+    """Tests and minutes by folder of tests/, the dearest first, and of all."""
+    room = table["file"].map(lambda file: Path(file).parent.as_posix())
+    found = table.assign(minutes=table["seconds"] / 60).groupby(room)[["tests", "minutes"]].sum()
+    found = found.sort_values("minutes", ascending=False)
+    found.loc["all"] = found.sum()
+    return found.astype({"tests": int})
+
+
+def write(table: pd.DataFrame) -> None:
+    """Put `by_room` between its markers in docs/speed.md. ValueError: a marker is missing."""
+    cells = by_room(table).assign(minutes=lambda found: found["minutes"].map("{:.1f}".format)).astype(str)
+    told = f"Minutes of the processor at commit {git_commit()}:"
+    save_section(SPEED, "tests", f"{told}\n\n{as_markdown(cells)}", by="python -m benchmarks.of_tests --write tests")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from benchmarks.synthetic import VIT_B
 from data_prep import celeba, celebahq, mufac
 from shui_lib.benchmark.models import build_model
 from shui_lib.benchmark.presets import ModelConfig, preset_named
-from shui_lib.runs.chain import FOLDS, POPULATION, QUERIES
 from shui_workbook.reports.sections import save_section
+from shui_workbook.runs.chain import FOLDS, POPULATION, QUERIES
 from shui_workbook.studies.selection import REQUESTS
 from shui_workbook.studies.trials import AXES, FIRST, FURTHER
 

@@ -36,10 +36,10 @@ from shui_lib.benchmark.presets import PRESETS, ModelConfig
 from shui_lib.core.machine import RESET, resident, with_peak
 from shui_lib.core.store import save_frame
 from shui_lib.methods import REGISTRY
-from shui_lib.runs.experiment import Experiment
 from shui_workbook import figures
 from shui_workbook.arguments import command_line
 from shui_workbook.reports.sections import save_figure
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies import people as analyses
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,7 +20,7 @@ FORMS = ("original", "retrained", "gradient_ascent", "curvature")
 
 def one_run(root: str, seed: int) -> float:
     """A run of its own seed, from training to the rows of the attack; its seconds of the clock."""
-    from shui_lib.runs.experiment import Experiment  # inside: a worker imports it when the first run comes
+    from shui_workbook.runs.experiment import Experiment  # inside: a worker imports it when the first run comes
 
     began = time.perf_counter()
     where = {"data_root": Path(root) / "data", "runs_root": Path(root) / "runs", "device": "cpu"}

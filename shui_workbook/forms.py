@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shui_lib.core.names import MethodSpec, parse
 from shui_lib.methods import REGISTRY, Needs, make_method
-from shui_lib.runs import settings
+from shui_workbook.runs import settings
 
 BY_NAME_ONLY = ("curvature:scale",)  # a part of another form, tuned to be compared with it; in no table
 

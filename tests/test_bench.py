@@ -255,6 +255,21 @@ def test_the_tests_of_this_repository_can_be_measured():
     assert of_tests.main(["--collect-only", str(ROOT / "tests" / "test_matrix.py")]) == 0
 
 
+def test_minutes_of_tests_stand_by_room_in_the_page(tmp_path, monkeypatch):
+    page = tmp_path / "speed.md"
+    monkeypatch.setattr(of_tests, "SPEED", page)
+    page.write_text(
+        "before\n<!-- tests: written by `python -m benchmarks.of_tests --write tests` -->\n<!-- end of tests -->"
+    )
+    files = {
+        "file": ["tests/a/x.py", "tests/a/y.py", "tests/b/z.py"],
+        "tests": [2, 1, 4],
+        "seconds": [30.0, 60.0, 240.0],
+    }
+    of_tests.write(pd.DataFrame(files))
+    assert "| tests/b | 4 | 4.0 |\n| tests/a | 3 | 1.5 |\n| all | 7 | 5.5 |" in page.read_text()
+
+
 # Runs on workers
 
 

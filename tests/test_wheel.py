@@ -17,7 +17,7 @@ PACKAGES = ("shui_lib", "shui_workbook", "data_prep")
 ASKED = """
 import shui_lib, shui_workbook, data_prep
 from shui_lib.core.places import DATA
-from shui_lib.runs.settings import PUBLISHED, settings_for
+from shui_workbook.runs.settings import PUBLISHED, settings_for
 print(*(module.__file__ for module in (shui_lib, shui_workbook, data_prep)), sep="\\n")
 print(DATA)
 print(len(PUBLISHED), settings_for("curvature", preset="cpu", dataset="faces", n_ids=10)["eta"])

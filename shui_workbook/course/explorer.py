@@ -25,9 +25,9 @@ from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import Predictions, pixels_for, task_loss
 from shui_lib.core.names import parse
 from shui_lib.methods import Artefacts, Given, Method
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import DEMONSTRATION, settings_for
 from shui_workbook.figures import plot_explorer
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.settings import DEMONSTRATION, settings_for
 from shui_workbook.studies.people import centroids
 
 MOST_CLASSES = 14  # shown of a photo's answers

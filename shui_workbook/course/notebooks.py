@@ -124,7 +124,7 @@ def check_setting(notebook: Path, values: Mapping[str, object]) -> None:
     from shui_lib.benchmark.data import folder_of  # here: they load torch, seconds for whoever only starts chapters
     from shui_lib.benchmark.presets import preset_named
     from shui_lib.core.randomness import checked_seed
-    from shui_lib.runs.settings import checked_settings
+    from shui_workbook.runs.settings import checked_settings
 
     if "preset" in values and "preset" not in choices(notebook):
         preset_named(str(values["preset"]))

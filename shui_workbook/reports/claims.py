@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from shui_lib.runs.settings import STANDS_FOR
 from shui_workbook.records import benchmark_rows, form_of, read_rows
 from shui_workbook.reports.verdicts import LEVEL, SEEDS, VERDICTS, Effect, effect_of, effect_verdict, holm
+from shui_workbook.runs.settings import STANDS_FOR
 from shui_workbook.studies.people import far_minus_near, mean_of_best
 
 OURS = "meta_unlearn"

@@ -24,10 +24,10 @@ from shui_lib.benchmark.presets import ALL_INPUTS
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Method, make_method
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import simulated_request_size
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import put, record
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.settings import simulated_request_size
 from shui_workbook.studies.selection import PoolRequest, judge, pool_requests
 
 FORM = "meta_unlearn"

@@ -21,9 +21,9 @@ import pandas as pd
 
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
-from shui_lib.runs.experiment import Experiment
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records import paired_difference, read_rows, record
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.selection import read_trials
 
 ROWS = "rows_gain.csv"

@@ -36,10 +36,10 @@ from shui_lib.core.source import source_of, source_of_method
 from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, save_tensors
 from shui_lib.methods import Given, settings_of
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.serve import load_model
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import put
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.serve import load_model
 from shui_workbook.studies.peers import klom
 
 FIRST = 20_000  # seeds of the trainings begin here: no seed of the tables, none of their second retrained models

@@ -34,11 +34,11 @@ from shui_lib.methods.parts.objectives import (
     Size,
     alignment_with_gradient,
 )
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import simulated_request_size
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import put
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.settings import simulated_request_size
 from shui_workbook.studies.ablations import BASE, FORM, ablations
 from shui_workbook.studies.tradeoff import at_goal, curve
 

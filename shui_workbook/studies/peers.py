@@ -30,7 +30,7 @@ from data_prep import faces as rendered
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, probability_of_truth, task_loss
-from shui_lib.runs.experiment import Experiment
+from shui_workbook.runs.experiment import Experiment
 
 SMALLEST = 1e-12  # of a probability, inside a logarithm
 EMPTY, CLIP = 1e-5, 100  # of a bin without retrained models; of a margin, as published

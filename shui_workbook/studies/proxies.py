@@ -25,9 +25,9 @@ from shui_lib.core.progress import progress
 from shui_lib.methods.curvature import Curvature
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import parameters
-from shui_lib.runs.experiment import Experiment
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import put
+from shui_workbook.runs.experiment import Experiment
 
 KEY = ["dataset", "preset", "n_ids", "seed"]
 COSINES = ["gradient", "step", "metric"]

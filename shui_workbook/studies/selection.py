@@ -41,11 +41,11 @@ from shui_lib.core.progress import progress
 from shui_lib.core.store import SOON, locked, save_frame, save_json
 from shui_lib.methods import Given
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.serve import unlearn_from
-from shui_lib.runs.settings import OWN, simulated_request_size
 from shui_workbook.arguments import typed
 from shui_workbook.records.files import put
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.serve import unlearn_from
+from shui_workbook.runs.settings import OWN, simulated_request_size
 from shui_workbook.studies.trials import (
     AXES,
     FIRST,
@@ -333,7 +333,7 @@ def remarks(found: pd.DataFrame) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the trials, record them in results/selection.csv and what they chose in shui_lib/runs/selected.json."""
+    """Run the trials, record them in results/selection.csv and what they chose in shui_workbook/runs/selected.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="faces")
     parser.add_argument("--n-ids", type=int, default=10)

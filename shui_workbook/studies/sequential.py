@@ -27,8 +27,8 @@ from shui_lib.core.names import MethodSpec
 from shui_lib.core.progress import progress
 from shui_lib.core.rows import Measured, make_rows
 from shui_lib.methods import Artefacts, Given, Method, settings_of
-from shui_lib.runs.experiment import Experiment, or_reason
-from shui_lib.runs.settings import settings_for, spec_named
+from shui_workbook.runs.experiment import Experiment, or_reason
+from shui_workbook.runs.settings import settings_for, spec_named
 
 Serve = Callable[[FaceModel, Faces], FaceModel]
 STRATEGIES = ("latest", "share", "union", "queue")

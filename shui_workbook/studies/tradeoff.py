@@ -22,9 +22,9 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
-from shui_lib.runs.experiment import Experiment
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import put
+from shui_workbook.runs.experiment import Experiment
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     "gradient_ascent": ("eta", 1),
@@ -34,7 +34,7 @@ STRENGTH = {  # by form: the setting that grows, and its power that does (SSD da
     "jit:one-shui": ("eta", 1),
     "pgu:one-shui": ("lr", 1),
 }
-FIRST, GROWTH, MOST = 1 / 8, 1.5, 18  # of the selected strength; from one step to the next; steps at most
+FIRST, GROWTH, MOST = 1 / 8, 2.0, 11  # of the selected strength; from one step to the next; steps at most
 FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
 BETWEEN = 12  # strengths that are tried in between for that, at most
 COPIES = 4  # cropped and mirrored views of each image, for the losses on copies

@@ -2,6 +2,7 @@
 
 python -m shui_workbook.sweep.profile --out runs/profile
 python -m shui_workbook.sweep.profile --out runs/profile --go-on     # chapters that were measured are not run again
+python -m shui_workbook.sweep.profile --write                        # and put the table into docs/speed.md
 
 Chapters run one after the other with an empty folder for stages, so that each stage is charged to the chapter that
 needs it first. `make workbook` runs them side by side, and ends sooner.
@@ -18,13 +19,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from shui_lib.core.places import DATA, RUNS
+from shui_lib.core.machine import git_commit
+from shui_lib.core.places import DATA, ROOT, RUNS
 from shui_lib.core.store import save_frame, save_json
 from shui_workbook.arguments import command_line, words_by_name
 from shui_workbook.course.notebooks import NOTEBOOKS, Outcome, run_all, shared_out
+from shui_workbook.reports.sections import save_section
+from shui_workbook.reports.tables import as_markdown
 from shui_workbook.sweep.cost import read_journal
 
 LARGEST = 6  # kinds of stages with a column of their own
+SPEED, WRITES = ROOT / "docs" / "speed.md", "python -m shui_workbook.sweep.profile --write"
 
 
 def profile(found: Sequence[Outcome], stages: Mapping[str, Mapping[str, Mapping[str, object]]]) -> pd.DataFrame:
@@ -57,6 +62,7 @@ class Command:
     data_root: Path = DATA
     out: Path = RUNS / "profile"  # emptied first
     go_on: bool = False  # empty nothing, and leave out what was measured before
+    write: bool = False  # put the table into docs/speed.md
     notebooks: tuple[Path, ...] = ()  # all chapters by default
     parameters: tuple[str, ...] = ()  # NAME=VALUE
 
@@ -103,6 +109,9 @@ def main(argv: list[str] | None = None) -> int:
     table = profile(outcomes, {chapter: one["stages"] for chapter, one in found.items()})
     print(table.round(1).to_string())
     save_frame(out / "profile.csv", table.round(2).reset_index())
+    if args.write:
+        told = f"Minutes at commit {git_commit()}, and what of the clock went into stages, by kind:"
+        save_section(SPEED, "chapters", f"{told}\n\n{as_markdown(table.round(1).astype(str))}", by=WRITES)
     return 1 if any(one.error for one in outcomes) else 0
 
 

@@ -15,12 +15,12 @@ from tiny import prepare_tiny, same_weights, tiny_faces
 
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import PUBLISHED, published_for, settings_for, spec_named
 from shui_workbook.course import explorer, panel
 from shui_workbook.course.explorer import KNOBS, Choice
 from shui_workbook.course.panel import Panel
 from shui_workbook.figures import thumbnails
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.settings import PUBLISHED, published_for, settings_for, spec_named
 
 GENTLE = Choice("gradient_ascent", 0.01)
 

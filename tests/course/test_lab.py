@@ -19,7 +19,7 @@ from tiny import prepare_tiny
 from shui_workbook.course.notebooks import KERNEL, NOTEBOOKS
 
 PANEL = """
-from shui_lib.runs.experiment import Experiment
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.course import explorer
 from shui_workbook.course.panel import Panel
 

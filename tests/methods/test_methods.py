@@ -35,7 +35,7 @@ from shui_lib.methods.parts.learned_loss import INPUTS
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_lib.methods.parts.objectives import OTHER_OBJECTIVES, TERMS, Alignment, alignment_objective
 from shui_lib.methods.parts.subspaces import layers_of
-from shui_lib.runs.settings import settings_for
+from shui_workbook.runs.settings import settings_for
 
 PARTS = ("support", "forget", "retain", "train", "val")
 SMALL = {  # settings that take no time

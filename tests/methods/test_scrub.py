@@ -12,7 +12,7 @@ from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.methods import Given, make_method
 from shui_lib.methods.scrub import SCRUB
-from shui_lib.runs.settings import published_for
+from shui_workbook.runs.settings import published_for
 
 WHOLE = {"batch": 1000, "forget_batch": 1000, "crop": None}  # one batch is all
 

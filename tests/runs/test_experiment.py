@@ -15,8 +15,8 @@ import torch
 from tiny import prepare_tiny, same_weights
 
 import shui_lib.benchmark.train
-import shui_lib.runs.chain
-import shui_lib.runs.experiment
+import shui_workbook.runs.chain
+import shui_workbook.runs.experiment
 from data_prep import faces
 from shui_lib.benchmark.data import load_faces, load_strangers
 from shui_lib.benchmark.metrics import UndefinedScore, score
@@ -27,11 +27,11 @@ from shui_lib.core.rows import COLUMNS, KEY
 from shui_lib.core.stages import open_stage, stage_key
 from shui_lib.core.store import CorruptFile, checksum, load_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, make_method, settings_of
-from shui_lib.runs.chain import QUERIES
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.serve import unlearn_from
-from shui_lib.runs.settings import DEMONSTRATION, published_for, spec_named
 from shui_workbook.records.files import SPLITS, check_rows
+from shui_workbook.runs.chain import QUERIES
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.serve import unlearn_from
+from shui_workbook.runs.settings import DEMONSTRATION, published_for, spec_named
 
 
 def variant_of(name: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ def idle(monkeypatch):
         return refuse
 
     for name in ("fit", "predict", "unlearn_from"):
-        monkeypatch.setattr(shui_lib.runs.chain, name, refusing(getattr(shui_lib.runs.chain, name)))
+        monkeypatch.setattr(shui_workbook.runs.chain, name, refusing(getattr(shui_workbook.runs.chain, name)))
     for method in REGISTRY.values():
         for function in ("prepare", "unlearn"):
             monkeypatch.setattr(method, function, refusing(getattr(method, function)))
@@ -84,7 +84,7 @@ def idle(monkeypatch):
 def untrained(monkeypatch):
     """Training takes no time and teaches nothing."""
     monkeypatch.setattr(
-        shui_lib.runs.chain, "fit", lambda model, *rest, **options: (model.eval(), pd.DataFrame({"epoch": [0]}))
+        shui_workbook.runs.chain, "fit", lambda model, *rest, **options: (model.eval(), pd.DataFrame({"epoch": [0]}))
     )
 
 
@@ -145,9 +145,9 @@ def test_other_code_of_training_or_predicting_reads_no_folder_of_the_first(tmp_p
         stages = (one.stage("original"), one._predicted("original"), one._queried("original"))
         return [stage.folder.name for stage in stages]
 
-    before, known = made(), shui_lib.runs.chain.source_of
+    before, known = made(), shui_workbook.runs.chain.source_of
     other = lambda *modules: "other" if module in modules else known(*modules)  # noqa: E731
-    monkeypatch.setattr(shui_lib.runs.chain, "source_of", other)
+    monkeypatch.setattr(shui_workbook.runs.chain, "source_of", other)
     after = made()
     assert after[:kept] == before[:kept] and set(after[kept:]).isdisjoint(before)
 
@@ -224,13 +224,13 @@ def test_a_reference_model_starts_from_the_retrained_one_and_knows_its_data_only
 
 
 def test_retrained_again_is_the_same_data_with_other_chances(copied, monkeypatch):
-    seen, fit = [], shui_lib.runs.chain.fit
+    seen, fit = [], shui_workbook.runs.chain.fit
 
     def watched(model, train, *rest, **options):
         seen.append(train.rows)
         return fit(model, train, *rest, **options)
 
-    monkeypatch.setattr(shui_lib.runs.chain, "fit", watched)
+    monkeypatch.setattr(shui_workbook.runs.chain, "fit", watched)
     one = experiment(copied)
     again = one.model("retrained_again")
     assert len(seen) == 1 and np.array_equal(seen[0], one.rows_of["retain"])
@@ -240,7 +240,7 @@ def test_retrained_again_is_the_same_data_with_other_chances(copied, monkeypatch
 def test_a_fold_model_misses_its_fold_and_nobody_else(copied, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        shui_lib.runs.chain,
+        shui_workbook.runs.chain,
         "fit",
         lambda model, train, *rest, **options: (seen.append(train) or model.eval(), pd.DataFrame({"epoch": [0]})),
     )
@@ -293,7 +293,7 @@ def test_rows_say_where_settings_were_selected(finished, monkeypatch):
     assert notes["original"].tolist() == [""] and notes["meta_unlearn"].tolist() == [
         "settings selected for cpu/faces/10, but for those of preset smoke"
     ]
-    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: {})
+    monkeypatch.setattr("shui_workbook.runs.settings.selected", lambda: {})
     assert one.rows("gradient_ascent")["note"].unique().tolist() == ["settings not selected"]
 
 
@@ -512,7 +512,7 @@ def test_scores_are_those_of_the_images_of_each_split(finished):
             logits = one.model("original")(faces.pixels(size=16)).logits
         torch.testing.assert_close(one.logits("original", part), logits, atol=1e-4, rtol=1e-4)
         assert one.score("original", part) == pytest.approx(
-            shui_lib.runs.experiment.score(logits, faces.targets), abs=1e-4
+            shui_workbook.runs.experiment.score(logits, faces.targets), abs=1e-4
         )
 
 
@@ -605,7 +605,7 @@ def test_a_person_rendered_again_is_no_stranger(tmp_path):
 
 def test_every_score_is_computed_once(finished, monkeypatch):
     seen = []
-    monkeypatch.setattr(shui_lib.runs.experiment, "score", lambda *asked: seen.append(asked) or score(*asked))
+    monkeypatch.setattr(shui_workbook.runs.experiment, "score", lambda *asked: seen.append(asked) or score(*asked))
     one = experiment(finished)
     rows = one.rows("original", "retrained").set_index(["method", "split", "metric"])["value"]
     assert len(seen) == 10, "two models, five splits; Tug-of-War takes those of the rows"
@@ -620,7 +620,7 @@ def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):
         return score(logits, targets)
 
     one = experiment(copied)
-    monkeypatch.setattr(shui_lib.runs.experiment, "score", none_noted)
+    monkeypatch.setattr(shui_workbook.runs.experiment, "score", none_noted)
     rows = one.rows("original").set_index(["split", "metric"])
     assert np.isnan(rows.loc[("support", "map"), "value"]) and "positive" in rows.loc[("support", "map"), "note"]
     assert rows.loc[("forget", "map"), "value"] > 0
@@ -628,7 +628,7 @@ def test_a_score_that_is_not_defined_is_empty_and_says_why(copied, monkeypatch):
     def broken(logits, targets):
         raise ValueError("shapes differ")
 
-    monkeypatch.setattr(shui_lib.runs.experiment, "score", broken)
+    monkeypatch.setattr(shui_workbook.runs.experiment, "score", broken)
     with pytest.raises(ValueError, match="shapes differ"):
         one.rows("original")
 
@@ -681,7 +681,7 @@ SERVE = """
 import sys, numpy as np, torch
 from pathlib import Path
 from shui_lib.benchmark.data import Faces
-from shui_lib.runs.serve import unlearn_from
+from shui_workbook.runs.serve import unlearn_from
 from shui_lib.methods import Given
 from shui_lib.core.store import save_tensors
 photos, out, *artefacts = map(Path, sys.argv[1:])

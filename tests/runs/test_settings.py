@@ -5,8 +5,8 @@ import json
 import pytest
 from tiny import prepare_tiny
 
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import OWN, checked_settings, selected, settings_for
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.settings import OWN, checked_settings, selected, settings_for
 
 
 @pytest.fixture(scope="module")

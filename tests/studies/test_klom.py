@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import prepare_tiny
 
-from shui_lib.runs.experiment import Experiment
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies import klom
 
 

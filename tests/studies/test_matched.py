@@ -12,7 +12,7 @@ from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.methods import with_parameters
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_lib.methods.parts.objectives import DISTANCES, MetaBatch, alignment_with_gradient
-from shui_lib.runs.experiment import Experiment
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies import matched
 from shui_workbook.studies.matched import GOAL, compared, eq6_and_retain, main, matched_row, objectives, retaining_name
 from shui_workbook.studies.tradeoff import at_goal

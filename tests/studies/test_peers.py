@@ -9,7 +9,7 @@ from tiny import prepare_tiny, small_resnet, small_vit, tiny_faces
 
 from data_prep import faces as rendered
 from shui_lib.benchmark.predict import pixels_for, predict, task_loss
-from shui_lib.runs.experiment import Experiment
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies import peers
 
 

@@ -15,10 +15,10 @@ from shui_lib.benchmark.predict import predict
 from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.names import parse
 from shui_lib.methods import REGISTRY, Given, make_method
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.settings import PUBLISHED, published_for, selected_key, settings_for
 from shui_workbook.forms import every_form, forms_named
 from shui_workbook.records.files import put
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.settings import PUBLISHED, published_for, selected_key, settings_for
 from shui_workbook.studies.selection import (
     NOTHING,
     REQUESTS,
@@ -126,7 +126,7 @@ def test_each_form_borrows_from_where_it_was_tuned(monkeypatch):
         "cpu/photos/20": {"ssd:original": {"alpha": 2}, "meta_unlearn": {"simulated_n_ids": 20}},
         "cpu/photos/50": {"ssd:original": {"alpha": 3}},
     }
-    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: found)
+    monkeypatch.setattr("shui_workbook.runs.settings.selected", lambda: found)
     photos = {"preset": "cpu", "dataset": "photos"}
     assert [settings_for("ssd:original", **photos, n_ids=n) for n in (20, 25, 50)] == [{"alpha": v} for v in (2, 2, 3)]
     assert settings_for("pgu:original", **photos, n_ids=20) == {"lr": 1}
@@ -141,7 +141,7 @@ def test_each_form_borrows_from_where_it_was_tuned(monkeypatch):
 
 def test_what_a_preset_states_comes_before_borrowed_settings_and_after_its_own(monkeypatch):
     found = {"cpu/faces/10": {"meta_unlearn": {"eta": 7.0, "objective": "first"}}}
-    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: found)
+    monkeypatch.setattr("shui_workbook.runs.settings.selected", lambda: found)
     paper = {"preset": "paper", "dataset": "celebahq", "n_ids": 20}
     borrowed = settings_for("meta_unlearn", **paper)
     assert borrowed["eta"] == 0.1 and borrowed["objective"] == "first"
@@ -190,7 +190,7 @@ def test_a_form_for_which_no_settings_were_selected_runs_by_name_only(monkeypatc
         assert "curvature" in forms_named(word) and not untuned & set(forms_named(word))
     assert set(forms_named(" ".join(untuned))) == untuned
     chosen = {"cpu/faces/5": {"curvature": {}, "curvature:one-trained": {}}}
-    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: chosen)
+    monkeypatch.setattr("shui_workbook.runs.settings.selected", lambda: chosen)
     named = forms_named("tuned")
     assert {"curvature", "curvature:one-trained", "ssd:original"} <= set(named), "nobody tuned SSD: all its forms run"
     assert "curvature:forget-images" not in named
@@ -331,7 +331,7 @@ def test_settings_that_were_selected_keep_what_the_preset_states(tmp_path):
 def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tmp_path, monkeypatch):
     eta = {"cpu/faces/10": 1.0, "cpu/ages/10": 2.0, "cpu/celebahq/20": 3.0}
     found = {key: {"gradient_ascent": {"eta": value}} for key, value in eta.items()}
-    monkeypatch.setattr("shui_lib.runs.settings.selected", lambda: found)
+    monkeypatch.setattr("shui_workbook.runs.settings.selected", lambda: found)
 
     def donor(dataset: str, multilabel: bool, **about: str) -> str:
         setting = {"preset": "cpu", "dataset": dataset, "n_ids": 5, "multilabel": multilabel}

@@ -11,8 +11,8 @@ from tiny import prepare_tiny, tiny_faces
 
 from shui_lib.methods import REGISTRY, with_parameters
 from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
-from shui_lib.runs.experiment import Experiment
 from shui_workbook.records.files import check_rows
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies import sequential
 
 PHOTOS = tiny_faces()[:4]
@@ -159,7 +159,7 @@ def test_the_settings_of_a_sequence_are_those_of_its_task_and_of_its_owner(tmp_p
     (tmp_path / "data/mine/dataset.json").write_text(json.dumps(classes))
     where = {"preset": "smoke", "n_ids": 3, "reserved": 4, "device": "cpu", "data_root": tmp_path / "data"}
     mine = Experiment(dataset="mine", **where, runs_root=tmp_path / "runs")
-    ours = json.loads((files("shui_lib.runs") / "selected.json").read_text())["cpu/ages/10"]["gradient_ascent"]
+    ours = json.loads((files("shui_workbook.runs") / "selected.json").read_text())["cpu/ages/10"]["gradient_ascent"]
     assert sequential._with_settings_for(mine, "gradient_ascent", 3).settings["gradient_ascent"] == ours
     chosen = {"smoke/mine/3": {"gradient_ascent": {"eta": 0.5}}}
     (tmp_path / "runs").mkdir(exist_ok=True)

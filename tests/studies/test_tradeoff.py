@@ -6,7 +6,7 @@ import pytest
 from tiny import prepare_tiny
 
 from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
-from shui_lib.runs.experiment import Experiment
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies import tradeoff
 from shui_workbook.studies.tradeoff import (
     BETWEEN,

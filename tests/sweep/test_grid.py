@@ -29,7 +29,7 @@ runs_root: str = ""
 rows_file: str = ""
 """
 CELL = """\
-from shui_lib.runs.experiment import Experiment
+from shui_workbook.runs.experiment import Experiment
 from shui_workbook.records import record
 
 where = {"preset": "smoke", "data_root": data_root, "runs_root": runs_root, "reserved": 5, "device": "cpu"}

@@ -1,6 +1,7 @@
 """The profile charges every stage to the chapter that made it."""
 
 import json
+import re
 
 import nbformat
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from shui_workbook.course.notebooks import Outcome
-from shui_workbook.sweep.profile import main, profile
+from shui_workbook.sweep.profile import WRITES, main, profile
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 LIGHT = """\
@@ -29,7 +30,7 @@ def test_a_stage_is_charged_to_the_chapter_that_made_it():
     assert table.loc["all", "clock"] == 2.0
 
 
-def test_a_profile_empties_no_other_folder_and_charges_what_really_was_made(tmp_path, capsys):
+def test_a_profile_empties_no_other_folder_and_charges_what_really_was_made(tmp_path, capsys, monkeypatch):
     parameters = 'data_root: str = ""  # where\nruns_root: str = ""  # where'
     cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(LIGHT)]
     for name in ("00_a", "01_b"):
@@ -47,6 +48,11 @@ def test_a_profile_empties_no_other_folder_and_charges_what_really_was_made(tmp_
     assert made == {"00_a": [True], "01_b": [False]}
     assert "light" in capsys.readouterr().out.splitlines()[-5]
     assert pd.read_csv(out / "profile.csv")["chapter"].tolist() == ["00_a", "01_b", "all"]
+    page = tmp_path / "speed.md"
+    page.write_text(f"<!-- chapters: written by `{WRITES}` -->\n<!-- end of chapters -->")
+    monkeypatch.setattr("shui_workbook.sweep.profile.SPEED", page)
+    assert main([*command, str(out), "--go-on", "--write"]) == 0  # nothing runs again
+    assert re.search(r"\| 00_a \| \d+\.\d \|", page.read_text())
 
 
 def test_a_profile_that_was_stopped_goes_on(tmp_path, monkeypatch):

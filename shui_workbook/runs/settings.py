@@ -15,7 +15,7 @@ from shui_lib.methods import REGISTRY, make_method
 
 Settings = Mapping[str, Mapping[str, object]]  # by method or form
 Selected = Mapping[str, Settings]  # by "preset/dataset/n_ids"
-HERE = files("shui_lib.runs")
+HERE = files("shui_workbook.runs")
 # Constants of the literature, by method, variant and setting.
 PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = tomllib.loads((HERE / "published.toml").read_text())
 # What chapters 00 and 03 demonstrate with small presets: a step large enough to be seen. Never reported as a result.

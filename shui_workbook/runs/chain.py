@@ -35,8 +35,8 @@ from shui_lib.core.source import source_of, source_of_method
 from shui_lib.core.stages import Stage, load_or_compute, open_stage
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
 from shui_lib.methods import REGISTRY, Artefacts, Given, Method, make_method, preparing_settings_of, settings_of
-from shui_lib.runs.serve import load_model, unlearn_from
-from shui_lib.runs.settings import (
+from shui_workbook.runs.serve import load_model, unlearn_from
+from shui_workbook.runs.settings import (
     Settings,
     checked_settings,
     published_for,

@@ -18,8 +18,8 @@ from shui_lib.core.names import MethodSpec, is_trained, reference_of
 from shui_lib.core.rows import CHANGED, Measured, make_rows
 from shui_lib.core.store import load_tensors
 from shui_lib.methods import settings_of
-from shui_lib.runs.chain import Chain
-from shui_lib.runs.settings import PAPERS, STANDS_FOR, published_as, selected_key, spec_named
+from shui_workbook.runs.chain import Chain
+from shui_workbook.runs.settings import PAPERS, STANDS_FOR, published_as, selected_key, spec_named
 
 JOINS = {"strangers": "non_members", "compared": "population"}
 

@@ -3,6 +3,6 @@
 Methods' settings are looked up here, and requests are served from artefacts alone.
 """
 
-from shui_lib.runs.experiment import Experiment
-from shui_lib.runs.serve import load_model, unlearn_from
-from shui_lib.runs.settings import settings_for, spec_named
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.runs.serve import load_model, unlearn_from
+from shui_workbook.runs.settings import settings_for, spec_named
