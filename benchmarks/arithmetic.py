@@ -42,7 +42,7 @@ class Trainer:
         self.x, self.targets = faces.pixels().contiguous(memory_format=layout), faces.targets
         self.forward: Callable[[Tensor], Tensor] = lambda x: self.model(x).logits
         if compiled:
-            self.forward = torch.compile(self.forward)
+            self.forward = torch.compile(self.forward, dynamic=False)  # for any size takes minutes
 
     def __call__(self) -> Tensor:
         """Take the steps; all weights in one row."""
