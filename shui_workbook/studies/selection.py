@@ -57,7 +57,7 @@ from shui_workbook.studies.trials import (
     untried_neighbours,
 )
 
-SELECTED = ROOT / "shui_lib" / "runs" / "selected.json"
+SELECTED = ROOT / "shui_workbook" / "runs" / "selected.json"
 KEY = ["preset", "dataset", "n_ids", "form"]  # of a search
 JUDGED = ("tow", "tow_before", "forget_drop", "retain_drop", "val_drop", "objective")  # what `judge` measures
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import prepare_tiny, small_vit, tiny_faces
 
-import shui_lib
+import shui_workbook
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.predict import predict
 from shui_lib.benchmark.presets import preset_named
@@ -46,7 +46,7 @@ from shui_workbook.studies.selection import (
 from shui_workbook.studies.trials import AXES, FIRST, FURTHER, Axis
 
 REPORTED_SEEDS = range(5)
-CHOSEN = Path(shui_lib.__file__).parent / "runs" / "selected.json"
+CHOSEN = Path(shui_workbook.__file__).parent / "runs" / "selected.json"
 FOUND = Path(__file__).parents[2] / "results" / "selection.csv"
 
 

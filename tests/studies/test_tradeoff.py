@@ -123,7 +123,9 @@ def test_ssd_grows_as_its_threshold_falls(tmp_path):
     assert np.isclose(found["strength"], 1 / (8 * alpha)).any() and found["chosen"].eq(1 / alpha).all()
 
 
-def test_a_second_run_replaces_the_first(tmp_path):
+def test_a_second_run_replaces_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("shui_workbook.studies.tradeoff.MOST", 2)
+    monkeypatch.setattr("shui_workbook.studies.tradeoff.BETWEEN", 1)
     prepare_tiny(tmp_path / "data" / "tiny")
     told = ["--dataset", "tiny", "--n-ids", "2", "--reserved", "3", "--preset", "smoke", "--data-root"]
     told += [str(tmp_path / "data"), "--runs-root", str(tmp_path / "runs"), "--results", str(tmp_path / "found.csv")]
