@@ -102,7 +102,7 @@ def matched_row(experiment: Experiment, name: str, eta: float) -> dict[str, floa
     """
     row = {**BASE, "simulated_n_ids": simulated_request_size(experiment.n_ids), **objectives()[name], "eta": eta}
     tried = experiment.with_settings({FORM: row})
-    found = curve(tried, FORM, artefacts=rehearsed(tried), until=GOAL)
+    found = curve(tried, FORM, artefacts=rehearsed(tried), until=GOAL, most=None)
     gap = found["gap"].iloc[0]
     lost = {what: at_goal(found, GOAL * gap, what) for what in ("forget", "retain", "test", "tow")}
     return {**lost, "gap": gap, "reached": float(lost["forget"] == lost["forget"])}

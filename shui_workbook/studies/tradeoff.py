@@ -5,7 +5,7 @@ python -m shui_workbook.studies.tradeoff --dataset faces --n-ids 10 --seeds 0 1 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
+from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
@@ -25,6 +27,7 @@ from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import put
 from shui_workbook.runs.experiment import Experiment
+from shui_workbook.studies.selection import some_of
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     "gradient_ascent": ("eta", 1),
@@ -35,6 +38,7 @@ STRENGTH = {  # by form: the setting that grows, and its power that does (SSD da
     "pgu:one-shui": ("lr", 1),
 }
 FIRST, GROWTH, MOST = 1 / 8, 2.0, 11  # of the selected strength; from one step to the next; steps at most
+SOME = 500  # images of retain, and of test, that a strength is judged on where nothing is recorded
 FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
 BETWEEN = 12  # strengths that are tried in between for that, at most
 COPIES = 4  # cropped and mirrored views of each image, for the losses on copies
@@ -52,6 +56,7 @@ def curve(
     losses: bool = False,
     until: float = 1.0,
     finest: float = FINEST,
+    most: int | None = SOME,
 ) -> pd.DataFrame:
     """The method with its settings at growing strength, until it forgets as much as the retrained model.
 
@@ -63,6 +68,7 @@ def curve(
         losses: also the losses of `LOSSES`, nan otherwise.
         until: share of what the retrained model forgot at which the curve may end.
         finest: share of what the retrained model forgot that two strengths may lie apart, before the end.
+        most: images of retain, and of test, that are looked at; None for all.
     Returns:
         A line a strength, from 0: strength, and the selected one; how many points the retain, forget and test scores
         fell; ToW (%); the task loss (nats) of the Support Samples and of validation images, and of copies of both; gap,
@@ -78,12 +84,14 @@ def curve(
         generator = torch.Generator().manual_seed(experiment.seed)  # the same copies of the photos at every strength
         return step.unlearn(original, given.only(method.needs), artefacts, generator=generator)
 
-    found = _grown(experiment, stepped, FIRST * chosen, losses=losses, until=until, finest=finest)
+    found = _grown(experiment, stepped, FIRST * chosen, losses=losses, until=until, finest=finest, most=most)
     found.insert(1, "chosen", chosen)
     return found
 
 
-def along(experiment: Experiment, step: Theta, *, until: float = 1.0, finest: float = FINEST) -> pd.DataFrame:
+def along(
+    experiment: Experiment, step: Theta, *, until: float = 1.0, finest: float = FINEST, most: int | None = SOME
+) -> pd.DataFrame:
     """As `curve`, of any direction in the weights; strength is the length of the way from the original model.
 
     Args:
@@ -95,7 +103,7 @@ def along(experiment: Experiment, step: Theta, *, until: float = 1.0, finest: fl
     def stepped(strength: float) -> FaceModel:
         return with_parameters(original, {name: w + strength / length * step[name] for name, w in theta.items()})
 
-    return _grown(experiment, stepped, SHORT, losses=False, until=until, finest=finest)
+    return _grown(experiment, stepped, SHORT, losses=False, until=until, finest=finest, most=most)
 
 
 def _grown(
@@ -106,9 +114,13 @@ def _grown(
     losses: bool,
     until: float,
     finest: float,
+    most: int | None,
 ) -> pd.DataFrame:
     """Scores of the original model, and of `stepped(strength)` from the first strength on."""
-
+    parts = {part: experiment.part(part) for part in (*Scores._fields, *(("support", "val") if losses else ()))}
+    for part in ("retain", "test"):
+        parts[part] = parts[part][some_of(np.arange(len(parts[part])), most)]
+    goal = _scores(experiment, experiment.model("retrained"), parts)[0]
     original, forget = experiment.model("original"), experiment.part("forget")
     start = experiment.scores("original").forget
     gap = start - experiment.scores("retrained").forget
@@ -127,23 +139,32 @@ def _grown(
         strengths.append(GROWTH * strengths[-1])
     strengths = _resolved(strengths, lost, finest * gap, until * gap)
     strengths = strengths if losses else _thinned(strengths, lost, finest * gap)
-    found = pd.DataFrame([{"strength": one, **_judged(experiment, model_at(one), losses)} for one in strengths])
+    found = pd.DataFrame([
+        {"strength": one, **_judged(experiment, model_at(one), parts, goal, losses=losses)} for one in strengths
+    ])  # fmt: skip
     found[[*Scores._fields]] = 100 * (found.loc[0, [*Scores._fields]] - found[[*Scores._fields]]).astype(float)
     return found.assign(gap=100 * gap)
 
 
-def _judged(experiment: Experiment, model: FaceModel, losses: bool) -> dict[str, float]:
-    """Scores (fractions), Tug-of-War (%) and, if wanted, losses (nats) of a model."""
+Parts = Mapping[str, Faces]
+
+
+def _scores(experiment: Experiment, model: FaceModel, parts: Parts) -> tuple[Scores, dict[str, Tensor]]:
+    """Scores (fractions), and the logits of every part."""
+    logits = {part: predict(model, faces, bf16=experiment.config.train.bf16).logits for part, faces in parts.items()}
+    return Scores(*(score(logits[part], parts[part].targets) for part in Scores._fields)), logits
+
+
+def _judged(experiment: Experiment, model: FaceModel, parts: Parts, goal: Scores, *, losses: bool) -> dict[str, float]:
+    """Scores (fractions), Tug-of-War (%) with the goal and, if wanted, losses (nats) of a model."""
     train, found = experiment.config.train, dict.fromkeys(LOSSES, np.nan)
-    parts = {part: experiment.part(part) for part in (*Scores._fields, *(("support", "val") if losses else ()))}
-    logits = {part: predict(model, faces, bf16=train.bf16).logits for part, faces in parts.items()}
-    reached = Scores(*(score(logits[part], parts[part].targets) for part in Scores._fields))
+    reached, logits = _scores(experiment, model, parts)
     for part in ("support", "val") if losses else ():
         same = torch.Generator().manual_seed(experiment.seed)
         views = query_losses(model, parts[part], generator=same, queries=COPIES, crop=train.crop, bf16=train.bf16)
         found[f"{part}_loss"] = task_loss(logits[part], parts[part].targets).item()
         found[f"{part}_copies"] = views.mean().item()
-    return {"tow": tug_of_war(reached, experiment.scores("retrained")), **reached._asdict(), **found}
+    return {"tow": tug_of_war(reached, goal), **reached._asdict(), **found}
 
 
 def _resolved(strengths: Sequence[float], lost: Callable[[float], float], most: float, goal: float) -> list[float]:
@@ -250,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}
         for form in STRENGTH:
-            found = curve(experiment, form, losses=True).assign(**key, form=form)
+            found = curve(experiment, form, losses=True, most=None).assign(**key, form=form)
             put(asked.results, found[[*CURVE_KEY, *COLUMNS]], CURVE_KEY, "strength")
 
 

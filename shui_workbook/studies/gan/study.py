@@ -40,6 +40,7 @@ def trained_as(path: Path) -> GANTraining:
     return GANTraining(**load_note(path)["facts"]["training"]) if path.is_file() else GANTraining()
 
 
+EPOCHS = 10  # of a classifier; one under `smoke`, whose GAN draws blurs
 PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": trained_as(COMMITTED)}
 CHAPTER = {
     "smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)),
@@ -161,8 +162,10 @@ class Study:
         facts = {**self.facts, "without": without, "requests": seeds, "code": code}
         return load_or_compute(self.runs, "gan", facts, compute)
 
-    def classifier(self, seed: int, *, epochs: int = 10) -> Classifier:
-        """A classifier of the real training pictures: 0 for distances, 1 for accuracy."""
+    def classifier(self, seed: int, *, epochs: int | None = None) -> Classifier:
+        """A classifier of the real training pictures: 0 for distances, 1 for accuracy; by default of `EPOCHS`."""
+        if epochs is None:
+            epochs = 1 if self.training == PRESETS["smoke"] else EPOCHS
         facts = {"data": self.facts["data"], "seed": seed, "epochs": epochs}
         facts["code"] = source_of("shui_workbook.studies.gan.classifier")
 
