@@ -65,8 +65,13 @@ def read(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def folded(notebook: dict) -> dict:
-    """A chapter whose solutions open on a click."""
+    """A chapter whose solutions open on a click, and whose pictures have their section's title as alternative."""
+    section = ""
     for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            section = [section, *re.findall(r"^#+ (.*)$", "".join(cell["source"]), re.MULTILINE)][-1]
+        elif any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+            cell["metadata"]["mystnb"] = {"image": {"alt": f"Picture: {section}"}}
         for output in cell.get("outputs", []):
             if "text/html" in (data := output.get("data", {})):  # a frame of texts writes bold as Markdown does
                 shown = "".join(data["text/html"])

@@ -37,6 +37,12 @@ def test_equations_are_written_out(site):
     assert equations and not [one for one in equations if "\\" in one]
 
 
+def test_every_picture_of_a_chapter_has_an_alternative(site):
+    for path in CHAPTERS:
+        pictures = re.findall("<img [^>]*_images/[^>]*>", (site / "notebooks" / f"{path.stem}.html").read_text("utf-8"))
+        assert all(re.search('alt="Picture: [^"]+"', one) for one in pictures), path.stem
+
+
 def test_search_and_navigation(site, browser):
     page, wrong = browser.new_page(viewport={"width": 1300, "height": 900}), []
     page.on("console", lambda said: said.type == "error" and wrong.append(f"console: {said.text}"))

@@ -10,12 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from shui_lib.benchmark.data import Faces
 from shui_workbook.figures.photos import thumbnails
-from shui_workbook.figures.style import METHODS, PARTS, SCORE_NAMES, bare, canvas, look
+from shui_workbook.figures.style import HALO, METHODS, PARTS, SCORE_NAMES, bare, canvas, look
 
 MARKERS = {"forget": "*", "retain": "o", "test": "D"}
 LIMIT = 0.5  # nats at the ends of the map's colours, the same for every method
@@ -104,14 +103,30 @@ def plot_people(people: pd.DataFrame, explained: Sequence[float], ax: Axes | Non
             s=SIZES[part], edgecolor=edge, linewidths=0.9, zorder=3,
         )  # fmt: skip
         ax.scatter([], [], c="#d9d9d9", marker=MARKERS[part], s=SIZES[part], edgecolor=edge, linewidths=0.9, label=part)
-    for identity, one in people[people["part"] == "retain"].nlargest(named, "change").iterrows():
-        written = ax.annotate(str(identity), one[["x", "y"]], (4, 3), textcoords="offset points", fontsize=8, zorder=6)
-        written.set_path_effects([withStroke(linewidth=2, foreground="white")])  # legible above other marks
+    _name(ax, people[people["part"] == "retain"].nlargest(named, "change"))
     labels = (f"{which} component ({100 * s:.0f} %)" for which, s in zip(("first", "second"), explained, strict=True))
     ax.set(xlabel=next(labels), ylabel=next(labels), xticks=[], yticks=[])
     ax.figure.colorbar(drawn, ax=ax, label="change of the mean loss (nats)", pad=0.02, extend="both")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=9, handletextpad=0.1, columnspacing=1)
     return ax
+
+
+BESIDE = ((4, 3), (4, -10), (-24, 3), (-24, -10))  # points from a mark to its number: the first place that is free
+NUMBER = (22, 10)  # points that a number takes up
+
+
+def _name(ax: Axes, people: pd.DataFrame) -> None:
+    """The numbers of people beside their marks, none over another; columns `x` and `y`."""
+    ax.autoscale_view()
+    taken = []
+    for identity, (x, y) in people[["x", "y"]].iterrows():
+        at = ax.transData.transform((x, y)) * 72 / ax.figure.dpi
+        gaps = {place: [np.abs(at + place - other) for other in taken] for place in BESIDE}
+        free = [place for place, others in gaps.items() if all((gap > NUMBER).any() for gap in others)]
+        place = (*free, BESIDE[-1])[0]
+        taken.append(at + place)
+        style = {"textcoords": "offset points", "fontsize": 8, "zorder": 6, "path_effects": HALO}
+        ax.annotate(str(identity), (x, y), place, **style)
 
 
 def plot_paths(paths: pd.DataFrame, ax: Axes | None = None) -> Axes:

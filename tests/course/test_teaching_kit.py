@@ -1,5 +1,7 @@
 """Slides, Binder and Colab: as far as they can be tried on one machine."""
 
+import base64
+import io
 import json
 import os
 import re
@@ -10,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from shui_workbook.course import launch, slides
 from shui_workbook.course.notebooks import NOTEBOOKS
@@ -62,6 +65,42 @@ def test_a_picture_stands_on_the_slide_of_its_section(chapter):
     assert kinds() == [title, opening, ("-", "secret_code = 1"), ("slide", "## The second")], "not twice"
 
 
+def picture(height=300):
+    drawn = io.BytesIO()
+    Image.new("L", (400, height)).save(drawn, "png")
+    return new_output("display_data", data={"image/png": base64.b64encode(drawn.getvalue()).decode()})
+
+
+def shown_by(chapter, *outputs):
+    chapter.cells[1].source, chapter.cells[1].metadata = "## One\nFirst.", SLIDE
+    chapter.cells[2].outputs = list(outputs)
+    return [(c.source, len(c.get("outputs", []))) for c in slides.chosen(chapter).cells[1:-1]]
+
+
+def test_a_second_picture_and_a_tall_one_have_slides_of_their_own(chapter):
+    first, again, code = ("## One\nFirst.", 0), ("## One", 0), "secret_code = 1"
+    assert shown_by(chapter, picture()) == [first, (code, 1)]
+    assert shown_by(chapter, picture(), picture()) == [first, (code, 1), again, (code, 1)]
+    table = new_output("display_data", data={"text/html": "<table>", "text/plain": "a table"})
+    assert shown_by(chapter, table, picture()) == [first, (code, 1), again, (code, 1)]
+    assert shown_by(chapter, picture(700)) == [first, again, (code, 1)]
+
+
+def test_a_picture_has_an_alternative_and_fits_its_slide(chapter):
+    chapter.cells[1].source = '## Who "pays"?'
+    chapter.cells[2].outputs = [picture(), picture()]
+    made = slides.page(slides.chosen(chapter), "07")
+    assert made.count('alt="Picture: Who &quot;pays&quot;?"') == 2 and "No description" not in made
+    assert made.count(slides.LOOK) == 1 and str(slides.HEIGHT - 10) in slides.LOOK
+
+
+def test_no_slide_is_without_a_heading_and_none_is_for_readers_alone(chapter):
+    chapter.cells[1].source = "## One\nnot on a slide"
+    chapter.cells.insert(2, new_markdown_cell("It goes on.\n\n**Read next:** [08](08.ipynb)", metadata=SLIDE))
+    told = [cell.source for cell in slides.chosen(chapter).cells]
+    assert "## One\n\nIt goes on.\n\n" in told and not any("Read next" in text for text in told)
+
+
 def test_a_chapter_without_tags_has_no_page(chapter, tmp_path):
     for cell in chapter.cells:
         cell.metadata = {}
@@ -74,6 +113,9 @@ def test_slides_of_the_chapters_can_be_made(path):
     found = slides.chosen(nbformat.read(path, as_version=4)).cells
     assert found and found[0].source.startswith("#"), "the first slide is the title"
     assert all(one.metadata["slideshow"]["slide_type"] in ("slide", "-") for one in found)
+    begun = [one.source for one in found if one.cell_type == "markdown"]
+    assert all(text.startswith("#") for text in begun), "a slide has a heading"
+    assert len(begun) <= 10 and any("Take-aways" in text for text in begun) and "You will learn" in begun[0]
 
 
 # Colab

@@ -53,6 +53,15 @@ def test_a_name_lies_on_no_other_point_and_no_line_strikes_it_through():
     assert all(text.get_path_effects() and text.get_zorder() > 4 for text in ax.texts)
 
 
+def test_numbers_on_the_map_of_people_do_not_lie_over_each_other():
+    places = {"x": [0.0, 0.01, 0.02, 5.0], "y": [0.0, 0.02, 0.01, 5.0], "change": [0.4, 0.3, 0.2, 0.1]}
+    people = pd.DataFrame(places, index=[118, 193, 167, 38]).assign(part="retain")
+    people = pd.concat([people, people.iloc[:1].assign(part="test"), people.iloc[:1].assign(part="forget")])
+    shown = words(figures.plot_people(people, (0.3, 0.2)))
+    assert set(shown) == {"118", "193", "167", "38"}
+    assert not any(one.overlaps(other) for one, other in combinations(shown.values(), 2))
+
+
 def curve(form, seed, forget, retain):
     return pd.DataFrame({"form": form, "seed": seed, "forget": forget, "retain": retain, "gap": 20.0})
 
