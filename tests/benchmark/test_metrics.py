@@ -121,7 +121,7 @@ def test_tug_of_war_of_equal_models_is_100():
     assert tug_of_war(Scores(0.3, 0.2, 0.1), Scores(0.3, 0.2, 0.1)) == 100
 
 
-@pytest.mark.parametrize("bad", [83.1, -0.1, math.nan, np.nan])
+@pytest.mark.parametrize("bad", [83.1, 1.01, -0.1, math.nan, np.nan])
 @pytest.mark.parametrize("part", Scores._fields)
 def test_tug_of_war_refuses_percent_and_nan(bad, part):
     good = Scores(0.9, 0.8, 0.7)
@@ -137,9 +137,9 @@ def test_tug_of_war_refuses_percent_and_nan(bad, part):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_answers_that_are_no_numbers_have_no_score(multilabel, bad):
     logits, targets = torch.randn(8, 4), torch.arange(8) % 4
-    logits[2, 1] = bad
+    logits[2, 1] = logits[2, 3] = logits[5, 0] = bad
     targets = torch.nn.functional.one_hot(targets, 4).float() if multilabel else targets
     for measure in (score, score_by_class):
-        with pytest.raises(UndefinedScore, match="1 of 8 answers are not finite numbers: the model has diverged"):
+        with pytest.raises(UndefinedScore, match="2 of 8 answers are not finite numbers: the model has diverged"):
             measure(logits, targets)
     assert math.isnan(score_or_nan(logits, targets))
