@@ -148,6 +148,7 @@ def test_likelihood_is_the_geometric_mean():
 def test_loss_scores_are_higher_for_what_is_known_better():
     assert loss_scores([0.2, 3]).tolist() == [-0.2, -3]
     assert loss_scores([[0.2, 3], [0.4, 1]]).tolist() == pytest.approx([-0.3, -2])
+    assert loss_scores(np.float16([[2048], [1]])).item() == -1024.5, "means of small numbers are not rounded to them"
 
 
 # The authors' variant
@@ -326,6 +327,7 @@ def test_labels_and_order_of_identities_do_not_matter():
 
 def test_what_cannot_be_resolved_is_said():
     assert [resolvable(1e-4, n) for n in (10_000, 9_999, 0)] == [True, False, False]
+    assert resolvable(1.0, 1) and not resolvable(0.5, 1)
     negative = np.random.default_rng(0).random(7000)
     found = judged([0.5, 2], negative, [1, 2], np.arange(7000), resamples=5)
     one = found["rmia_tpr_at_1e-4"]
