@@ -18,6 +18,7 @@ import shui_lib.benchmark.train
 import shui_workbook.runs.chain
 import shui_workbook.runs.experiment
 from data_prep import faces
+from shui_lib.attack.estimates import attack
 from shui_lib.benchmark.data import load_faces, load_strangers
 from shui_lib.benchmark.metrics import UndefinedScore, score
 from shui_lib.benchmark.predict import query_losses
@@ -489,8 +490,12 @@ def test_an_unknown_method_and_setting_are_named(finished):
 
 
 def test_rows_follow_the_schema(finished):
-    rows = check_rows(experiment(finished).rows("original", "retrained", *FORMS))
-    assert list(rows) == COLUMNS
+    one = experiment(finished)
+    rows = check_rows(one.rows("original", "retrained", *FORMS))
+    assert list(rows) == COLUMNS and rows.index.is_unique
+    measured = one.stage("original").lineage["measured"]
+    told = {"preset": one.preset, "seed": one.seed, **{name: measured[name] for name in ("seconds", "git")}}
+    assert rows.iloc[0][[*told]].to_dict() == told
     assert not rows.duplicated(KEY).any()
     assert set(rows["split"]) == set(SPLITS)
     assert set(rows["metric"]) == {"map", "loss", "tow"}
@@ -557,6 +562,8 @@ def test_attack_rows(copied):
     rows = check_rows(one.rows("original", "retrained_again", "gradient_ascent", attacked=True))
     auc = rows[rows["metric"] == "rmia_auc"]
     assert len(auc) == 3 and (auc["low"] <= auc["value"]).all() and (auc["value"] <= auc["high"]).all()
+    found = attack(one.queries("original"), one.queries("retrained"), one.attack_identity, seed=one.seed)["rmia_auc"]
+    assert auc.iloc[0][["value", "low", "high"]].tolist() == pytest.approx([100 * x for x in found[:3]], abs=1e-4)
     fine = rows[rows["metric"] == "rmia_tpr_at_1e-4"]
     assert fine["value"].isna().all() and fine["note"].str.contains("not resolvable").all()
     assert {"loss_auc", "rmia_one_shui_auc"} <= set(rows["metric"])
