@@ -50,5 +50,11 @@ def interval(found: Mapping[str, float], form: str = "+.1f") -> str:
     Args:
         found: mean, low and high, as of `over_seeds`.
     """
-    mean, low, high = (format(found[name], form) for name in ("mean", "low", "high"))
+    mean, low, high = (_written(found[name], form) for name in ("mean", "low", "high"))
     return mean if np.isnan(found["low"]) else f"{mean} [{low}, {high}]"
+
+
+def _written(value: float, form: str) -> str:
+    """The number in this form; whole, where a form of few digits would write thousands as a power of ten."""
+    text = format(value, form)
+    return format(value, f"{form.rpartition('.')[0]}.0f") if "e+" in text else text

@@ -39,8 +39,7 @@ def load(folder: Path = RESULTS, *, dataset: str = "faces", gan_seed: int = 0) -
 
 def told(values: pd.Series) -> str:
     """Mean, and its 95 % interval where there are two values or more."""
-    found = over_seeds(values)
-    return interval(found, ".3g" if abs(found["mean"]) < 1000 else ".0f")
+    return interval(over_seeds(values), ".3g")
 
 
 def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -231,7 +230,7 @@ def verdicts(numbers: Numbers) -> pd.DataFrame:
     """Every claim with its verdict (`shui_workbook.reports.verdicts`) and how far beyond it the cascades come."""
     lines = []
     for claim, found in judged(claims(numbers)):
-        said = [f"{e.setting}: {e.mean:+.2g} [{e.low:+.2g}, {e.high:+.2g}]" for e in claim.effects]
+        said = [f"{e.setting}: {interval(e._asdict(), '+.2g')}" for e in claim.effects]
         line = {"claim": claim.claim, "table": claim.family.removeprefix("gan "), "verdict": claim.verdict(found)}
         requests = max((e.seeds for e in claim.effects), default=0)
         lines.append(line | {"beyond the claim": "; ".join(said) or "–", "requests": requests})
