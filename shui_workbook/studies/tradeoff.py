@@ -5,7 +5,7 @@ python -m shui_workbook.studies.tradeoff --dataset faces --n-ids 10 --seeds 0 1 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
@@ -117,10 +116,8 @@ def _grown(
     most: int | None,
 ) -> pd.DataFrame:
     """Scores of the original model, and of `stepped(strength)` from the first strength on."""
-    parts = {part: experiment.part(part) for part in (*Scores._fields, *(("support", "val") if losses else ()))}
-    for part in ("retain", "test"):
-        parts[part] = parts[part][some_of(np.arange(len(parts[part])), most)]
-    goal = _scores(experiment, experiment.model("retrained"), parts)[0]
+    parts, goal = _looked_at(experiment, most)
+    parts |= {part: experiment.part(part) for part in ("support", "val") if losses}
     original, forget = experiment.model("original"), experiment.part("forget")
     start = experiment.scores("original").forget
     gap = start - experiment.scores("retrained").forget
@@ -146,19 +143,25 @@ def _grown(
     return found.assign(gap=100 * gap)
 
 
-Parts = Mapping[str, Faces]
+Parts = dict[str, Faces]
 
 
-def _scores(experiment: Experiment, model: FaceModel, parts: Parts) -> tuple[Scores, dict[str, Tensor]]:
-    """Scores (fractions), and the logits of every part."""
-    logits = {part: predict(model, faces, bf16=experiment.config.train.bf16).logits for part, faces in parts.items()}
-    return Scores(*(score(logits[part], parts[part].targets) for part in Scores._fields)), logits
+def _looked_at(experiment: Experiment, most: int | None) -> tuple[Parts, Scores]:
+    """The images that strengths are judged on, by part, and what the retrained model scores there."""
+    parts, goal = {}, []
+    for part in Scores._fields:
+        everybody = experiment.part(part)
+        some = some_of(np.arange(len(everybody)), None if part == "forget" else most)
+        parts[part] = everybody[some]
+        goal.append(score(experiment.logits("retrained", part)[torch.from_numpy(some)], parts[part].targets))
+    return parts, Scores(*goal)
 
 
 def _judged(experiment: Experiment, model: FaceModel, parts: Parts, goal: Scores, *, losses: bool) -> dict[str, float]:
     """Scores (fractions), Tug-of-War (%) with the goal and, if wanted, losses (nats) of a model."""
     train, found = experiment.config.train, dict.fromkeys(LOSSES, np.nan)
-    reached, logits = _scores(experiment, model, parts)
+    logits = {part: predict(model, faces, bf16=train.bf16).logits for part, faces in parts.items()}
+    reached = Scores(*(score(logits[part], parts[part].targets) for part in Scores._fields))
     for part in ("support", "val") if losses else ():
         same = torch.Generator().manual_seed(experiment.seed)
         views = query_losses(model, parts[part], generator=same, queries=COPIES, crop=train.crop, bf16=train.bf16)

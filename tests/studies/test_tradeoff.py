@@ -111,11 +111,11 @@ def test_the_images_of_those_who_stay_are_asked_for_the_lines_alone(tmp_path, mo
     asked, predict = [], tradeoff.predict
     monkeypatch.setattr(tradeoff, "predict", lambda m, x, **o: (asked.append(len(x)), predict(m, x, **o))[1])
     found = curve(one, "gradient_ascent")
-    assert sizes["retain"] != sizes["forget"] and asked.count(sizes["retain"]) == 1 + len(found)  # 1: the goal
+    assert sizes["retain"] != sizes["forget"] and asked.count(sizes["retain"]) == len(found)
     assert asked.count(sizes["forget"]) > len(found)
     asked.clear()
     assert curve(one, "gradient_ascent", most=3)["forget"].equals(found["forget"])
-    assert asked.count(sizes["retain"]) == 0 and asked.count(3) >= 2 + len(found), "of retain and test some alone"
+    assert asked.count(sizes["retain"]) == 0 and asked.count(3) >= 2 * len(found), "of retain and test some alone"
 
 
 def test_ssd_grows_as_its_threshold_falls(tmp_path):
