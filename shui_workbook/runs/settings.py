@@ -6,7 +6,6 @@ import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from shui_lib.benchmark.presets import preset_named
@@ -15,7 +14,8 @@ from shui_lib.methods import REGISTRY, make_method
 
 Settings = Mapping[str, Mapping[str, object]]  # by method or form
 Selected = Mapping[str, Settings]  # by "preset/dataset/n_ids"
-HERE = files("shui_workbook.runs")
+HERE = Path(__file__).parent
+SELECTED = HERE / "selected.json"  # what the workbook's own searches chose
 # Constants of the literature, by method, variant and setting.
 PUBLISHED: dict[str, dict[str, dict[str, dict[str, object]]]] = tomllib.loads((HERE / "published.toml").read_text())
 # What chapters 00 and 03 demonstrate with small presets: a step large enough to be seen. Never reported as a result.
@@ -97,7 +97,7 @@ def _nearest(keys: Iterable[str], prefix: str, n_ids: int) -> str | None:
 @cache
 def selected() -> Selected:
     """What the workbook's own searches chose: settings by "preset/dataset/n_ids" and form."""
-    return json.loads((HERE / "selected.json").read_text())
+    return json.loads(SELECTED.read_text())
 
 
 def _known(own: Path | None) -> Selected:

@@ -45,7 +45,7 @@ from shui_workbook.arguments import typed
 from shui_workbook.records.files import put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.serve import unlearn_from
-from shui_workbook.runs.settings import OWN, simulated_request_size
+from shui_workbook.runs.settings import OWN, SELECTED, simulated_request_size
 from shui_workbook.studies.trials import (
     AXES,
     FIRST,
@@ -57,7 +57,6 @@ from shui_workbook.studies.trials import (
     untried_neighbours,
 )
 
-SELECTED = ROOT / "shui_workbook" / "runs" / "selected.json"
 KEY = ["preset", "dataset", "n_ids", "form"]  # of a search
 JUDGED = ("tow", "tow_before", "forget_drop", "retain_drop", "val_drop", "objective")  # what `judge` measures
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …
