@@ -8,6 +8,7 @@ same hair before the same wall, differs at least around the mouth.
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from tqdm import tqdm
 
 from data_prep.candidates import MARGIN, WINDOWS
 
@@ -36,7 +37,7 @@ def difference(images: np.ndarray, first: np.ndarray, second: np.ndarray, view: 
     straight = np.array(WINDOWS, np.float32)
     windows = np.concatenate([straight, straight[:, [2, 1, 0, 3]]])  # a mirrored one runs from right to left
     found = [np.empty(0, np.float32)]
-    for start in range(0, len(first), CHUNK):
+    for start in tqdm(range(0, len(first), CHUNK), desc="comparing", unit=f"{CHUNK} pairs", disable=None):
         part = slice(start, start + CHUNK)
         one, other = _smooth(images[first[part]]), _smooth(images[second[part]])
         found.append(_worst_part(*_compared(one, other, _fitted(one, other, windows[view[part]]))))
