@@ -24,7 +24,7 @@ export MALLOC_TRIM_THRESHOLD_ := 1000000000
 # The last come first: they are longer, and wait for fewer of the others' stages.
 NOTEBOOKS := $(shell ls -r notebooks/*.ipynb)
 
-.PHONY: help weights workbook profile results sweep tables tune test test-matrix check bench gpu-check scaling lab app notebooks exercises slides html clean
+.PHONY: help weights workbook profile results sweep tables tune test test-matrix lint check bench gpu-check scaling lab app notebooks exercises slides html clean
 help: ## say what each command does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -76,17 +76,19 @@ tune: $(READY) data/faces/dataset.json ## choose the small presets' settings on 
 	$(BIN)/python -m shui_workbook.studies.selection --dataset "$(or $(DATASET),faces)" --n-ids "$(or $(N_IDS),10)" --preset "$(or $(PRESET),cpu)" --data-root "$(DATA_ROOT)"
 
 test: export SHUI_STUDENT_COPIES := run
-test: check data/faces/dataset.json ## lint, unit tests, every student copy, every notebook under nbval
-	SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto $(LONGEST_FIRST) --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS)
+test: lint data/faces/dataset.json ## lint, unit tests, every student copy, every notebook under nbval
+	SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto $(LONGEST_FIRST) --nbval-lax --nbval-cell-timeout=900 -q $(NOTEBOOKS) tests
 
 test-matrix: $(READY) data/faces/dataset.json ## every chapter under `smoke`, on requests and data sets of other kinds
 	SHUI_MATRIX=run SHUI_PROGRESS=off $(BIN)/python -m pytest -n auto --dist loadgroup -q tests/test_matrix.py
 
-# A file's tests share what they prepare, and files are taken in the order that tests/conftest.py gives them.
-LONGEST_FIRST := --dist loadfile --no-loadscope-reorder
-check: $(READY) ## lint and unit tests, for daily work
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# A file's tests share what they prepare, and files are taken in the order that tests/conftest.py gives them.
+LONGEST_FIRST := --dist loadfile --no-loadscope-reorder
+check: lint ## lint and unit tests, for daily work
 	$(BIN)/python -m pytest -q -n auto $(LONGEST_FIRST) tests
 
 bench: $(READY) ## fast paths against their obvious twins

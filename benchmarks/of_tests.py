@@ -28,6 +28,8 @@ from shui_workbook.reports.sections import save_section
 from shui_workbook.reports.tables import as_markdown
 
 SLOWEST = 30
+# What the tables import is there before pytest looks at it; nothing of it is rewritten.
+ALONE = ["-q", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 
 
 def spent() -> float:
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="put a line for each room into docs/speed.md")
     args, others = parser.parse_known_args(argv)
     ledger = Ledger()
-    code = pytest.main(["-q", "-p", "no:xdist", *others], plugins=[ledger])
+    code = pytest.main([*ALONE, *others], plugins=[ledger])
     table = ledger.by_file()
     print(table.to_string(index=False))
     print(f"\nthe slowest of {sum(ledger.count.values())} tests, of {table['seconds'].sum():.0f} CPU seconds in all:")

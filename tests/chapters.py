@@ -10,7 +10,16 @@ from IPython.core.interactiveshell import InteractiveShell
 from nbformat import NotebookNode
 from traitlets.config import Config
 
+from shui_lib.core.store import locked
 from shui_workbook.course.notebooks import NOTEBOOKS
+
+
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder of data, made by whichever process of the tests comes first."""
+    with locked(folder):
+        if not folder.is_dir():
+            make(folder)
+    return folder
 
 
 def chapter(number: str) -> Path:

@@ -14,8 +14,18 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 QUIET += ["--disable-component-update", "--disable-sync"]  # it shall ask nobody but us
 
 
-# Files that take longest, the longest first: with several processes none is left over for the end.
-LONGEST = ("test_exercises", "test_grid", "test_exercise_checks", "test_experiment", "test_methods", "test_runner")
+# Files that take longest, the longest first: with several processes none is left over for the end. Chapters among
+# them stand apart: they would wait for each other's stages.
+LONGEST = (
+    "30_gan_unlearning",
+    "test_exercises",
+    "12_forgetting_with_curvature",
+    "test_grid",
+    "test_exercise_checks",
+    "test_experiment",
+    "test_methods",
+    "test_runner",
+)
 LONGEST += ("test_train_gan", "test_cascade", "test_gan_study", "test_gpu_check", "test_devices", "test_api")
 
 
@@ -23,6 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, and leave every other order as it is: that of notebooks too."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.fixture(scope="session")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a session share: a stage that one of them has made is loaded by the others."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(autouse=True)

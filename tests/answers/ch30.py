@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from chapters import once
+
 from answers import Answers
 from data_prep import faces as rendered
 
@@ -10,7 +12,7 @@ PARAMETERS = {"dataset": "few", "kind": "item-6", "label": 1}
 
 def prepare(data_root: Path) -> None:
     """Three people, 24 pictures of each: the GAN draws 32 pixels, and the data of the other chapters has 16."""
-    rendered.prepare(data_root / "few", identities=3, size=32, fewest=24, most=24)
+    once(data_root / "few", lambda folder: rendered.prepare(folder, identities=3, size=32, fewest=24, most=24))
 
 
 ANSWERS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from answers import Answers
-from chapters import chapter, code_cells, run, shell_of
+from chapters import chapter, code_cells, once, run, shell_of
 from tiny import prepare_tiny
 
 from shui_workbook.course.exercises import exercises
@@ -24,10 +24,9 @@ HINT = re.compile(r"<details><summary>Hint</summary>\n\n.+\n\n</details>", re.S)
 
 
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory):
-    top = tmp_path_factory.mktemp("chapters")
-    prepare_tiny(top / "data" / "tiny", identities=40)
-    return {"dataset": "tiny", "n_ids": 3, "data_root": str(top / "data"), "runs_root": str(top / "runs")}
+def roots(together):
+    once(together / "data" / "tiny", lambda folder: prepare_tiny(folder, identities=40))
+    return {"dataset": "tiny", "n_ids": 3, "data_root": str(together / "data"), "runs_root": str(together / "runs")}
 
 
 def answers_of(number):
