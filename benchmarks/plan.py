@@ -13,6 +13,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -63,6 +64,7 @@ GRID = (
 )
 
 
+@cache
 def operations() -> tuple[float, float]:
     """10¹² operations of ViT-B/16 for one photo: forward, and forward and backward."""
     with torch.device("meta"):
