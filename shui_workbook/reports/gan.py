@@ -16,7 +16,6 @@ import pandas as pd
 from shui_lib.core.places import RESULTS
 from shui_workbook.records.compare import interval, over_seeds
 from shui_workbook.reports.claims import Claim, judged
-from shui_workbook.reports.tables import as_markdown
 from shui_workbook.reports.verdicts import Effect, effect_of
 from shui_workbook.studies.gan.rows import read
 
@@ -54,6 +53,14 @@ def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     found = cells.reindex(columns=list(metrics), fill_value="").join(requests)
     found.index = [_named(dict(zip(FORM, form, strict=True))) for form in found.index]
     return found.loc[:, (found != "").any()] if len(found) else found
+
+
+def elsewhere(folder: Path = RESULTS, metrics: Sequence[str] = SCORES) -> pd.DataFrame:
+    """`summary` of the rows of other data and of other GANs, a line a world and form; empty where there are none."""
+    worlds = read(Path(folder) / "gan_rows.csv")[["dataset", "gan_seed"]].drop_duplicates().itertuples(index=False)
+    others = {world: load(folder, **world._asdict()) for world in worlds if world != ("faces", 0)}
+    tables = {f"{name}, GAN {seed}": summary(rows, metrics) for (name, seed), rows in sorted(others.items())}
+    return pd.concat(tables) if tables else pd.DataFrame(columns=list(metrics))
 
 
 QUESTIONS = {  # metric: what it answers, of what is to be forgotten
@@ -270,28 +277,6 @@ def photo_people(rows: pd.DataFrame, metric: str, word: str = "person") -> pd.Da
         return pd.DataFrame(columns=["mean", "low", "high", "seeds"])
     found = {person: over_seeds(values) for person, values in change.loc[metric].iterrows()}
     return pd.DataFrame(found).T.sort_values("mean", ascending=False)
-
-
-# The page ---------------------------------------------------------------------------------------------------------
-
-
-def section(folder: Path) -> str:
-    """All of this as Markdown; a sentence where there are no rows."""
-    if not (Path(folder) / "gan_rows.csv").is_file():
-        return "No rows: `python -m shui_workbook.studies.gan table` makes them."
-    rows = load(folder)
-    parts = [in_short(rows), "", "In brackets: the 95 % interval, and the number of requests.", ""]
-    for title, metrics in (("What D tells and what G draws", SCORES), ("What the generator still holds", AUDITS)):
-        parts += [f"**{title}**", "", as_markdown(summary(rows, metrics)), ""]
-    found = verdicts(Numbers(rows)).astype(str)
-    parts += ["**Claims**", "", as_markdown(found.set_index("claim")), ""]
-    for word, meaning in PHOTO.items():
-        pairs = photo_pairs(rows, word)
-        if len(pairs):
-            change = [interval(pair, "+.3g") for _, pair in pairs.iterrows()]
-            cells = pairs[["people", "seeds"]].astype(str).assign(**{"after − before": change})
-            parts += [f"**One photo, never trained on: {meaning}**", "", as_markdown(cells), ""]
-    return "\n".join(parts).strip()
 
 
 def _named(form: dict[str, object]) -> str:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from shui_lib.core.store import save_text
 from shui_workbook import figures
 from shui_workbook.records import benchmark_rows, form_of, interval, read_rows
-from shui_workbook.reports import claims, gan
+from shui_workbook.reports import claims, gan_page
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
@@ -302,7 +302,7 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "gain", gain(results), by="make tables")
     save_section(docs / "results.md", "ltu", learning_to_unlearn(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
-    save_section(docs / "results.md", "gan", gan.section(results), by="make tables")
+    save_section(docs / "results.md", "gan", gan_page.section(results), by="make tables")
     save_section(docs / "results.md", "trainings", trainings(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = shown(gains(results))

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from shui_lib.core.places import RESULTS
-from shui_workbook.reports import gan
+from shui_workbook.reports import gan, gan_page
 from shui_workbook.studies.gan.rows import read
 
 FEW = {"shot": "few", "mechanism": "average", "fake_label": "0.01 quantile", "budget": 60}
@@ -101,13 +101,20 @@ def test_one_photo_is_averaged_over_seeds_before_people(rows):
 
 
 def test_the_page_is_written_from_rows(rows, tmp_path):
-    assert "studies.gan table" in gan.section(tmp_path)
+    assert "studies.gan table" in gan_page.section(tmp_path)
     whole = pd.concat([rows, pd.DataFrame(lines("auc_person", [0.5], "photo-0", "original"))])
     whole = pd.concat([whole, pd.DataFrame(lines("auc_person", [0.75], "photo-0"))])
     whole.assign(stop="", git="", note="").to_csv(tmp_path / "gan_rows.csv", index=False)
-    text = gan.section(tmp_path)
+    text = gan_page.section(tmp_path)
     assert "| item-64: cascade few 200 steps | 0.6 [0.6, 0.6] |" in text
     assert "| auc_person | 1 | 1 | +0.25 |" in text
+    assert "other GANs" not in text
+    other = whole.assign(gan_seed=1, value=0.25, stop="", git="", note="")
+    pd.concat([whole.assign(stop="", git="", note=""), other]).to_csv(tmp_path / "gan_rows.csv", index=False)
+    again = gan_page.section(tmp_path)
+    assert "| faces, GAN 1: item-64: cascade few 200 steps | 0.25 [0.25, 0.25] |" in again
+    before, _, after = again.partition("**Other data, other GANs**")
+    assert text.startswith(before) and text.endswith(after[after.index("**One photo") :]), "GAN 0 stands alone"
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| items:")}
     assert widths == {6}, "no cell holds a bar"
 

@@ -10,7 +10,7 @@ from PIL import Image
 from shui_lib.core.rows import make_rows
 from shui_workbook.records import record
 from shui_workbook.records.files import read_rows
-from shui_workbook.reports import gan, pages
+from shui_workbook.reports import gan_page, pages
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.pages import (
     costs,
@@ -189,6 +189,6 @@ def test_a_changed_row_changes_the_digest(house):
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
-    for section in (tables, rivalries, costs, learning_to_unlearn, trainings, gan.section):
+    for section in (tables, rivalries, costs, learning_to_unlearn, trainings, gan_page.section):
         assert section(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(shown(gains(RESULTS))), "run `make tables`"
