@@ -31,7 +31,7 @@ from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.train import fit
 from shui_lib.core.machine import device_name, git_commit
-from shui_lib.core.places import ROOT
+from shui_lib.core.places import RESULTS, ROOT
 from shui_lib.core.progress import progress
 from shui_lib.core.randomness import checked_seed
 from shui_lib.core.source import source_of
@@ -164,6 +164,12 @@ def _by_person(faces: Faces, losses: Sequence[np.ndarray], drawn: Draw, group: i
     trained, held = drawn.trained[group], drawn.held[group]
     found = {"trained": mean(unmet - met, trained), "held": mean(unmet - met, held), "unmet": mean(unmet, trained)}
     return pd.DataFrame(found).rename_axis("identity").reset_index()
+
+
+def read(results: Path = RESULTS) -> pd.DataFrame:
+    """What was recorded, columns `COLUMNS`; no lines where nothing was."""
+    path = Path(results) / "handle.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
 
 
 # What follows from the gaps -------------------------------------------------------------------------------------------

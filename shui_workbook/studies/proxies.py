@@ -20,6 +20,7 @@ from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
+from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods.curvature import Curvature
@@ -31,7 +32,7 @@ from shui_workbook.runs.experiment import Experiment
 
 KEY = ["dataset", "preset", "n_ids", "seed"]
 COSINES = ["gradient", "step", "metric"]
-COLUMNS = [*KEY, "identity", "proxy", *COSINES]
+COLUMNS = [*KEY, "identity", "proxy", *COSINES, "git"]
 COPIES = 16
 # By proxy: whose photos are taken, and how many; and how many copies of each, 0 for the photos as they are.
 PROXIES: dict[str, tuple[str, int, int]] = {
@@ -106,6 +107,12 @@ def measured(experiment: Experiment) -> pd.DataFrame:
     )
 
 
+def read(results: Path = RESULTS) -> pd.DataFrame:
+    """What was recorded, columns `COLUMNS`; no lines where nothing was."""
+    path = Path(results) / "proxies.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command(Setting):
     """Options of this command."""
@@ -118,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = command_line(Command, argv, __doc__)
     for seed in progress(asked.seeds, desc="proxies", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
-        found = measured(experiment).assign(**{name: getattr(experiment, name) for name in KEY})
+        found = measured(experiment).assign(**{name: getattr(experiment, name) for name in KEY}, git=git_commit())
         put(asked.results, found[COLUMNS].sort_values("proxy"), KEY, "identity")
 
 

@@ -27,6 +27,7 @@ from shui_workbook.reports.pages import (
     trainings,
     write,
 )
+from shui_workbook.reports.photo import handle_table, proxy_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -62,7 +63,22 @@ def house(tmp_path) -> Path:
     pd.DataFrame(klom | {"normal": 0.126}).to_csv(tmp_path / "results" / "klom.csv", index=False)
     for page, names in (
         ("README.md", ["claims", "overview"]),
-        ("docs/results.md", ["results", "rivals", "gain", "costs", "ltu", "trainings", "gan", "evidence", "verdicts"]),
+        (
+            "docs/results.md",
+            [
+                "results",
+                "rivals",
+                "gain",
+                "costs",
+                "ltu",
+                "trainings",
+                "handle",
+                "proxies",
+                "gan",
+                "evidence",
+                "verdicts",
+            ],
+        ),
     ):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -189,6 +205,15 @@ def test_a_changed_row_changes_the_digest(house):
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
-    for section in (tables, rivalries, costs, learning_to_unlearn, trainings, gan_page.section):
+    for section in (
+        tables,
+        rivalries,
+        costs,
+        learning_to_unlearn,
+        trainings,
+        gan_page.section,
+        handle_table,
+        proxy_table,
+    ):
         assert section(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(shown(gains(RESULTS))), "run `make tables`"
