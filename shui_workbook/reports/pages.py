@@ -136,13 +136,16 @@ def gain(results: Path) -> str:
     cells: dict[str, pd.Series] = {}
     searched = []
     for setting, group in rows[rows["step"] == 0].groupby(SETTING, sort=True):
-        if group["variant"].isin(ARMS).any() and not (parts := split(group)).empty:
+        parts = split(group) if group["variant"].isin(ARMS).any() else pd.DataFrame(columns=["seeds"])
+        if len(parts := parts[parts["seeds"] > 0]):
             seeds = group.loc[group["variant"].isin(ARMS), "seed"].nunique()
             dataset, preset, n_ids = setting
-            cells[f"{dataset}, {n_ids} people, {preset} ({seeds} seeds)"] = parts.apply(_clear, axis=1)
-            searched.append(_trials_of_arms(results, dict(zip(SETTING, setting, strict=True))))
+            named = f"{dataset}, {n_ids} people, {preset}"
+            cells[f"{named} ({seeds} seeds)"] = parts.apply(_clear, axis=1)
+            searched.append(f"{named}: {_trials_of_arms(results, dict(zip(SETTING, setting, strict=True)))}")
     table = pd.DataFrame(cells, index=[part for part in PARTS if any(part in column for column in cells.values())])
-    return "\n\n".join([as_markdown(table.fillna("–")), *searched])
+    said = "Each arm is the best of its trials on the tuning pool. Where the numbers differ, more trials favour an arm:"
+    return "\n".join([as_markdown(table.fillna("–")), "", said, "", *(f"- {line}." for line in searched)])
 
 
 def trainings(results: Path) -> str:
@@ -161,11 +164,9 @@ def trainings(results: Path) -> str:
 
 
 def _trials_of_arms(results: Path, key: Mapping[str, object]) -> str:
-    """Out of how many trials each arm was chosen; more trials favour an arm."""
+    """Out of how many trials each arm was chosen."""
     counts = {name.removeprefix("arm="): len(arm.trials(results, key)) for name, arm in ARMS.items()}
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
-    unequal = ", of unequal number" if len(set(counts.values())) > 1 else ""
-    return f"Each arm is the best of its trials on the tuning pool{unequal}: {told}."
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _difference(found: pd.Series, *, seeds: int = 0) -> str:

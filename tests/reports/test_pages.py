@@ -105,6 +105,11 @@ def test_the_gain_is_split_into_parts_by_setting(house):
     assert lines[0] == "|  | tiny, 10 people, cpu (3 seeds) |"
     assert "| + copies of the photo | **+5.0 [+5.0, +5.0]** |" in lines
     assert not any("directions" in line for line in lines), "that arm has no rows"
+    alone = {"dataset": "tiny", "preset": "cpu", "model": "vit", "n_ids": 1, "seed": 5, "method": "curvature"}
+    for arm in ("arm=ascent", "arm=ascent+copies"):
+        record(house / "results" / "rows_gain.csv", make_rows({("all", "tow"): 80.0}, {**alone, "variant": arm}))
+    text = gain(house / "results")  # no seed that the original has, too
+    assert "| ascent on the photo | – | " in text and "nan" not in text and "- tiny, 10 people, cpu: ascent 0," in text
     assert not {"arm=ascent", "curvature arm=ascent"} & set(gains(house / "results")["tiny, 10 people"].index)
 
 
