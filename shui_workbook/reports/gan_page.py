@@ -31,7 +31,6 @@ def section(folder: Path) -> str:
     found = verdicts(Numbers(rows)).astype(str)
     parts += ["**Claims**", "", as_markdown(found.set_index("claim")), ""]
     if len(others := elsewhere(folder)):
-        others.index = [": ".join(words) for words in others.index]
         parts += ["**Other data, other GANs** (trained in the same way)", "", as_markdown(others), ""]
     for word, meaning in PHOTO.items():
         pairs = photo_pairs(rows, word)
