@@ -59,10 +59,11 @@ def elsewhere(folder: Path = RESULTS, metrics: Sequence[str] = SCORES) -> pd.Dat
     """`summary` of the rows of other data and of other GANs, a line a world and form; empty where there are none."""
     worlds = read(Path(folder) / "gan_rows.csv")[["dataset", "gan_seed"]].drop_duplicates().itertuples(index=False)
     others = {world: load(folder, **world._asdict()) for world in worlds if world != ("faces", 0)}
-    found = pd.DataFrame(columns=list(metrics))
-    for (name, seed), rows in sorted(others.items()):
-        found = pd.concat([found, summary(rows, metrics).rename(index=f"{name}, GAN {seed}: {{}}".format)])
-    return found.fillna("")
+    tables = [
+        summary(rows, metrics).rename(index=f"{name}, GAN {seed}: {{}}".format)
+        for (name, seed), rows in sorted(others.items())
+    ]
+    return pd.concat(tables).fillna("") if tables else pd.DataFrame(columns=list(metrics))
 
 
 QUESTIONS = {  # metric: what it answers, of what is to be forgotten
