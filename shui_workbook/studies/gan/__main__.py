@@ -22,7 +22,7 @@ from shui_lib.gan.stylegan2 import GANConfig, load_gan, save_gan
 from shui_lib.gan.train import GANTraining
 from shui_lib.methods import Given
 from shui_workbook.studies.gan.measures import audit_of, bounds, measure, photo_measures
-from shui_workbook.studies.gan.rows import LOOK, course_of, record, rows_of, there
+from shui_workbook.studies.gan.rows import record, rows_of, there
 from shui_workbook.studies.gan.study import COMMITTED, PRESETS, Study
 
 # A class is forgotten where what is drawn of it is as far from it as the next class is (the paper: an FID of 150).
@@ -74,7 +74,6 @@ def table(
             last = history.iloc[-1]
             found = measure(study, gan, kind) | audit_of(study, gan, kind)
             found |= last[["step", "seconds", "invert_seconds"]].to_dict() | {"stopped": float(last["stop"])}
-            record(path.with_name("gan_courses.csv"), course_of(study, kind, history, cascade), LOOK)
             record(path, rows_of(study, kind, "cascade", found, cascade))
     for kind in retrain:
         if not there(study, path, rows_of(study, kind, "retrained", {"acc": 0})):

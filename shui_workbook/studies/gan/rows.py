@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +15,6 @@ from shui_workbook.studies.gan.study import Study
 FORM = ["request", "method", "shot", "mechanism", "fake_label", "perceptual", "stop", "budget"]
 KEY = ["dataset", "kimg", "gan_seed", "seed", *FORM, "metric"]  # seed: of the request
 COLUMNS = [*KEY, "value", "git", "note"]
-LOOK = [*KEY[:-1], "step"]  # of results/gan_courses.csv: what was seen on the way
-WATCHED = ["auc_lu", "auc_used", "auc_generated", "fd_l", "acc", "fd_u", "fd_share"]
 
 
 def rows_of(
@@ -26,12 +24,6 @@ def rows_of(
     about = _about(study, kind, method, cascade) | {"git": git_commit(), "note": note}
     lines = [{**about, "metric": metric, "value": value} for metric, value in found.items()]
     return pd.DataFrame(lines, columns=COLUMNS)
-
-
-def course_of(study: Study, kind: str, course: pd.DataFrame, cascade: Cascade) -> pd.DataFrame:
-    """Tidy lines of a cascade's course, one a look."""
-    about = _about(study, kind, "cascade", cascade) | {"git": git_commit()}
-    return course.reindex(columns=["step", *WATCHED]).assign(**about)[[*LOOK, *WATCHED, "git"]]
 
 
 def _about(study: Study, kind: str, method: str, cascade: Cascade | None) -> dict[str, object]:
@@ -44,9 +36,9 @@ def _about(study: Study, kind: str, method: str, cascade: Cascade | None) -> dic
     return about
 
 
-def record(path: Path, rows: pd.DataFrame, key: Sequence[str] = KEY) -> None:
-    """Add rows, or lines of courses by the key LOOK, to a file; those of the same key go. Errors as of `put`."""
-    put(path, rows, key, decimals=5, read=read)
+def record(path: Path, rows: pd.DataFrame) -> None:
+    """Add rows to a file; those of the same key go. Errors as of `put`."""
+    put(path, rows, KEY, decimals=5, read=read)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -58,7 +50,7 @@ def read(path: Path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is missing: `python -m shui_workbook.studies.gan table` writes it")
     words = dict.fromkeys(["dataset", "shot", "mechanism", "fake_label", "stop", "git", "note"], str)
-    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={name: [""] for name in ["value", *WATCHED]})
+    return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"value": [""]})
 
 
 def there(study: Study, path: Path, one: pd.DataFrame) -> bool:
