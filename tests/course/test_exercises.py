@@ -5,9 +5,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from answers import ch30
+from answers import ch07, ch30
 from chapters import once, results_of
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from tiny import prepare_tiny
 
 from data_prep.faces import prepare as draw
 from shui_workbook.course import exercises as course
@@ -224,16 +225,18 @@ def test_the_exit_status_says_whether_everything_is_solved(tmp_path, monkeypatch
 
 
 SMOKE = {"preset": "smoke"}
-# Under `smoke` chapter 20's model remembers too little for a guide; chapter 30 has its own pictures.
-OTHERWISE = {"20_learning_to_unlearn": {}, "30_gan_unlearning": SMOKE | ch30.PARAMETERS}
+# Chapters 07 and 30 need pictures that are drawn; under `smoke` chapter 20's model remembers too little for a guide.
+OTHERWISE = {"20_learning_to_unlearn": {"dataset": "faces"}}
+OTHERWISE |= {"07_support_distance": SMOKE | ch07.PARAMETERS, "30_gan_unlearning": SMOKE | ch30.PARAMETERS}
 
 
 @pytest.fixture(scope="session")
 def small_world(together) -> dict[str, object]:
-    """Sixty rendered people of 32 pixels, those of chapter 30, and stages that all processes of this session share."""
+    """Small data for every chapter, and stages, which the tests of the exercises' checks share."""
+    once(together / "data" / "tiny", lambda folder: prepare_tiny(folder, identities=40))
     once(together / "data" / "faces", lambda folder: draw(folder, identities=60, size=32))
     ch30.prepare(together / "data")
-    return {"n_ids": 3, "data_root": str(together / "data"), "runs_root": str(together / "runs")}
+    return {"dataset": "tiny", "n_ids": 3, "data_root": str(together / "data"), "runs_root": str(together / "runs")}
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
