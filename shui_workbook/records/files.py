@@ -69,6 +69,12 @@ def as_before(path: Path, like: pd.DataFrame) -> pd.DataFrame:
     return pd.read_csv(path, dtype=dict.fromkeys(words, str), keep_default_na=False, na_values=numbers)
 
 
+def lines_of(path: Path, columns: Sequence[str], words: Sequence[str]) -> pd.DataFrame:
+    """A study's own file, its `words` as text (`as_before`); no lines where there is no file."""
+    like = pd.DataFrame({name: pd.Series(dtype=str if name in words else float) for name in columns})
+    return as_before(path, like) if path.is_file() else like
+
+
 def check_rows(rows: pd.DataFrame, where: str = "these rows") -> pd.DataFrame:
     """Rows as they came, if they follow the schema.
 

@@ -37,7 +37,7 @@ from shui_lib.core.randomness import checked_seed
 from shui_lib.core.source import source_of
 from shui_lib.core.stages import load_or_compute
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
-from shui_workbook.records.files import put
+from shui_workbook.records.files import lines_of, put
 
 KEY = ["dataset", "preset", "seed"]
 GAPS = ["trained", "held"]
@@ -168,8 +168,7 @@ def _by_person(faces: Faces, losses: Sequence[np.ndarray], drawn: Draw, group: i
 
 def read(results: Path = RESULTS) -> pd.DataFrame:
     """What was recorded, columns `COLUMNS`; no lines where nothing was."""
-    path = Path(results) / "handle.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    return lines_of(Path(results) / "handle.csv", COLUMNS, ["dataset", "preset", "git"])
 
 
 # What follows from the gaps -------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from shui_lib.methods.curvature import Curvature
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import put
+from shui_workbook.records.files import lines_of, put
 from shui_workbook.runs.experiment import Experiment
 
 KEY = ["dataset", "preset", "n_ids", "seed"]
@@ -109,8 +109,7 @@ def measured(experiment: Experiment) -> pd.DataFrame:
 
 def read(results: Path = RESULTS) -> pd.DataFrame:
     """What was recorded, columns `COLUMNS`; no lines where nothing was."""
-    path = Path(results) / "proxies.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    return lines_of(Path(results) / "proxies.csv", COLUMNS, ["dataset", "preset", "proxy", "git"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ from shui_workbook.reports.photo import handle_table, proxy_table
 def test_a_handle_is_told_in_percent_with_its_interval(tmp_path):
     assert handle_table(tmp_path).startswith("Not measured: `python -m shui_workbook.studies.handle`")
     lines = [
-        {"dataset": "faces", "preset": "cpu", "seed": seed, "identity": person, "trained": 0.2, "held": 0.05}
+        {"dataset": "2024", "preset": "cpu", "seed": seed, "identity": person, "trained": 0.2, "held": 0.05}
         for seed in (0, 1)
         for person in range(3)
     ]
     pd.DataFrame(lines).assign(unmet=0.5, git="abc").to_csv(tmp_path / "handle.csv", index=False)
     line = handle_table(tmp_path).splitlines()[-1]
-    cells = ["faces, `cpu`", "2", "3", "0.500", "0.200 [0.200, 0.200]", "0.050 [0.050, 0.050]", "25 [25, 25]"]
+    cells = ["2024, `cpu`", "2", "3", "0.500", "0.200 [0.200, 0.200]", "0.050 [0.050, 0.050]", "25 [25, 25]"]
     assert line == f"| {' | '.join(cells)} |"
 
 
