@@ -136,12 +136,11 @@ def gain(results: Path) -> str:
     cells: dict[str, pd.Series] = {}
     searched = []
     for setting, group in rows[rows["step"] == 0].groupby(SETTING, sort=True):
-        parts = split(group) if group["variant"].isin(ARMS).any() else pd.DataFrame(columns=["seeds"])
-        if len(parts := parts[parts["seeds"] > 0]):
-            seeds = group.loc[group["variant"].isin(ARMS), "seed"].nunique()
+        arms = group[group["variant"].isin(ARMS)]
+        if len(arms) and not (parts := split(group)).empty:
             dataset, preset, n_ids = setting
             named = f"{dataset}, {n_ids} people, {preset}"
-            cells[f"{named} ({seeds} seeds)"] = parts.apply(_clear, axis=1)
+            cells[f"{named} ({arms['seed'].nunique()} seeds)"] = parts.apply(_clear, axis=1)
             searched.append(f"{named}: {_trials_of_arms(results, dict(zip(SETTING, setting, strict=True)))}")
     table = pd.DataFrame(cells, index=[part for part in PARTS if any(part in column for column in cells.values())])
     said = "Each arm is the best of its trials on the tuning pool. Where the numbers differ, more trials favour an arm:"

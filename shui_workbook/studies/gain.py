@@ -87,13 +87,13 @@ def gain_rows(experiment: Experiment, arms: Mapping[str, tuple[str, Mapping[str,
 def split(rows: pd.DataFrame) -> pd.DataFrame:
     """What each part adds in Tug-of-War (`paired_difference`), from the rows of one setting; a line a part.
 
-    The original's come from the tables' rows, so a part that needs them is left out where there are none.
+    The original's come from the tables' rows, so a part that needs them is left out where no seed has both.
     """
     rows = rows[rows["variant"].isin(ARMS) | (rows["method"] == "original")]
     rows = rows.assign(method=rows["method"].where(rows["method"] == "original", ""))
     known = {*rows["variant"], "original"}
     found = {part: paired_difference(rows, *pair) for part, pair in PARTS.items() if known.issuperset(pair)}
-    return pd.DataFrame(found).T
+    return pd.DataFrame({part: one for part, one in found.items() if one["seeds"]}).T
 
 
 @dataclass(frozen=True, kw_only=True)
