@@ -72,6 +72,13 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     def never(*_, **__):
         raise AssertionError("made again")
 
+    (item, few), (person, zero) = some_plan([6], 1)
+    item, person = study.forgotten(item, few)[1], study.forgotten(person, zero)[1]
+    assert item["step"].tolist() == [0, 1, 2]
+    assert person["step"].tolist() in ([0, 1], [0, 1, 2]), "a class may be far enough at once"
+    assert item["auc_lu"].between(0, 1).all() and person["auc_lu"].between(0, 1).all()
+    assert person["fd_share"].notna().all() and item["auc_used"].notna().all()
+    assert "fd_u" not in item and "auc_used" not in person
     assert rows.loc[rows["method"] == "retrained", "note"].eq("trained without the requests of seeds 0").all()
 
     before = path.read_bytes()
