@@ -239,16 +239,15 @@ def _span(seeds: pd.Series) -> str:
 
 
 def in_short(found: Mapping[str, pd.DataFrame]) -> str:
-    """The table in sentences: whose interval lies above zero, and which of them has the largest mean."""
+    """The table in sentences: whose interval lies above zero, and, of means over the same seeds, whose is largest."""
     lines = []
     for setting, frame in found.items():
         rivals = frame[[access_of(form) == "support" for form in frame.index]]
         clear = [figures.look(form)[0] for form in ordered(rivals.index[rivals["low"] > 0])]
         said = f"the interval lies above zero for {_listed(clear) if clear else 'none of them'}"
-        best = figures.look(rivals["mean"].idxmax())[0]
-        lines.append(
-            f"- **{setting.capitalize()}**: {said}. The largest mean is {best}'s, {rivals['mean'].max():+.1f}."
-        )
+        best = f"The largest mean is {figures.look(rivals['mean'].idxmax())[0]}'s, {rivals['mean'].max():+.1f}."
+        best = best if rivals["seeds"].nunique() == 1 else "Means are over different seeds."
+        lines.append(f"- **{setting.capitalize()}**: {said}. {best}")
     return "\n".join(lines)
 
 

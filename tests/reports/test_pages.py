@@ -112,6 +112,10 @@ def test_the_readme_shows_its_settings_by_their_names_and_in_sentences(house):
     )
     worse = {"x": found["small, 10 people"].assign(low=-1.0)}
     assert "above zero for none of them" in in_short(worse)
+    frame = found["small, 10 people"]
+    other = frame.loc[["curvature"]].rename(index={"curvature": "meta_unlearn"}).assign(mean=1.0, low=-1.0, seeds=10)
+    said = in_short({"small, 10 people": pd.concat([frame, other])})
+    assert said.endswith("above zero for Curvature. Means are over different seeds.")
 
 
 def test_panels_share_one_scale_where_the_unit_is_one(house):
