@@ -12,8 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from answers import Answers
-from chapters import chapter, code_cells, once, run, shell_of
-from tiny import prepare_tiny
+from chapters import chapter, code_cells, run, shell_of
 
 from shui_workbook.course.exercises import exercises
 from shui_workbook.course.notebooks import NOTEBOOKS
@@ -21,12 +20,6 @@ from shui_workbook.course.notebooks import NOTEBOOKS
 CHAPTERS = [path.name[:2] for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
 EFFORT = re.compile(r"^\*\*\d\. Predict, then run\.\*\* \*Difficulty [123] of 3 · \d+ minutes\.\* ", re.M)
 HINT = re.compile(r"<details><summary>Hint</summary>\n\n.+\n\n</details>", re.S)
-
-
-@pytest.fixture(scope="module")
-def roots(together):
-    once(together / "data" / "tiny", lambda folder: prepare_tiny(folder, identities=40))
-    return {"dataset": "tiny", "n_ids": 3, "data_root": str(together / "data"), "runs_root": str(together / "runs")}
 
 
 def answers_of(number):
@@ -94,12 +87,12 @@ def judge(shell, check, stub, one: Answers, capsys):
 
 
 @pytest.mark.parametrize("number", CHAPTERS)
-def test_checks_pass_right_answers_and_no_wrong_one(number, roots, monkeypatch, capsys):
+def test_checks_pass_right_answers_and_no_wrong_one(number, small_world, monkeypatch, capsys):
     monkeypatch.chdir(chapter(number).parent)
     found, path = answers_of(number), chapter(number)
     skip, before = getattr(found, "SKIP", ()), getattr(found, "BEFORE", {})
-    getattr(found, "prepare", lambda data_root: None)(Path(roots["data_root"]))
-    parameters = {**roots, "preset": "smoke", **getattr(found, "PARAMETERS", {})}
+    getattr(found, "prepare", lambda data_root: None)(Path(small_world["data_root"]))
+    parameters = {**small_world, "preset": "smoke", **getattr(found, "PARAMETERS", {})}
     left, stub = set(found.ANSWERS), None
     cells = code_cells(path)
 

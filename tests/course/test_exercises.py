@@ -8,7 +8,6 @@ import pytest
 from answers import ch07, ch30
 from chapters import once, results_of
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from tiny import prepare_tiny
 
 from data_prep.faces import prepare as draw
 from shui_workbook.course import exercises as course
@@ -231,15 +230,15 @@ OTHERWISE |= {"07_support_distance": SMOKE | ch07.PARAMETERS, "30_gan_unlearning
 
 
 @pytest.fixture(scope="session")
-def small_world(together) -> dict[str, object]:
-    """Small data for every chapter, and stages, which the tests of the exercises' checks share."""
-    once(together / "data" / "tiny", lambda folder: prepare_tiny(folder, identities=40))
-    once(together / "data" / "faces", lambda folder: draw(folder, identities=60, size=32))
-    ch30.prepare(together / "data")
-    return {"dataset": "tiny", "n_ids": 3, "data_root": str(together / "data"), "runs_root": str(together / "runs")}
+def drawn(small_world) -> None:
+    """What chapters 20 and 30 need beside the tiny data: sixty rendered people of 32 pixels, and three of the GAN's."""
+    data = Path(small_world["data_root"])
+    once(data / "faces", lambda folder: draw(folder, identities=60, size=32))
+    ch30.prepare(data)
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.usefixtures("drawn")
 def test_in_the_student_copy_of_a_chapter_every_check_fails_and_nothing_else(path: Path, small_world, monkeypatch):
     """In small and in this process, as `tests/chapters.py` executes chapters; `mark` uses a kernel, see above."""
     if os.environ.get("SHUI_STUDENT_COPIES") != "run":
