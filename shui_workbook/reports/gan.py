@@ -24,6 +24,7 @@ DEFAULTS = {"method": "cascade", "mechanism": "average", "fake_label": "0.01 qua
 ITEM, GOAL = "item-64", 0.8  # the paper's smallest request, and its goal for AUC_lu
 BOTH, FEW = ("few", "zero"), ("few",)  # shots
 OF_CLASSES = ("V", "VI", "X")  # the paper's tables of them
+HOW_GOOD = "auc_fresh_generated"  # does D still tell pictures of the GAN from real ones?
 SCORES = ["auc_lu", "auc_lu_used", "logan", "logan_away", "fd_l", "fd_u", "acc"]
 AUDITS = ["psnr_forget", "psnr_test", "psnr_nearest", "psnr_nearest_test", "path_forget", "path_random"]
 PHOTO = {"person": "it stands for the person", "photo": "it is an item"}  # what one photo is taken for
@@ -55,7 +56,7 @@ def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return found.loc[:, (found != "").any()] if len(found) else found
 
 
-def elsewhere(folder: Path = RESULTS, metrics: Sequence[str] = SCORES) -> pd.DataFrame:
+def elsewhere(folder: Path = RESULTS, metrics: Sequence[str] = (*SCORES, HOW_GOOD)) -> pd.DataFrame:
     """`summary` of the rows of other data and of other GANs, a line a world and form; empty where there are none."""
     worlds = read(Path(folder) / "gan_rows.csv")[["dataset", "gan_seed"]].drop_duplicates().itertuples(index=False)
     others = {world: load(folder, **world._asdict()) for world in worlds if world != ("faces", 0)}
