@@ -138,8 +138,9 @@ def test_the_library_is_thin():
     assert lines <= MOST_LINES, f"{lines} lines: what belongs to studies, reports or preparing data lives elsewhere"
 
 
-def test_learning_to_unlearn_is_thin():
-    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "shui_lib" / "ltu").rglob("*.py"))
+@pytest.mark.parametrize("sister", ["ltu", "gan"])
+def test_a_sister_is_thin(sister):
+    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "shui_lib" / sister).rglob("*.py"))
     assert lines < 900, f"{lines} lines: what only the workbook calls lives there"
 
 

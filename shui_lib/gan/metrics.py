@@ -32,13 +32,11 @@ def judge(discriminator: Discriminator, parts: Mapping[str, Pictures], *, seed: 
     """Logits of every part's pictures, shuffled together, so that all are judged in the same company."""
     x, y = (torch.cat(column) for column in zip(*parts.values(), strict=True))
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    batches = -(-len(x) // TOGETHER)
-    filled = order.repeat(2 + TOGETHER // len(x))[: batches * TOGETHER]  # the last batch is filled up from the first
+    whole = -(-len(x) // TOGETHER) * TOGETHER  # the last batch is filled up from the first
+    filled = order.repeat(2 + TOGETHER // len(x))[:whole]
     told = torch.cat([discriminator(x[part], y[part]) for part in filled.split(TOGETHER)])
-    logits = torch.empty(len(x))
-    logits[order] = told[: len(x)].float().cpu()
-    sizes = [len(pictures) for pictures, _ in parts.values()]
-    return dict(zip(parts, logits.split(sizes), strict=True))
+    logits = torch.empty(len(x)).index_put((order,), told[: len(x)].float().cpu())
+    return dict(zip(parts, logits.split([len(pictures) for pictures, _ in parts.values()]), strict=True))
 
 
 @torch.no_grad()

@@ -69,12 +69,14 @@ def fit_gan(
     *,
     seed: int,
     device: torch.device | str = "cpu",
+    start: GAN | None = None,
     checkpoint: Path | None = None,
     sheet: Callable[[Generator, float], None] | None = None,
 ) -> tuple[GAN, pd.DataFrame]:
     """Train a GAN on pictures of the GAN's size.
 
     Args:
+        start: a GAN that goes on with its training; it is not changed. By default a new one is trained.
         checkpoint: a file rewritten after every tick; a run that finds one goes on from it, to the same weights.
         sheet: called after every tick with the averaged generator and the thousands of pictures shown.
     Returns:
@@ -83,12 +85,12 @@ def fit_gan(
         ValueError: size or labels do not fit. Diverged: a loss is not finite; the last checkpoint stays.
     """
     check_data(faces, config)
-    live = build(config, seed=seed)
+    live = copy.deepcopy(start) if start else build(config, seed=seed)
     for network in live:
-        network.to(device, memory_format=torch.channels_last)  # a fifth faster on a CPU
+        network.train().requires_grad_().to(device, memory_format=torch.channels_last)  # a fifth faster on a CPU
     mean = copy.deepcopy(live.generator).requires_grad_(False)
     game, history = Game(live, training.lr, lazy=training.r1_every), []
-    whole = nn.ModuleDict({**live._asdict(), "mean": mean})
+    whole = nn.ModuleDict(live._asdict() | {"mean": mean})
     if checkpoint and checkpoint.exists():
         unpack(whole, game.optimizer, load_tensors(checkpoint))
         history = load_note(checkpoint)["history"]
@@ -121,7 +123,6 @@ def _tick(
 @torch.no_grad()
 def _follow(mean: Generator, live: Generator, training: GANTraining, shown: float) -> None:
     """Move the running mean; at the start its half-life is a twentieth of what was shown (thousands)."""
-    half = min(training.ema_kimg, 0.05 * shown)
-    keep = 0.5 ** (training.batch / 1000 / half)
+    keep = 0.5 ** (training.batch / 1000 / min(training.ema_kimg, 0.05 * shown))
     for ours, theirs in zip(mean.parameters(), live.parameters(), strict=True):
         ours.lerp_(theirs, 1 - keep)

@@ -39,6 +39,15 @@ def test_training_moves_both_and_says_how():
     assert not same(gan, fit_gan(small_faces(), CONFIG, TRAINING, seed=1)[0])
 
 
+def test_a_gan_goes_on_from_where_it_was_and_is_not_changed():
+    start, slow = small_gan(), replace(TRAINING, lr=1e-6)
+    near = fit_gan(small_faces(), CONFIG, slow, seed=5, start=start)[0]
+    for ours, theirs in zip(near, start, strict=True):
+        pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
+        assert all(torch.allclose(a, b, atol=1e-3) for a, b in pairs), "at such a rate hardly anything moves"
+    assert not same(near, start) and same(start, small_gan())
+
+
 def test_a_checkpoint_leads_to_the_same_weights(tmp_path):
     whole, history = fit_gan(small_faces(), CONFIG, TRAINING, seed=0)
     half = GANTraining(kimg=0.032, batch=8, tick=2, r1_every=2)

@@ -1,14 +1,17 @@
 """What the GAN study measures with, against closed forms and twins; and what it asks for."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from small_gan import QUICK, TRAINING, small_faces, small_gan
+from small_gan import QUICK, TRAINING, same, small_faces, small_gan
 from torch import nn
 
 from shui_lib.benchmark.metrics import UndefinedScore
 from shui_lib.gan.metrics import judge, sample
-from shui_lib.gan.steps import perceptual_distance
+from shui_lib.gan.steps import Game, perceptual_distance, silence
 from shui_lib.gan.train import pictures_of
 from shui_workbook.studies.gan.audit import nearest, nearest_generated, path_length, reinversion, relearn_steps
 from shui_workbook.studies.gan.classifier import accuracy, frechet, kernel_distance, train_classifier
@@ -87,7 +90,18 @@ def test_relearning_counts_steps_and_gives_up():
     low = (forget[0], forget[1])
     logits = judge(gan.discriminator, {"fresh": fresh})["fresh"]
     high = tuple(part[logits.argsort()[-3:]] for part in fresh)  # what D likes best, against all
-    assert relearn_steps(gan, small_faces(), low, high, TRAINING, seed=0, most=0) is None
+    assert relearn_steps(gan, small_faces(), low, high, TRAINING, seed=0, most=2, every=1, goal=0.0) == 2
+
+
+def test_what_was_silenced_is_soon_back_and_the_gan_given_stays_as_it_was():
+    gan, request = small_gan(), request_of(small_faces(), "class-1", seed=0)
+    forget, fresh = pictures_of(request.forget), pictures_of(request.fresh)
+    game, chance = Game(gan, 0.01), torch.Generator().manual_seed(0)
+    for _ in range(60):
+        silence(game, forget, -5.0, forget[1], chance)
+    before = copy.deepcopy(gan)
+    steps = relearn_steps(gan, small_faces(), forget, fresh, replace(TRAINING, lr=0.01), seed=0, goal=0.8, every=5)
+    assert 0 < steps < 200 and same(gan, before)
 
 
 def test_nearest_is_the_one_with_the_least_error():

@@ -59,12 +59,17 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "plan", some_plan)
     path = tmp_path / "gan_rows.csv"
     command.table(study, path, items=[6], label=1, retrain=["item-6"])
+    cascades = told.read(path)  # what is added to them later leaves them as they are
+    everything = {"items": [6], "label": 1, "retrain": ["item-6"], "rival": True, "relearn": True}
+    command.table(study, path, **everything)
     rows = told.read(path)
+    pd.testing.assert_frame_equal(cascades.merge(rows, how="inner")[told.COLUMNS], cascades)
     assert not rows.duplicated(told.KEY).any() and rows["value"].notna().all()
-    assert set(rows["method"]) == {"original", "cascade", "retrained"}
     kinds = rows[rows["metric"] == "auc_lu"].groupby("method")["request"].apply(set)
     both = {"item-6", "class-1"}
-    assert kinds.to_dict() == {"original": both, "cascade": both, "retrained": {"item-6"}}
+    assert kinds.to_dict() == {"original": both, "cascade": both, "continued": both, "retrained": {"item-6"}}
+    again = rows[rows["metric"] == "relearn_steps"]
+    assert set(again["method"]) == {"cascade"} and set(again["request"]) == both
     for metric in ("auc_lu", "auc_lu_used", "logan", "acc"):
         assert rows.loc[rows["metric"] == metric, "value"].between(0, 1).all()
     assert {"fd_u_ceiling", "fd_l_floor", "psnr_gap", "path_forget", "kd_l", "seconds"} <= set(rows["metric"])
@@ -83,7 +88,8 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
 
     before = path.read_bytes()
     monkeypatch.setattr(command, "measure", never)
-    command.table(study, path, items=[6], label=1, retrain=["item-6"])
+    monkeypatch.setattr(command, "undone", never)
+    command.table(study, path, **everything)
     assert path.read_bytes() == before
 
 
@@ -147,10 +153,11 @@ def test_the_preset_is_what_was_trained(study, tmp_path):
 
 
 def test_requests_of_several_seeds_are_left_out_together(study, monkeypatch):
-    trained_on = {}
+    trained_on, began = {}, []
 
-    def looked(faces, config, training, **how):
+    def looked(faces, config, training, *, start, **how):
         trained_on[len(trained_on)] = set(faces.rows)
+        began.append((training.kimg, start))
         return build(config, seed=0), pd.DataFrame([{"kimg": 1.0}])
 
     monkeypatch.setattr(module, "fit_gan", looked)
@@ -160,6 +167,10 @@ def test_requests_of_several_seeds_are_left_out_together(study, monkeypatch):
     study.retrained("item-5")
     everyone = set(study.faces[0].rows)
     assert trained_on == {0: everyone - asked[0] - asked[1], 1: everyone - asked[0]}
+    study.continued("item-5")
+    assert trained_on[2] == everyone - asked[0], "the rival never sees them again"
+    assert [kimg for kimg, _ in began] == [0.032, 0.032, pytest.approx(0.0032)]
+    assert began[0][1] is began[1][1] is None and same(began[2][1], study.original())
 
 
 @pytest.mark.parametrize(

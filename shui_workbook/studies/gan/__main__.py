@@ -3,6 +3,7 @@
 python -m shui_workbook.studies.gan train --commit                    the GAN of seed 0, with its sample sheets
 python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 2    the first cascades of Tables III to XIV
 python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 0 --retrain item-64    a GAN that never saw them
+python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 4 --rival --relearn    going on without unlearning
 python -m shui_workbook.studies.gan photo --seeds 0 1 2               one untrained picture of a person
 python -m shui_workbook.studies.gan table --dataset mnist             digits (`python -m data_prep mnist` first)
 """
@@ -18,12 +19,12 @@ from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
 from shui_lib.core.store import load_note
 from shui_lib.gan.cascade import Cascade
-from shui_lib.gan.stylegan2 import GANConfig, load_gan, save_gan
+from shui_lib.gan.stylegan2 import GAN, GANConfig, load_gan, save_gan
 from shui_lib.gan.train import GANTraining
 from shui_lib.methods import Given
-from shui_workbook.studies.gan.measures import audit_of, bounds, measure, photo_measures
+from shui_workbook.studies.gan.measures import audit_of, bounds, measure, photo_measures, undone
 from shui_workbook.studies.gan.rows import record, rows_of, there
-from shui_workbook.studies.gan.study import COMMITTED, PRESETS, Study
+from shui_workbook.studies.gan.study import COMMITTED, CONTINUED, PRESETS, Study
 
 # A class is forgotten where what is drawn of it is as far from it as the next class is (the paper: an FID of 150).
 TURNED = {"stop": "fd_share", "goal": 1.0}
@@ -57,30 +58,49 @@ def table(
     chosen: slice = slice(None),
     retrain: Sequence[str] = (),
     together: Sequence[int] = (),
+    rival: bool = False,
+    relearn: bool = False,
 ) -> None:
-    """Rows of the original, of chosen cascades of the plan, and of retrained GANs; what is there is not made again.
+    """Rows of the original, of chosen cascades of the plan, and of other GANs; what is there is not made again.
 
     Args:
         retrain: requests; their GAN is trained without the pictures of the seeds `together` (its own by default).
+        rival: for the requests of the cascades also the original that goes on without unlearning.
+        relearn: also how soon each chosen cascade is undone.
     """
+
+    def missing(kind: str, method: str, metric: str = "acc", cascade: Cascade | None = None) -> bool:
+        return not there(study, path, rows_of(study, kind, method, {metric: 0}, cascade))
+
+    def found_of(gan: GAN, kind: str) -> dict[str, float]:
+        return measure(study, gan, kind) | audit_of(study, gan, kind)
+
     todo = plan(items, label)[chosen]
-    for kind in dict.fromkeys(kind for kind, _ in todo):
-        if not there(study, path, rows_of(study, kind, "original", {"acc": 0})):
-            found = measure(study, study.original(), kind) | audit_of(study, study.original(), kind)
-            record(path, rows_of(study, kind, "original", found | bounds(study, study.request(kind))))
+    kinds = list(dict.fromkeys(kind for kind, _ in todo))
+    for kind in kinds:
+        if missing(kind, "original"):
+            found = found_of(study.original(), kind) | bounds(study, study.request(kind))
+            record(path, rows_of(study, kind, "original", found))
     for kind, cascade in progress(todo, desc=f"seed {study.seed}", unit="cascade"):
-        if not there(study, path, rows_of(study, kind, "cascade", {"acc": 0}, cascade)):
+        if missing(kind, "cascade", cascade=cascade):
             gan, history = study.forgotten(kind, cascade)
             last = history.iloc[-1]
-            found = measure(study, gan, kind) | audit_of(study, gan, kind)
-            found |= last[["step", "seconds", "invert_seconds"]].to_dict() | {"stopped": float(last["stop"])}
-            record(path, rows_of(study, kind, "cascade", found, cascade))
+            cost = last[["step", "seconds", "invert_seconds"]].to_dict() | {"stopped": float(last["stop"])}
+            record(path, rows_of(study, kind, "cascade", found_of(gan, kind) | cost, cascade))
+        if relearn and missing(kind, "cascade", "relearn_steps", cascade):
+            steps = undone(study, study.forgotten(kind, cascade)[0], kind)
+            record(path, rows_of(study, kind, "cascade", {"relearn_steps": steps}, cascade))
+    for kind in kinds if rival else ():
+        if missing(kind, "continued"):
+            stage = study.continued(kind)
+            found = found_of(load_gan(stage.file("gan.safetensors")), kind)
+            note = f"went on with {CONTINUED:.0%} of its training, without what is to be forgotten"
+            cost = {"seconds": stage.lineage["measured"]["seconds"]}
+            record(path, rows_of(study, kind, "continued", found | cost, note=note))
     for kind in retrain:
-        if not there(study, path, rows_of(study, kind, "retrained", {"acc": 0})):
-            gan = study.retrained(kind, together)
-            found = measure(study, gan, kind) | audit_of(study, gan, kind)
+        if missing(kind, "retrained"):
             note = f"trained without the requests of seeds {' '.join(map(str, together or [study.seed]))}"
-            record(path, rows_of(study, kind, "retrained", found, note=note))
+            record(path, rows_of(study, kind, "retrained", found_of(study.retrained(kind, together), kind), note=note))
 
 
 def photo(study: Study, path: Path, cascade: Cascade, words: Sequence[str] = ("person", "photo")) -> None:
@@ -123,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--retrain", nargs="+", default=[], help="requests whose GAN is trained again, without those of all --seeds"
     )
+    parser.add_argument("--rival", action="store_true", help="with table: also GANs that go on without unlearning")
+    parser.add_argument("--relearn", action="store_true", help="with table: also how soon the cascades are undone")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "gan_rows.csv")
@@ -139,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             chosen = slice(*args.part) if args.part else slice(None)
             label = seed if args.label is None else args.label
             how = {"chosen": chosen, "retrain": args.retrain, "together": args.seeds}
+            how |= {"rival": args.rival, "relearn": args.relearn}
             table(study, args.results, items=args.items, label=label, **how)
         else:
             photo(study, args.results, ONE_PHOTO, args.words)

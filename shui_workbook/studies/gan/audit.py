@@ -11,12 +11,12 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.core.randomness import epoch_generator
 from shui_lib.gan.latents import Inversion, all_labels, invert, psnr_of
 from shui_lib.gan.metrics import auc, judge, sample
-from shui_lib.gan.steps import Game, Maps, Pictures, gan_step, perceptual_distance
+from shui_lib.gan.steps import Game, Maps, Pictures, due, gan_step, perceptual_distance
 from shui_lib.gan.stylegan2 import GAN, Generator
 from shui_lib.gan.train import GANTraining, pictures_of
 
 EPSILON = 1e-2  # a step on a path, as a share of it
-RELEARNED = 0.55  # AUC_lu below which a GAN holds the pictures for its own again
+RELEARNED = 0.55  # AUC_lu below which a discriminator holds the pictures for its own again
 
 
 def nearest(pictures: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,24 +58,27 @@ def relearn_steps(
     training: GANTraining,
     *,
     seed: int,
-    most: int = 100,
+    goal: float = RELEARNED,
+    most: int = 200,
     every: int = 10,
-) -> int | None:
-    """Steps of the GAN's own training on all pictures until AUC_lu falls below RELEARNED; None: not within `most`.
+) -> int:
+    """Steps of the GAN's own training on all pictures until AUC_lu falls below a goal; `most` where it does not.
 
     Args:
         faces: D_u and D_l together. forget, fresh: pictures and labels that AUC_lu compares.
+        most: a multiple of `every`, the steps from one look to the next.
     """
     again = copy.deepcopy(gan)
     for network in again:
         network.train().requires_grad_()
-    game = Game(again, training.lr)
+    game = Game(again, training.lr, lazy=training.r1_every)
     chance = epoch_generator(seed, 0)
-    for step in range(0, most + 1, every):
-        logits = judge(again.discriminator, {"forget": forget, "fresh": fresh})
-        if auc(logits["fresh"], logits["forget"]) < RELEARNED:
-            return step
-        for _ in range(every):
-            index = torch.randint(len(faces), (training.batch,), generator=chance)
-            gan_step(game, pictures_of(faces[index]), faces.targets, chance)
-    return None
+    for step in range(most):
+        if step % every == 0:
+            logits = judge(again.discriminator, {"forget": forget, "fresh": fresh})
+            if auc(logits["fresh"], logits["forget"]) < goal:
+                return step
+        index = torch.randint(len(faces), (training.batch,), generator=chance)
+        r1 = due(step, training.gamma, training.r1_every)
+        gan_step(game, pictures_of(faces[index]), faces.targets, chance, r1=r1)
+    return most

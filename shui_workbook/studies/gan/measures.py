@@ -18,7 +18,7 @@ from shui_lib.gan.metrics import auc, judge, sample
 from shui_lib.gan.stylegan2 import GAN, GANConfig, Generator
 from shui_lib.gan.train import pictures_of
 from shui_lib.methods import Given
-from shui_workbook.studies.gan.audit import nearest_generated, path_length, reinversion
+from shui_workbook.studies.gan.audit import RELEARNED, nearest_generated, path_length, reinversion, relearn_steps
 from shui_workbook.studies.gan.classifier import accuracy, frechet, kernel_distance
 from shui_workbook.studies.gan.requests import Request
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SHOWN = 1000  # pictures on each side of a distance
 AUDITED = 24  # pictures inverted again, so:
 AUDIT = Inversion()
+NEXT_TO = 0.05  # of an AUC
 WATCHED = 300  # pictures looked at on the way
 
 
@@ -127,6 +128,15 @@ def audit_of(study: Study, gan: GAN, kind: str) -> dict[str, float]:
     for name, place in (("path_forget", w), ("path_random", random)):
         found[name] = path_length(gan.generator, study.classifier(0).maps, place, seed=study.seed)
     return found
+
+
+def undone(study: Study, gan: GAN, kind: str) -> int:
+    """Steps of the GAN's own training until D holds D_u for its own again: AUC_lu as it was, or next to it."""
+    request, training = study.request(kind), study.training
+    forget, fresh = pictures_of(request.forget), pictures_of(request.fresh[:SHOWN])
+    logits = judge(study.original().discriminator, {"forget": forget, "fresh": fresh})
+    goal = max(RELEARNED, auc(logits["fresh"], logits["forget"]) + NEXT_TO)
+    return relearn_steps(gan, study.faces[0], forget, fresh, training, seed=study.seed, goal=goal)
 
 
 def inverted(study: Study, request: Request, kind: str) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -40,6 +40,7 @@ def trained_as(path: Path) -> GANTraining:
     return GANTraining(**load_note(path)["facts"]["training"]) if path.is_file() else GANTraining()
 
 
+CONTINUED = 0.1  # share of its training that a GAN goes on with, where nothing is unlearned
 EPOCHS = 10  # of a classifier; one under `smoke`, whose GAN draws blurs
 PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": trained_as(COMMITTED)}
 CHAPTER = {
@@ -130,13 +131,22 @@ class Study:
         """How the original was trained, one row a tick."""
         return pd.DataFrame(load_note(self.file)["history"])
 
-    def trained(self, without: str, seeds: Sequence[int] = ()) -> Stage:
+    def continued(self, kind: str) -> Stage:
+        """The stage of the original that went on with its own training on what stays, by a share of it.
+
+        The fair rival of both a cascade and a new GAN: the data is there, and nothing is unlearned.
+        """
+        return self.trained(kind, share=CONTINUED)
+
+    def trained(self, without: str, seeds: Sequence[int] = (), *, share: float | None = None) -> Stage:
         """The stage of the GAN trained without the pictures of a request; with all of them for "".
 
         Args:
             seeds: of the requests whose pictures are left out together; by default this study's own.
+            share: of the training, with which the original goes on; by default a new GAN has all of it.
         """
         seeds = sorted(set(seeds or (self.seed,))) if without else []
+        training = replace(self.training, kimg=self.training.kimg * (share or 1.0))
 
         def compute(folder: Path) -> Mapping[str, object]:
             faces = self.faces[0]
@@ -148,8 +158,9 @@ class Study:
             gan, history = fit_gan(
                 faces,
                 self.config,
-                self.training,
+                training,
                 seed=self.gan_seed,
+                start=self.original() if share else None,
                 checkpoint=checkpoint,
                 sheet=lambda generator, kimg: measures.sheet(generator, folder / f"sheet_{kimg:04.0f}.png"),
             )
@@ -160,6 +171,7 @@ class Study:
         chosen_by = [request_of.__module__] if without else []  # which pictures are left out
         code = source_of("shui_lib.gan.train", *chosen_by)
         facts = {**self.facts, "without": without, "requests": seeds, "code": code}
+        facts |= {"from": checksum(self.file), "share": share} if share else {}
         return load_or_compute(self.runs, "gan", facts, compute)
 
     def classifier(self, seed: int, *, epochs: int | None = None) -> Classifier:
