@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,8 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     path = tmp_path / "gan_rows.csv"
     command.table(study, path, items=[6], label=1, retrain=["item-6"])
     cascades = told.read(path)  # what is added to them later leaves them as they are
-    everything = {"items": [6], "label": 1, "retrain": ["item-6"], "rival": True, "relearn": True}
+    later = {"relearn_steps": command.undone, "fid_l": partial(command.fid, study.classifier(0))}
+    everything = {"items": [6], "label": 1, "retrain": ["item-6"], "rival": True, "later": later}
     command.table(study, path, **everything)
     rows = told.read(path)
     pd.testing.assert_frame_equal(cascades.merge(rows, how="inner")[told.COLUMNS], cascades)
@@ -68,8 +70,12 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     kinds = rows[rows["metric"] == "auc_lu"].groupby("method")["request"].apply(set)
     both = {"item-6", "class-1"}
     assert kinds.to_dict() == {"original": both, "cascade": both, "continued": both, "retrained": {"item-6"}}
-    again = rows[rows["metric"] == "relearn_steps"]
-    assert set(again["method"]) == {"cascade"} and set(again["request"]) == both
+    added = rows[rows["metric"].isin(["relearn_steps", "fid_l", "fid_u"])]
+    assert set(added["method"]) == set(rows["method"]) and set(added["request"]) == both
+    same_features = rows[rows["metric"].isin(["fd_u", "fid_u"])].groupby(["request", "method"])["value"].nunique()
+    assert same_features.eq(1).all() and len(same_features) == 3, "only the features differ"
+    now = added[(added["metric"] == "relearn_steps") & (added["method"] == "original")]
+    assert now["value"].eq(0).all(), "nothing was taken from it"
     for metric in ("auc_lu", "auc_lu_used", "logan", "acc"):
         assert rows.loc[rows["metric"] == metric, "value"].between(0, 1).all()
     assert {"fd_u_ceiling", "fd_l_floor", "psnr_gap", "path_forget", "kd_l", "seconds"} <= set(rows["metric"])
@@ -88,8 +94,7 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
 
     before = path.read_bytes()
     monkeypatch.setattr(command, "measure", never)
-    monkeypatch.setattr(command, "undone", never)
-    command.table(study, path, **everything)
+    command.table(study, path, **everything | {"later": dict.fromkeys(later, never)})
     assert path.read_bytes() == before
 
 

@@ -11,9 +11,11 @@ python -m shui_workbook.studies.gan table --dataset mnist             digits (`p
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
@@ -22,7 +24,8 @@ from shui_lib.gan.cascade import Cascade
 from shui_lib.gan.stylegan2 import GAN, GANConfig, load_gan, save_gan
 from shui_lib.gan.train import GANTraining
 from shui_lib.methods import Given
-from shui_workbook.studies.gan.measures import audit_of, bounds, measure, photo_measures, undone
+from shui_workbook.studies.gan.inception import Inception
+from shui_workbook.studies.gan.measures import audit_of, bounds, fid, measure, photo_measures, undone
 from shui_workbook.studies.gan.rows import record, rows_of, there
 from shui_workbook.studies.gan.study import COMMITTED, CONTINUED, PRESETS, Study
 
@@ -49,6 +52,45 @@ def plan(items: Sequence[int], label: int) -> list[tuple[str, Cascade]]:
     return found + [(item, replace(base, **LONG)) for base in (few, zero)]
 
 
+Measure = Callable[[Study, GAN, str], dict[str, float]]  # of a GAN for a request
+
+
+def everything(study: Study, gan: GAN, kind: str) -> dict[str, float]:
+    """What every model is measured by."""
+    return measure(study, gan, kind) | audit_of(study, gan, kind)
+
+
+def tell(
+    study: Study,
+    path: Path,
+    kind: str,
+    method: str,
+    make: Callable[[], tuple[GAN, dict[str, float]]],
+    *,
+    later: Mapping[str, Measure],
+    cascade: Cascade | None = None,
+    note: str = "",
+) -> None:
+    """Rows of one model, as far as they are missing; it is made only if some are.
+
+    Args:
+        make: the model, and what is known of it besides.
+        later: measures beside everything, which older rows may lack, by a metric of theirs.
+    """
+    measures = {"acc": everything, **later}
+    missing = {
+        name: measured
+        for name, measured in measures.items()
+        if not there(study, path, rows_of(study, kind, method, {name: 0}, cascade))
+    }
+    if missing:
+        gan, known = make()
+        found = known if "acc" in missing else {}
+        for measured in missing.values():
+            found |= measured(study, gan, kind)
+        record(path, rows_of(study, kind, method, found, cascade, note))
+
+
 def table(
     study: Study,
     path: Path,
@@ -59,48 +101,47 @@ def table(
     retrain: Sequence[str] = (),
     together: Sequence[int] = (),
     rival: bool = False,
-    relearn: bool = False,
+    later: Mapping[str, Measure] = MappingProxyType({}),
 ) -> None:
     """Rows of the original, of chosen cascades of the plan, and of other GANs; what is there is not made again.
 
     Args:
         retrain: requests; their GAN is trained without the pictures of the seeds `together` (its own by default).
         rival: for the requests of the cascades also the original that goes on without unlearning.
-        relearn: also how soon each chosen cascade is undone.
+        later: as of `tell`.
     """
-
-    def missing(kind: str, method: str, metric: str = "acc", cascade: Cascade | None = None) -> bool:
-        return not there(study, path, rows_of(study, kind, method, {metric: 0}, cascade))
-
-    def found_of(gan: GAN, kind: str) -> dict[str, float]:
-        return measure(study, gan, kind) | audit_of(study, gan, kind)
-
     todo = plan(items, label)[chosen]
     kinds = list(dict.fromkeys(kind for kind, _ in todo))
     for kind in kinds:
-        if missing(kind, "original"):
-            found = found_of(study.original(), kind) | bounds(study, study.request(kind))
-            record(path, rows_of(study, kind, "original", found))
+        tell(study, path, kind, "original", partial(_original, study, kind), later=later)
     for kind, cascade in progress(todo, desc=f"seed {study.seed}", unit="cascade"):
-        if missing(kind, "cascade", cascade=cascade):
-            gan, history = study.forgotten(kind, cascade)
-            last = history.iloc[-1]
-            cost = last[["step", "seconds", "invert_seconds"]].to_dict() | {"stopped": float(last["stop"])}
-            record(path, rows_of(study, kind, "cascade", found_of(gan, kind) | cost, cascade))
-        if relearn and missing(kind, "cascade", "relearn_steps", cascade):
-            steps = undone(study, study.forgotten(kind, cascade)[0], kind)
-            record(path, rows_of(study, kind, "cascade", {"relearn_steps": steps}, cascade))
+        tell(study, path, kind, "cascade", partial(_forgotten, study, kind, cascade), later=later, cascade=cascade)
+    note = f"went on with {CONTINUED:.0%} of its training, without what is to be forgotten"
     for kind in kinds if rival else ():
-        if missing(kind, "continued"):
-            stage = study.continued(kind)
-            found = found_of(load_gan(stage.file("gan.safetensors")), kind)
-            note = f"went on with {CONTINUED:.0%} of its training, without what is to be forgotten"
-            cost = {"seconds": stage.lineage["measured"]["seconds"]}
-            record(path, rows_of(study, kind, "continued", found | cost, note=note))
+        tell(study, path, kind, "continued", partial(_continued, study, kind), later=later, note=note)
+    note = f"trained without the requests of seeds {' '.join(map(str, together or [study.seed]))}"
     for kind in retrain:
-        if missing(kind, "retrained"):
-            note = f"trained without the requests of seeds {' '.join(map(str, together or [study.seed]))}"
-            record(path, rows_of(study, kind, "retrained", found_of(study.retrained(kind, together), kind), note=note))
+        tell(study, path, kind, "retrained", partial(_retrained, study, kind, together), later=later, note=note)
+
+
+def _original(study: Study, kind: str) -> tuple[GAN, dict[str, float]]:
+    return study.original(), bounds(study, study.request(kind))
+
+
+def _forgotten(study: Study, kind: str, cascade: Cascade) -> tuple[GAN, dict[str, float]]:
+    gan, history = study.forgotten(kind, cascade)
+    last = history.iloc[-1]
+    return gan, last[["step", "seconds", "invert_seconds"]].to_dict() | {"stopped": float(last["stop"])}
+
+
+def _continued(study: Study, kind: str) -> tuple[GAN, dict[str, float]]:
+    stage = study.continued(kind)
+    return load_gan(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
+
+
+def _retrained(study: Study, kind: str, together: Sequence[int]) -> tuple[GAN, dict[str, float]]:
+    stage = study.trained(kind, together)
+    return load_gan(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
 
 
 def photo(study: Study, path: Path, cascade: Cascade, words: Sequence[str] = ("person", "photo")) -> None:
@@ -145,12 +186,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--rival", action="store_true", help="with table: also GANs that go on without unlearning")
     parser.add_argument("--relearn", action="store_true", help="with table: also how soon the cascades are undone")
+    parser.add_argument("--inception", type=Path, help="with table: weights (docs/gpu.md); adds the real FID")
     parser.add_argument("--data-root", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "gan_rows.csv")
     args = parser.parse_args(argv)
     training = GANTraining() if args.what == "train" else PRESETS["cpu"]
     training = replace(training, kimg=args.kimg or training.kimg)
+    later: dict[str, Measure] = {"relearn_steps": undone} if args.relearn else {}
+    later |= {"fid_l": partial(fid, Inception(args.inception))} if args.inception else {}
     for seed in args.seeds:
         study = Study(args.dataset, seed, args.gan_seed, args.data_root, args.runs_root, training, tuple(args.channels))
         if args.what == "train":
@@ -161,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             chosen = slice(*args.part) if args.part else slice(None)
             label = seed if args.label is None else args.label
             how = {"chosen": chosen, "retrain": args.retrain, "together": args.seeds}
-            how |= {"rival": args.rival, "relearn": args.relearn}
+            how |= {"rival": args.rival, "later": later}
             table(study, args.results, items=args.items, label=label, **how)
         else:
             photo(study, args.results, ONE_PHOTO, args.words)

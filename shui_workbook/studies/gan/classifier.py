@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,9 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from shui_lib.benchmark import metrics
 from shui_lib.benchmark.data import Faces, augment
 from shui_lib.core.randomness import epoch_generator, seeded
+
+if TYPE_CHECKING:
+    from shui_workbook.studies.gan.inception import Inception
 
 
 class Classifier(nn.Module):
@@ -52,7 +56,7 @@ class Classifier(nn.Module):
 class Features(nn.Module):
     """A classifier's features under the names that torchmetrics asks for."""
 
-    def __init__(self, classifier: Classifier):
+    def __init__(self, classifier: Classifier | Inception):
         super().__init__()
         self.classifier, self.num_features = classifier, classifier.num_features
 
@@ -88,8 +92,8 @@ def accuracy(classifier: Classifier, pictures: Tensor, labels: Tensor) -> float:
 
 
 @torch.no_grad()
-def frechet(classifier: Classifier, real: Tensor, generated: Tensor) -> float:
-    """Fréchet distance of the classifier's features; comparable only at equal numbers of pictures."""
+def frechet(classifier: Classifier | Inception, real: Tensor, generated: Tensor) -> float:
+    """Fréchet distance of a network's features; comparable only at equal numbers of pictures."""
     metric = FrechetInceptionDistance(feature=Features(classifier))
     return _distance(metric, real, generated).item()
 

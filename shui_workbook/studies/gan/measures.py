@@ -23,6 +23,7 @@ from shui_workbook.studies.gan.classifier import accuracy, frechet, kernel_dista
 from shui_workbook.studies.gan.requests import Request
 
 if TYPE_CHECKING:
+    from shui_workbook.studies.gan.inception import Inception
     from shui_workbook.studies.gan.study import Study
 
 SHOWN = 1000  # pictures on each side of a distance
@@ -130,13 +131,26 @@ def audit_of(study: Study, gan: GAN, kind: str) -> dict[str, float]:
     return found
 
 
-def undone(study: Study, gan: GAN, kind: str) -> int:
+def fid(inception: Inception, study: Study, gan: GAN, kind: str) -> dict[str, float]:
+    """The real FID of what stays and, for a class, of what was to be forgotten; it needs thousands of pictures."""
+    request = study.request(kind)
+    real = pictures_of(request.fresh[:SHOWN])[0]
+    drawn, _ = sample(gan.generator, staying(study.config, request, len(real)), seed=study.seed)
+    found = {"fid_l": frechet(inception, real, drawn)}
+    if request.label is not None:
+        shown = sample(gan.generator, torch.full((len(request.forget),), request.label), seed=study.seed)[0]
+        found["fid_u"] = frechet(inception, request.forget.pixels(), shown)
+    return found
+
+
+def undone(study: Study, gan: GAN, kind: str) -> dict[str, float]:
     """Steps of the GAN's own training until D holds D_u for its own again: AUC_lu as it was, or next to it."""
     request, training = study.request(kind), study.training
     forget, fresh = pictures_of(request.forget), pictures_of(request.fresh[:SHOWN])
     logits = judge(study.original().discriminator, {"forget": forget, "fresh": fresh})
     goal = max(RELEARNED, auc(logits["fresh"], logits["forget"]) + NEXT_TO)
-    return relearn_steps(gan, study.faces[0], forget, fresh, training, seed=study.seed, goal=goal)
+    steps = relearn_steps(gan, study.faces[0], forget, fresh, training, seed=study.seed, goal=goal)
+    return {"relearn_steps": steps}
 
 
 def inverted(study: Study, request: Request, kind: str) -> Tensor:
