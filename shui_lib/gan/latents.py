@@ -55,8 +55,7 @@ def invert(generator: Generator, pictures: Tensor, settings: Inversion | None = 
     Raises:
         ValueError: the pictures are of another size, or there is none.
     """
-    settings, device = settings or Inversion(), generator.synthesis.constant.device
-    x = pictures.to(device)
+    settings, x = settings or Inversion(), pictures.to(generator.synthesis.constant.device)
     if not len(x) or x.shape[2] != generator.config.size:
         raise ValueError(f"pictures are {tuple(x.shape)}, the GAN draws (N, 3, {generator.config.size}, same)")
     w = mean_latent(generator, all_labels(generator)).repeat(len(x), 1).requires_grad_()
@@ -66,8 +65,7 @@ def invert(generator: Generator, pictures: Tensor, settings: Inversion | None = 
         loss = (generator.synthesis(w) - x).square().mean((1, 2, 3)).sum()  # a sum: no picture feels the others
         (w.grad,) = torch.autograd.grad(loss, w)
         optimizer.step()
-    w = w.detach()
-    return w, psnr_of(render(generator, w), x)
+    return w.detach(), psnr_of(render(generator, w), x)
 
 
 def class_latents(generator: Generator) -> Tensor:

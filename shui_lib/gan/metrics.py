@@ -34,15 +34,16 @@ def judge(discriminator: Discriminator, parts: Mapping[str, Pictures], *, seed: 
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     whole = -(-len(x) // TOGETHER) * TOGETHER  # the last batch is filled up from the first
     filled = order.repeat(2 + TOGETHER // len(x))[:whole]
-    told = torch.cat([discriminator(x[part], y[part]) for part in filled.split(TOGETHER)])
+    device = discriminator.label.weight.device
+    told = torch.cat([discriminator(x[part].to(device), y[part].to(device)) for part in filled.split(TOGETHER)])
     logits = torch.empty(len(x)).index_put((order,), told[: len(x)].float().cpu())
     return dict(zip(parts, logits.split([len(pictures) for pictures, _ in parts.values()]), strict=True))
 
 
 @torch.no_grad()
 def sample(generator: Generator, labels: Tensor, *, seed: int) -> Pictures:
-    """Generated pictures (N, 3, S, S) of the given labels, without noise, and the labels."""
-    chance = torch.Generator().manual_seed(seed)  # on the CPU, alike for every device
-    z = torch.randn(len(labels), generator.config.latent, generator=chance).to(labels.device)
-    parts = zip(z.split(256), labels.split(256), strict=True)
-    return torch.cat([generator(a, b).clamp(-1, 1) for a, b in parts]), labels
+    """Generated pictures (N, 3, S, S) of the given labels, without noise, and the labels, on the labels' device."""
+    z = torch.randn(len(labels), generator.config.latent, generator=torch.Generator().manual_seed(seed))
+    device = generator.label.weight.device
+    parts = zip(z.to(device).split(256), labels.to(device).split(256), strict=True)
+    return torch.cat([generator(a, b).clamp(-1, 1).to(labels.device) for a, b in parts]), labels

@@ -26,7 +26,9 @@ BOTH, FEW = ("few", "zero"), ("few",)  # shots
 OF_CLASSES = ("V", "VI", "X")  # the paper's tables of them
 HOW_GOOD = "auc_fresh_generated"  # does D still tell pictures of the GAN from real ones?
 SCORES = ["auc_lu", "auc_lu_used", "logan", "logan_away", "fd_l", "fd_u", "acc"]
-AUDITS = ["psnr_forget", "psnr_test", "psnr_nearest", "psnr_nearest_test", "path_forget", "path_random"]
+AUDITS = [
+    *("psnr_forget", "psnr_test", "psnr_nearest", "psnr_nearest_test", "path_forget", "path_random", "relearn_steps")
+]
 PHOTO = {"person": "it stands for the person", "photo": "it is an item"}  # what one photo is taken for
 
 
@@ -77,7 +79,7 @@ QUESTIONS = {  # metric: what it answers, of what is to be forgotten
 
 
 def in_short(rows: pd.DataFrame) -> str:
-    """What the default cascades change, as a list in Markdown: before, few-shot, zero-shot."""
+    """What the default cascades change, as a list in Markdown: before, few-shot, zero-shot; and how lastingly."""
     numbers, lines = Numbers(rows), []
     for request, name in ((ITEM, "64 pictures"), ("class", "a person")):
         for metric, question in QUESTIONS.items():
@@ -90,6 +92,16 @@ def in_short(rows: pd.DataFrame) -> str:
                 bound = numbers.before("fd_u_ceiling", request) if metric == "fd_u" else []
                 beside = f"; the most similar other: {told(bound[bound.index.isin(asked)])}" if len(bound) else ""
                 lines.append(f"- **{name}**. {question}: {told(before)} → {ends}{beside}.")
+        again = {f"{shot}-shot": numbers.after("relearn_steps", shot, request) for shot in BOTH}
+        if all(map(len, again.values())):
+            steps = ", ".join(f"{told(values)} {shot}" for shot, values in again.items())
+            lines.append(f"- **{name}**. How soon is it undone? Steps of the GAN's own training with them: {steps}.")
+        if len(gone_on := numbers.before("auc_lu", request, "continued")):
+            accuracy = numbers.before("acc", request, "continued")
+            lines.append(
+                f"- **{name}**. And without unlearning, a tenth of its training more on all the rest: "
+                f"AUC_lu {told(gone_on)}, accuracy {told(accuracy)}."
+            )
     return "\n".join(lines) or "No rows."
 
 
@@ -207,6 +219,26 @@ CLAIMS: list[tuple[str, str, Sequence[str], Value, Value]] = [
         "items: as hard to tell as after retraining (LOGAN's distance from ½, within 0.05)", "XI", BOTH,
         lambda n, shot: n.before("logan_away", method="retrained") + 0.05 - n.after("logan_away", shot),
         lambda n, shot: np.nan,
+    ),
+    *(
+        (
+            f"{name}: forgets more than going on without unlearning, on a tenth more of the rest (AUC_lu)", "XIV", BOTH,
+            lambda n, shot, request=request: (
+                n.after("auc_lu", shot, request) - n.before("auc_lu", request, "continued")
+            ),
+            lambda n, shot: np.nan,
+        )
+        for name, request in (("items", ITEM), ("class", "class"))
+    ),
+    *(
+        (
+            f"{name}: costs no more accuracy than going on without unlearning (within 0.05)", "XIV", BOTH,
+            lambda n, shot, request=request: (
+                n.after("acc", shot, request) + 0.05 - n.before("acc", request, "continued")
+            ),
+            lambda n, shot: np.nan,
+        )
+        for name, request in (("items", ITEM), ("class", "class"))
     ),
     (
         "items: the generator loses them (re-inversion, 1 dB more than test pictures)", "none", BOTH,

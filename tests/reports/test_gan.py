@@ -86,6 +86,19 @@ def test_in_short_before_and_after_stand_beside_each_other(rows):
     assert len(said) == 2 and gan.in_short(rows.iloc[:0]) == "No rows."
 
 
+def test_in_short_says_how_soon_it_is_undone_and_what_the_rival_does(rows):
+    more = lines("relearn_steps", [10, 20, 30], **FEW) + lines("relearn_steps", [40], **FEW | {"shot": "zero"})
+    more += lines("auc_lu", [0.45, 0.5, 0.55], method="continued") + lines("acc", [0.9, 0.9, 0.9], method="continued")
+    whole = pd.concat([rows, pd.DataFrame(more)])
+    undone, rival = gan.in_short(whole).splitlines()
+    assert undone.endswith("with them: 20 [-4.84, 44.8] few-shot, 40 zero-shot.")
+    assert rival.endswith("AUC_lu 0.5 [0.376, 0.624], accuracy 0.9 [0.9, 0.9].")
+    claim = "items: forgets more than going on without unlearning, on a tenth more of the rest (AUC_lu)"
+    assert gan.verdicts(gan.Numbers(whole)).set_index("claim").loc[claim, "verdict"] == "supported"
+    class_ = claim.replace("items", "class")
+    assert gan.verdicts(gan.Numbers(whole)).set_index("claim").loc[class_, "verdict"] == "not tested"
+
+
 def test_one_photo_is_averaged_over_seeds_before_people(rows):
     found = []
     for person, gains in {0: (0.1, 0.3), 1: (0.4, 0.6)}.items():

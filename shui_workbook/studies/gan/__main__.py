@@ -136,12 +136,12 @@ def _forgotten(study: Study, kind: str, cascade: Cascade) -> tuple[GAN, dict[str
 
 def _continued(study: Study, kind: str) -> tuple[GAN, dict[str, float]]:
     stage = study.continued(kind)
-    return load_gan(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
+    return study.loaded(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
 
 
 def _retrained(study: Study, kind: str, together: Sequence[int]) -> tuple[GAN, dict[str, float]]:
     stage = study.trained(kind, together)
-    return load_gan(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
+    return study.loaded(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
 
 
 def photo(study: Study, path: Path, cascade: Cascade, words: Sequence[str] = ("person", "photo")) -> None:

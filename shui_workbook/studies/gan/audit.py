@@ -33,7 +33,7 @@ def reinversion(generator: Generator, forget: Tensor, test: Tensor, settings: In
 
 def nearest_generated(generator: Generator, forget: Tensor, *, seed: int, count: int = 1000) -> float:
     """PSNR of the nearest of `count` generated pictures to each forgotten one, mean, dB."""
-    labels = all_labels(generator).repeat(-(-count // generator.config.classes))[:count]
+    labels = all_labels(generator).cpu().repeat(-(-count // generator.config.classes))[:count]
     return nearest(forget, sample(generator, labels, seed=seed)[0])[1].mean().item()
 
 
@@ -43,10 +43,9 @@ def path_length(generator: Generator, maps: Maps, w: Tensor, *, seed: int) -> fl
 
     torchmetrics' PerceptualPathLength starts at z; here the path starts at given w, at its very beginning.
     """
-    chance = torch.Generator().manual_seed(seed)
-    other = w.roll(1, 0)
-    share = 0.1 * torch.rand(len(w), 1, generator=chance)
-    first, second = (generator.synthesis(torch.lerp(w, other, at)) for at in (share, share + EPSILON))
+    share = 0.1 * torch.rand(len(w), 1, generator=torch.Generator().manual_seed(seed))
+    places = (torch.lerp(w, w.roll(1, 0), at) for at in (share, share + EPSILON))
+    first, second = (generator.synthesis(place.to(generator.label.weight.device)).to(w.device) for place in places)
     return (perceptual_distance(maps, first, second).mean() / EPSILON**2).item()
 
 
@@ -71,7 +70,8 @@ def relearn_steps(
     again = copy.deepcopy(gan)
     for network in again:
         network.train().requires_grad_()
-    game = Game(again, training.lr, lazy=training.r1_every)
+    game, device = Game(again, training.lr, lazy=training.r1_every), again.discriminator.label.weight.device
+    among = faces.targets.to(device)
     chance = epoch_generator(seed, 0)
     for step in range(most):
         if step % every == 0:
@@ -80,5 +80,5 @@ def relearn_steps(
                 return step
         index = torch.randint(len(faces), (training.batch,), generator=chance)
         r1 = due(step, training.gamma, training.r1_every)
-        gan_step(game, pictures_of(faces[index]), faces.targets, chance, r1=r1)
+        gan_step(game, pictures_of(faces[index], device), among, chance, r1=r1)
     return most

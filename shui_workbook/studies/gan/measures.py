@@ -125,7 +125,8 @@ def audit_of(study: Study, gan: GAN, kind: str) -> dict[str, float]:
     found["psnr_nearest_test"] = nearest_generated(gan.generator, unseen, seed=study.seed)
     w = inverted(study, request, kind)
     z = torch.randn(len(w), study.config.latent, generator=torch.Generator().manual_seed(study.seed))
-    random = gan.generator.latent(z, staying(study.config, None, len(w))).detach()
+    at = (z.to(study.device), staying(study.config, None, len(w)).to(study.device))
+    random = gan.generator.latent(*at).detach().cpu()
     for name, place in (("path_forget", w), ("path_random", random)):
         found[name] = path_length(gan.generator, study.classifier(0).maps, place, seed=study.seed)
     return found

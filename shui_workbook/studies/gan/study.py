@@ -101,6 +101,11 @@ class Study:
             "seed": self.gan_seed,
         }
 
+    @cached_property
+    def device(self) -> torch.device:
+        """Where GANs are; pictures and classifiers stay on the CPU."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
     @property
     def runs(self) -> Path:
         """The folder of the stages."""
@@ -121,11 +126,15 @@ class Study:
 
     def original(self) -> GAN:
         """The GAN trained on everything."""
-        return load_gan(self.file)
+        return self.loaded(self.file)
 
     def retrained(self, kind: str, seeds: Sequence[int] = ()) -> GAN:
         """The GAN trained without the pictures of a request, of this seed or of several together."""
-        return load_gan(self.trained(kind, seeds).file("gan.safetensors"))
+        return self.loaded(self.trained(kind, seeds).file("gan.safetensors"))
+
+    def loaded(self, file: Path) -> GAN:
+        """A GAN from a file, on the device."""
+        return GAN(*(network.to(self.device) for network in load_gan(file)))
 
     def history(self) -> pd.DataFrame:
         """How the original was trained, one row a tick."""
@@ -160,6 +169,7 @@ class Study:
                 self.config,
                 training,
                 seed=self.gan_seed,
+                device=self.device,
                 start=self.original() if share else None,
                 checkpoint=checkpoint,
                 sheet=lambda generator, kimg: measures.sheet(generator, folder / f"sheet_{kimg:04.0f}.png"),
@@ -198,7 +208,7 @@ class Study:
         def compute(folder: Path) -> Mapping[str, object]:
             pictures = given.parts[cascade.asked].pixels()
             w, psnr = invert(self.original().generator, pictures, cascade.inversion)
-            save_tensors(folder / "latents.safetensors", {"w": w, "psnr": psnr})
+            save_tensors(folder / "latents.safetensors", {"w": w.cpu(), "psnr": psnr.cpu()})
             return {"psnr": psnr.mean().item()}
 
         facts = {"data": self.facts["data"], "gan": checksum(self.file), "request": kind, "seed": self.seed}
@@ -226,8 +236,8 @@ class Study:
                 given,
                 label=label,
                 seed=self.seed,
-                w=load_tensors(found.file("latents.safetensors"))["w"],
-                maps=self.classifier(0).maps if cascade.perceptual else None,
+                w=load_tensors(found.file("latents.safetensors"))["w"].to(self.device),
+                maps=self.classifier(0).to(self.device).maps if cascade.perceptual else None,
                 watch=measures.watch(self, asked) if asked else None,
                 checkpoint=folder / "cascade.checkpoint",
             )
@@ -236,7 +246,7 @@ class Study:
             return {}
 
         stage = load_or_compute(self.runs, "gan_forgotten", facts, compute, parents={"latents": found})
-        return load_gan(stage.file("gan.safetensors")), pd.read_csv(stage.file("history.csv"))
+        return self.loaded(stage.file("gan.safetensors")), pd.read_csv(stage.file("history.csv"))
 
 
 def _json(facts: Mapping[str, object]) -> dict[str, object]:
