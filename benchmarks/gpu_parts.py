@@ -1,7 +1,7 @@
 """What `make gpu-check` does on a card, part by part. Each takes a `Scale` and tells rows as it goes.
 
-None of them imports more than torch, torchvision, timm, safetensors and pandas bring along, but `chapters`, which needs
-Jupyter and is skipped where there is none.
+None of them imports more than torch, torchvision, timm, safetensors and pandas bring along, but `gan`, which needs
+scikit-learn, and `chapters`, which needs Jupyter; they are skipped where it is missing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shui_lib.benchmark.presets import Preset, preset_named
 from shui_lib.benchmark.splits import split_identities
 from shui_lib.benchmark.train import fit
 from shui_lib.core.places import ROOT
-from shui_lib.methods import make_method
+from shui_lib.methods import Given, make_method
 
 Tell = Callable[[Row], None]
 PIXELS = 224
@@ -52,13 +52,24 @@ class Scale:
     epochs: int = 3  # of the real training
     photos: int = 10_000  # of the real training, at most
     people: int = 0  # of whom photos are taken; 0 for all
+    channels: tuple[int, ...] = (512, 512, 512, 512)  # of a GAN, as StyleGAN2-ADA has for CIFAR-10
 
 
 SCALES = {
     "paper": Scale(),
     # On any machine, in a minute: shows that the command works.
     "tiny": Scale(
-        model=CPU_PRESET, batches=(4,), steps=2, side=64, n_support=3, few=2, pixels=112, epochs=1, photos=12, people=6
+        model=CPU_PRESET,
+        batches=(4,),
+        steps=2,
+        side=64,
+        n_support=3,
+        few=2,
+        pixels=112,
+        epochs=1,
+        photos=12,
+        people=6,
+        channels=(8, 8),
     ),
 }
 
@@ -180,6 +191,40 @@ def photos(people: int) -> Iterator[Faces]:
         yield faces.of(np.unique(faces.identity)[: people or None])
 
 
+# A GAN --------------------------------------------------------------------------------------------------------------
+
+
+def gan(scale: Scale, tell: Tell) -> None:
+    """A GAN is trained, forgets by a cascade, and judges pictures that are not on the card."""
+    from shui_lib.gan.cascade import Cascade
+    from shui_lib.gan.metrics import auc, judge
+    from shui_lib.gan.stylegan2 import GANConfig
+    from shui_lib.gan.train import GANTraining, fit_gan, pictures_of
+
+    config, batch = GANConfig(channels=scale.channels), 64
+    labels = torch.arange(10 * batch) % config.classes
+    pictures = replace(noise(len(labels), config.size), targets=labels, classes=tuple(map(str, range(config.classes))))
+    training = GANTraining(kimg=scale.steps * batch / 1000, batch=batch)
+    given = Given({"forget": pictures[:batch].in_memory(), "learn": pictures[batch : 2 * batch].in_memory()})
+    cascade = Cascade(steps=scale.steps, check=scale.steps, stop="never")
+    (trained,) = measured_in_turn(
+        lambda: fit_gan(pictures, config, training, seed=0, device=DEVICE)[0], device=DEVICE, repeats=1
+    )
+    (forgot,) = measured_in_turn(lambda: cascade.unlearn(trained.result, given)[0], device=DEVICE, repeats=1)
+    logits = judge(forgot.result.discriminator, {name: pictures_of(part) for name, part in given.parts.items()})
+    case = f"{scale.channels} channels, {scale.steps} steps, batch "
+    found = row("gan", f"training, {case}{batch}", trained._replace(result=None), Measured(None, None, None))
+    tell(found | {"images_per_second": scale.steps * batch / trained.seconds})
+    found = row("gan", f"cascade, {case}{cascade.batch}", forgot._replace(result=None), Measured(None, None, None))
+    tell(found | {"auc_used": auc(logits["learn"], logits["forget"])})
+
+
+def attack_values() -> None:
+    """Absent: scikit-learn, which counts them, is not installed."""
+    if find_spec("sklearn") is None:
+        raise Absent("no scikit-learn: the GAN's AUC takes it")
+
+
 # The chapters ---------------------------------------------------------------------------------------------------------
 
 
@@ -258,5 +303,6 @@ PARTS = {
     "step": Part(do=step, seconds=50),
     "double_backward": Part(do=double_backward, seconds=50),
     "training": Part(do=training, seconds=120, lacks=lacking(source_of_photos, backbone)),
+    "gan": Part(do=gan, seconds=20, lacks=lacking(attack_values)),
     "chapters": Part(do=chapters, seconds=200, lacks=lacking(jupyter)),
 }

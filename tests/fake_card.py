@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 CARD = "meta"
 ATEN = torch.ops.aten
+INDEXING = (ATEN.index, ATEN.index_put_, ATEN.index_put)
 COPIES = (ATEN._to_copy, ATEN.to, ATEN.copy_)  # `to` in inference mode
 
 
@@ -40,7 +41,8 @@ class Card(TorchDispatchMode):
         if there and copies and (wanted := self._wanted(args, kwargs)).type != CARD:
             zeros = torch.zeros(there[0].shape, dtype=kwargs.get("dtype") or there[0].dtype, device=wanted)
             return self._waited("cpu", args[0] if func.overloadpacket is ATEN.copy_ else zeros)
-        here = [one for one in tensors if one.device.type != CARD and one.ndim]
+        indices = tree_leaves(args[1]) if func.overloadpacket in INDEXING else []  # may lie with the processor
+        here = [one for one in tensors if one.device.type != CARD and one.ndim and all(one is not i for i in indices)]
         if there and here and not copies:
             raise RuntimeError(f"{func} gets tensors of two devices: {[(*t.shape, t.device.type) for t in tensors]}")
         return func(*args, **kwargs)
@@ -52,8 +54,7 @@ class Card(TorchDispatchMode):
     @staticmethod
     def _by_truth(func, args) -> bool:
         """Rows chosen by a boolean tensor: how many there are is known on the card alone."""
-        indexing = func.overloadpacket in (ATEN.index, ATEN.index_put_, ATEN.index_put)
-        return indexing and any(one is not None and one.dtype == torch.bool for one in args[1])
+        return func.overloadpacket in INDEXING and any(one is not None and one.dtype == torch.bool for one in args[1])
 
     @staticmethod
     def _wanted(args, kwargs) -> torch.device:

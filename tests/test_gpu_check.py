@@ -133,6 +133,16 @@ def test_a_training_of_a_pretrained_backbone_says_how_it_went(tmp_path, monkeypa
     assert len(row["loss"]) == 1 and len(row["map"]) == 2 and row["images_per_second"] > 0
 
 
+def test_a_gan_is_trained_and_forgets(monkeypatch):
+    rows = []
+    PARTS["gan"].do(SCALES["tiny"], rows.append)
+    assert [row["case"].split(",")[0] for row in rows] == ["training", "cascade"]
+    assert rows[0]["images_per_second"] > 0 and 0 <= rows[1]["auc_used"] <= 1
+    assert PARTS["gan"].lacks() == ""
+    monkeypatch.setattr(gpu_parts, "find_spec", lambda name: None)
+    assert PARTS["gan"].lacks().startswith("no scikit-learn")
+
+
 def test_a_chapter_that_fails_is_named_and_the_others_are_told(monkeypatch, tmp_path):
     told = []
 
