@@ -32,10 +32,15 @@ class Game:
     def __init__(self, gan: GAN, lr: float, *, lazy: int | None = None):
         share = lazy / (lazy + 1) if lazy else 1.0
         rates = ({"lr": lr, "betas": (0.0, 0.99)}, {"lr": lr * share, "betas": (0.0, 0.99**share)})
-        self.gan = gan
+        self.gan, self.rates = gan, [rate["lr"] for rate in rates]
         self.optimizer = torch.optim.Adam(
             [{"params": list(network.parameters()), **rate} for network, rate in zip(gan, rates, strict=True)]
         )
+
+    def slow(self, share: float) -> None:
+        """Take a share of the learning rates, the whole of them for 1 and more."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * min(1.0, share)
 
     def step(self, network: Generator | Discriminator, loss: Tensor, what: str) -> float:
         """One step of one player down its loss, which is returned.

@@ -29,13 +29,14 @@ class GANTraining:
     lr: float = 0.002
     gamma: float = 0.0128  # of R1: 0.0002 S² / batch, the rule of StyleGAN2-ADA
     r1_every: int = 16  # discriminator steps from one R1 step to the next
+    anneal: float = 0.2  # last share of the training, in which the learning rate falls to zero
     ema_kimg: float = 5.0  # half-life of the running mean of the generator's weights
     tick: int = 500  # steps from one checkpoint to the next
 
     def __post_init__(self) -> None:
         wrong = [name for name in ("kimg", "batch", "lr", "r1_every", "ema_kimg", "tick") if getattr(self, name) <= 0]
-        if wrong or self.gamma < 0:
-            raise ValueError(f"{', '.join(wrong) or 'gamma'} must be positive: {self}")
+        if wrong or self.gamma < 0 or not 0 <= self.anneal <= 1:
+            raise ValueError(f"{', '.join(wrong) or 'gamma or anneal'} is out of range: {self}")
 
     @property
     def steps(self) -> int:
@@ -96,7 +97,7 @@ def fit_gan(
         history = load_note(checkpoint)["history"]
     ticks, done = -(-training.steps // training.tick), len(history)
     for tick in progress(range(done, ticks), total=ticks, initial=done, desc="GAN", unit="tick"):
-        history.append(_tick(game, mean, faces, training, tick, epoch_generator(seed, tick)))
+        history.append(_tick(game, mean, faces, training, tick, epoch_generator(seed, tick), warm=start is None))
         if checkpoint:
             save_tensors(checkpoint, pack(whole, game.optimizer), {"history": history})
         if sheet:
@@ -105,9 +106,12 @@ def fit_gan(
 
 
 def _tick(
-    game: Game, mean: Generator, faces: Faces, training: GANTraining, tick: int, chance: torch.Generator
+    game: Game, mean: Generator, faces: Faces, training: GANTraining, tick: int, chance: torch.Generator, *, warm: bool
 ) -> dict[str, float]:
-    """The steps up to the next checkpoint, and their mean losses."""
+    """The steps up to the next checkpoint, and their mean losses.
+
+    The running mean has a half-life; where it is warmed up, at first a twentieth of what was shown.
+    """
     device = mean.synthesis.constant.device
     among, lines = faces.targets.to(device), []
     first, last = tick * training.tick, min((tick + 1) * training.tick, training.steps)
@@ -115,14 +119,15 @@ def _tick(
         index = torch.randint(len(faces), (training.batch,), generator=chance)
         x, y = pictures_of(faces[index], device)
         x = mirrored(x, chance) if faces.flip else x
+        game.slow((1 - step / training.steps) / training.anneal if training.anneal else 1.0)
         lines.append(gan_step(game, (x, y), among, chance, r1=due(step, training.gamma, training.r1_every)))
-        _follow(mean, game.gan.generator, training, (step + 1) * training.batch / 1000)
+        half = min(training.ema_kimg, 0.05 * (step + 1) * training.batch / 1000) if warm else training.ema_kimg
+        _follow(mean, game.gan.generator, 0.5 ** (training.batch / 1000 / half))
     return {"kimg": last * training.batch / 1000, **pd.DataFrame(lines).mean().to_dict()}
 
 
 @torch.no_grad()
-def _follow(mean: Generator, live: Generator, training: GANTraining, shown: float) -> None:
-    """Move the running mean; at the start its half-life is a twentieth of what was shown (thousands)."""
-    keep = 0.5 ** (training.batch / 1000 / min(training.ema_kimg, 0.05 * shown))
+def _follow(mean: Generator, live: Generator, keep: float) -> None:
+    """Move the running mean, of which a share is kept."""
     for ours, theirs in zip(mean.parameters(), live.parameters(), strict=True):
         ours.lerp_(theirs, 1 - keep)

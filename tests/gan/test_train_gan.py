@@ -96,7 +96,7 @@ def test_data_that_does_not_fit_is_named(faces, words):
 
 
 def test_settings_are_checked():
-    with pytest.raises(ValueError, match="kimg must be positive"):
+    with pytest.raises(ValueError, match="kimg is out of range"):
         GANTraining(kimg=0)
 
 
