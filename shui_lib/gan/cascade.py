@@ -179,11 +179,10 @@ class _Run:
 
     def forget_some(self, step: int, chance: torch.Generator) -> dict[str, float]:
         """The unlearning half on a batch of D_u."""
-        settings = self.settings
         index, forget = self.some(self.forget, chance)
         told = silence(self.game, forget, self.fake_label, self.labels, chance)
-        instead = render(self.gan.generator, self.substitutes.at(step / settings.steps)[index])
-        weighed = {"perceptual": settings.perceptual, "maps": self.maps}
+        instead = render(self.gan.generator, self.substitutes.at(step / self.settings.steps)[index])
+        weighed = {"perceptual": self.settings.perceptual, "maps": self.maps}
         return told | redraw(self.game, self.w[index], forget[1], instead, **weighed)
 
     def learn_some(self, step: int, chance: torch.Generator) -> dict[str, float]:

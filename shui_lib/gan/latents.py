@@ -9,7 +9,6 @@ from torch import Tensor
 
 from shui_lib.gan.stylegan2 import Generator
 
-DRAWS = 10_000  # z for a mean latent
 ITEM, CLASS = ("average", "truncation", "projection"), ("average", "other-class")  # substitutes
 TRUNCATED = 0.5  # ψ of truncation; the paper gives no value
 
@@ -27,7 +26,7 @@ class Inversion:
 
 
 @torch.no_grad()
-def mean_latent(generator: Generator, labels: Tensor, *, draws: int = DRAWS) -> Tensor:
+def mean_latent(generator: Generator, labels: Tensor, *, draws: int = 10_000) -> Tensor:
     """Mean of mapping(z, label), (Z,), over z and the given labels in turn."""
     z = torch.randn(draws, generator.config.latent, generator=torch.Generator().manual_seed(0)).to(labels.device)
     return generator.latent(z, labels.repeat(-(-draws // len(labels)))[:draws]).mean(0)
@@ -68,13 +67,9 @@ def invert(generator: Generator, pictures: Tensor, settings: Inversion | None = 
     return w.detach(), psnr_of(render(generator, w), x)
 
 
-def class_latents(generator: Generator) -> Tensor:
-    """Mean latent of every class, (K, Z)."""
-    return torch.stack([mean_latent(generator, label[None]) for label in all_labels(generator)])
-
-
-def other_class(w: Tensor, means: Tensor, label: int) -> Tensor:
-    """Of each w (N, Z), the nearest mean latent (K, Z) of another class than `label` (eq. 4)."""
+def other_class(generator: Generator, w: Tensor, label: int) -> Tensor:
+    """Of each w (N, Z), the nearest mean latent of another class than `label` (eq. 4)."""
+    means = torch.stack([mean_latent(generator, one[None]) for one in all_labels(generator)])  # (K, Z)
     distance = torch.cdist(w, means)
     distance[:, label] = torch.inf
     return means[distance.argmin(1)]
@@ -96,7 +91,7 @@ class Substitutes:
             raise ValueError(f"substitute {mechanism!r} does not serve {kind}: choose {', '.join(known)}")
         self.w, self.mechanism = w, mechanism
         self.average = mean_latent(generator, all_labels(generator))
-        self.others = other_class(w, class_latents(generator), label) if mechanism == "other-class" else None
+        self.others = other_class(generator, w, label) if mechanism == "other-class" else None
 
     def at(self, passed: float) -> Tensor:
         """(N, Z), where the share `passed` of the budget is spent."""

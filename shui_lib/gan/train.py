@@ -108,10 +108,7 @@ def fit_gan(
 def _tick(
     game: Game, mean: Generator, faces: Faces, training: GANTraining, tick: int, chance: torch.Generator, *, warm: bool
 ) -> dict[str, float]:
-    """The steps up to the next checkpoint, and their mean losses.
-
-    The running mean has a half-life; where it is warmed up, at first a twentieth of what was shown.
-    """
+    """The steps up to the next checkpoint, and their mean losses. A mean that is warmed up follows fast at first."""
     device = mean.synthesis.constant.device
     among, lines = faces.targets.to(device), []
     first, last = tick * training.tick, min((tick + 1) * training.tick, training.steps)
