@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,13 +35,26 @@ KEY = ["dataset", "preset", "n_ids", "seed"]
 COSINES = ["gradient", "step", "metric"]
 COLUMNS = [*KEY, "identity", "proxy", *COSINES, "git"]
 COPIES = 16
-# By proxy: whose photos are taken, and how many; and how many copies of each, 0 for the photos as they are.
-PROXIES: dict[str, tuple[str, int, int]] = {
-    "photo": ("support", 1, 0),
-    "copies of the photo": ("support", 1, COPIES),
-    "one trained photo": ("forget", 1, 0),
-    "three trained photos": ("forget", 3, 0),
-    "someone else's photo": ("other", 1, 0),  # what everybody's gradients have in common
+
+
+class Proxy(NamedTuple):
+    """What stands for the images to forget of a person."""
+
+    whose: str  # part that the photos are taken from
+    photos: int = 1
+    copies: int = 0  # of each; 0 for the photos as they are
+    apart: bool = False  # is it compared with the images to forget without those that were taken?
+
+
+PROXIES = {
+    "photo": Proxy("support"),
+    "copies of the photo": Proxy("support", copies=COPIES),
+    "one trained photo, which is one of them": Proxy("forget"),
+    "one trained photo, against the others": Proxy("forget", apart=True),
+    "copies of a trained photo, against the others": Proxy("forget", copies=COPIES, apart=True),
+    "three trained photos, which are among them": Proxy("forget", 3),
+    "three trained photos, against the others": Proxy("forget", 3, apart=True),
+    "someone else's photo": Proxy("other"),  # what everybody's gradients have in common
 }
 Gradient = Mapping[str, Tensor]
 
@@ -56,8 +70,8 @@ def cosines(
 ) -> pd.DataFrame:
     """The cosine between each proxy's gradient and that of a person's images to forget.
 
-    Trained photos are among those images, so that they resemble them for that too. Where a gradient is zero the cosine
-    is nan.
+    A trained photo is one of those images, and its gradient a part of theirs; what it says of the *others* is told
+    by proxies that are `apart`. Where a gradient is zero, or no other image is there, the cosine is nan.
 
     Args:
         support: one photo a person, of two persons or more.
@@ -71,12 +85,16 @@ def cosines(
         photos = {"support": support[[k]], "other": support[[(k + 1) % len(support)]]}
         photos["forget"] = forget.of(np.array([person]))
         photos["forget"] = photos["forget"][torch.randperm(len(photos["forget"]), generator=generator)]
-        goal = replace(method, copies=0).gradient(model, photos["forget"], generator=generator)
-        steered = precondition(goal)
-        for name, (whose, most, copies) in PROXIES.items():
-            taken = photos[whose][slice(0, most)]
-            proxy = replace(method, copies=copies).gradient(model, taken, generator=generator)
-            found = _three(proxy, precondition(proxy), goal, steered)
+        goals = {}
+        for left_out in {proxy.photos * proxy.apart for proxy in PROXIES.values()}:
+            if len(rest := photos["forget"][slice(left_out, None)]):
+                goal = replace(method, copies=0).gradient(model, rest, generator=generator)
+                goals[left_out] = (goal, precondition(goal))
+        for name, proxy in PROXIES.items():
+            taken = photos[proxy.whose][slice(0, proxy.photos)]
+            gradient = replace(method, copies=proxy.copies).gradient(model, taken, generator=generator)
+            goal = goals.get(proxy.photos * proxy.apart)
+            found = _three(gradient, precondition(gradient), *goal) if goal else (np.nan,) * len(COSINES)
             lines.append({"identity": person, "proxy": name} | dict(zip(COSINES, found, strict=True)))
     return pd.DataFrame(lines)
 

@@ -30,4 +30,4 @@ def test_a_cosine_is_the_mean_of_people_with_an_interval_over_seeds(tmp_path):
     pd.DataFrame(lines).to_csv(tmp_path / "proxies.csv", index=False)
     text = proxy_table(tmp_path)
     assert "faces, 10 people, cpu (2 seeds)" in text and "| photo | 0.45 [-0.19, 1.09] |" in text
-    assert "| one trained photo | – |" in text
+    assert "| someone else's photo | – |" in text

@@ -57,8 +57,22 @@ def test_the_nearer_a_proxy_is_to_the_images_the_higher_its_cosine():
     np.testing.assert_allclose(photo[COSINES], 1, atol=1e-6)
     found = cosines(method, model, dict, support=support, forget=forget, generator=generator())
     mean = found.groupby("proxy")["gradient"].mean()
-    assert mean["three trained photos"] > mean["one trained photo"]
+    assert mean["three trained photos, which are among them"] > mean["one trained photo, which is one of them"]
     assert set(found["proxy"]) == set(PROXIES) and len(found) == 4 * len(PROXIES)
+
+
+def test_a_trained_photo_is_compared_with_the_others_too():
+    """Being one of them is no knowledge of them: with noise for people nothing is left of the cosine but chance."""
+    support, forget = some_people()
+    model, method = small_vit(), make_method("curvature")
+    found = cosines(method, model, dict, support=support, forget=forget, generator=generator())
+    mean = found.groupby("proxy")["gradient"].mean()
+    assert mean["one trained photo, against the others"] < mean["one trained photo, which is one of them"]
+    assert mean["three trained photos, against the others"] < mean["three trained photos, which are among them"]
+    lone = forget[np.unique(forget.identity, return_index=True)[1]]  # one image to forget each: there are no others
+    found = cosines(method, model, dict, support=support, forget=lone, generator=generator()).set_index("proxy")
+    assert found.loc["one trained photo, against the others", COSINES].isna().all(axis=None)
+    assert found.loc["one trained photo, which is one of them", "gradient"].tolist() == pytest.approx([1.0] * 4)
 
 
 def test_a_second_run_replaces_the_first(tmp_path):
