@@ -46,7 +46,7 @@ class Cascade:
     perceptual: float = 0.0  # λ2
     lr: float = 5e-4  # a quarter of the GAN's own
     batch: int = 32  # pictures of each half
-    gamma: float = 0.0128  # of R1, on learning pictures only; as the GAN was trained
+    gamma: float = 0.1  # of R1, on learning pictures only; as the GAN was trained
     r1_every: int = 8
     steps: int = 60  # at most
     check: int = 10  # steps from one look to the next
