@@ -10,6 +10,7 @@ told by the cosine between both, person by person; what a step is worth that los
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,11 +26,12 @@ from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods.curvature import Curvature
-from shui_lib.methods.parts.kfac import Preconditioner, unpacked
+from shui_lib.methods.parts.kfac import Factors, Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import lines_of, put
 from shui_workbook.runs.experiment import Experiment
+from shui_workbook.studies.sharpen import Displacements, WienerFilter
 
 KEY = ["dataset", "preset", "n_ids", "seed"]
 COSINES = ["gradient", "step", "metric"]
@@ -44,11 +46,14 @@ class Proxy(NamedTuple):
     photos: int = 1
     copies: int = 0  # of each; 0 for the photos as they are
     apart: bool = False  # is it compared with the images to forget without those that were taken?
+    way: str = ""  # filtered | moved, as `sharpen` has it
 
 
 PROXIES = {
     "photo": Proxy("support"),
     "copies of the photo": Proxy("support", copies=COPIES),
+    "… through a Wiener filter": Proxy("support", copies=COPIES, way="filtered"),
+    "… moved in feature space": Proxy("support", copies=COPIES, way="moved"),
     "one trained photo, which is one of them": Proxy("forget"),
     "one trained photo, against the others": Proxy("forget", apart=True),
     "copies of a trained photo, against the others": Proxy("forget", copies=COPIES, apart=True),
@@ -57,6 +62,15 @@ PROXIES = {
     "someone else's photo": Proxy("other"),  # what everybody's gradients have in common
 }
 Gradient = Mapping[str, Tensor]
+PLACE = "network.patch_embed"  # where photos are moved
+PEOPLE = 60  # who stay, from whom is learned how people vary
+
+
+class Sharpened(NamedTuple):
+    """What is known of other people."""
+
+    wiener: WienerFilter
+    displacements: Displacements
 
 
 def cosines(
@@ -67,6 +81,7 @@ def cosines(
     support: Faces,
     forget: Faces,
     generator: torch.Generator,
+    sharpened: Sharpened | None = None,
 ) -> pd.DataFrame:
     """The cosine between each proxy's gradient and that of a person's images to forget.
 
@@ -76,6 +91,7 @@ def cosines(
     Args:
         support: one photo a person, of two persons or more.
         forget: the images of the same persons.
+        sharpened: of people who do not ask; without it, the proxies that need it are left out.
     Returns:
         A line a person and proxy: identity, proxy; gradient, of the gradients themselves; step, of what Curvature moves
         the weights by; metric, of the same where lengths are measured by P: g·P·h / √(g·P·g h·P·h).
@@ -91,8 +107,12 @@ def cosines(
                 goal = replace(method, copies=0).gradient(model, rest, generator=generator)
                 goals[left_out] = (goal, precondition(goal))
         for name, proxy in PROXIES.items():
+            if proxy.way and not sharpened:
+                continue
             taken = photos[proxy.whose][slice(0, proxy.photos)]
-            gradient = replace(method, copies=proxy.copies).gradient(model, taken, generator=generator)
+            with sharpened.displacements.added(generator) if proxy.way == "moved" else nullcontext():
+                gradient = replace(method, copies=proxy.copies).gradient(model, taken, generator=generator)
+            gradient = sharpened.wiener(gradient) if proxy.way == "filtered" else gradient
             goal = goals.get(proxy.photos * proxy.apart)
             found = _three(gradient, precondition(gradient), *goal) if goal else (np.nan,) * len(COSINES)
             lines.append({"identity": person, "proxy": name} | dict(zip(COSINES, found, strict=True)))
@@ -111,17 +131,45 @@ def _inner(one: Gradient, other: Gradient) -> np.float64:
     return np.float64(sum((value.double() * other[name].double()).sum().item() for name, value in one.items()))
 
 
+def sharpened_by(
+    method: Curvature,
+    model: FaceModel,
+    factors: Mapping[str, Factors],
+    retain: Faces,
+    *,
+    generator: torch.Generator,
+    place: str = PLACE,
+) -> Sharpened | None:
+    """Filter and displacements, from the people who stay; None where the network has no such layer."""
+    if place not in dict(model.named_modules()):
+        return None
+    alone, others, pairs = [], [], []
+    people, photos = np.unique(retain.identity, return_counts=True)
+    for person in people[photos > 1][:PEOPLE]:
+        own = np.flatnonzero(retain.identity == person)
+        own = own[torch.randperm(len(own), generator=generator).numpy()]
+        pairs.append(own[:2])
+        alone.append(method.gradient(model, retain[own[:1]], generator=generator))
+        others.append(replace(method, copies=0).gradient(model, retain[own[1:]], generator=generator))
+    one, another = (retain[places] for places in np.array(pairs).T)
+    wiener = WienerFilter(factors, alone, others)
+    return Sharpened(wiener, Displacements(model, one, another, place=place))
+
+
 def measured(experiment: Experiment) -> pd.DataFrame:
     """`cosines` of an experiment's request, with the settings and the curvature that Curvature has there."""
     method, model = experiment.method("curvature"), experiment.model("original")
     factors = unpacked(experiment.artefacts("curvature").tensors, like=parameters(model))
+    generator = torch.Generator().manual_seed(experiment.seed)
+    sharpened = sharpened_by(method, model, factors, experiment.part("retain"), generator=generator)
     return cosines(
         method,
         model,
         Preconditioner(factors, damping=method.damping),
         support=experiment.part("support"),
         forget=experiment.part("forget"),
-        generator=torch.Generator().manual_seed(experiment.seed),
+        generator=generator,
+        sharpened=sharpened,
     )
 
 
