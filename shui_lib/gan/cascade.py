@@ -35,7 +35,7 @@ class Cascade:
     """Settings of one cascade.
 
     It stops where the measure named by `stop` is at `goal` or above in two looks in a row. Departs from the paper by
-    default: zero-shot has no learning pictures, so the measure compares generated ones of G° with the forgotten.
+    default: zero-shot has no learning pictures, so the measure compares generated ones of G° with the forgotten (D31).
     """
 
     shot: str = "few"  # few | zero

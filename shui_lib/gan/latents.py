@@ -10,7 +10,7 @@ from torch import Tensor
 from shui_lib.gan.stylegan2 import Generator
 
 ITEM, CLASS = ("average", "truncation", "projection"), ("average", "other-class")  # substitutes
-TRUNCATED = 0.5  # ψ of truncation; the paper gives no value
+TRUNCATED = 0.5  # ψ of truncation; the paper gives no value (D34)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ class Game:
 
 
 def adversarial(fake: Tensor) -> Tensor:
-    """The generator's s(−D(G(z))) (8, 14). Departs from the paper: its (8), −D(G(w_u)), has no lower bound."""
+    """The generator's s(−D(G(z))) (8, 14). Departs from the paper: its (8), −D(G(w_u)), is unbounded (D32)."""
     return F.softplus(-fake).mean()
 
 
@@ -105,7 +105,7 @@ def perceptual_distance(maps: Maps, x: Tensor, y: Tensor) -> Tensor:
 def fake_label_of(logits: Tensor, *, constant: float | None, quantile: float) -> float:
     """What D shall say of a forgotten picture: a constant as in the paper, or a quantile of D°(G°(z)).
 
-    Departs from the paper: the scale of D drifts with training, so a constant may lie above what D says of real ones.
+    Departs from the paper: D's scale drifts with training, a constant may lie above what D says of real ones (D33).
     """
     return float(constant) if constant is not None else torch.quantile(logits, quantile).item()
 

@@ -3,7 +3,7 @@
 z (B, Z) ─ mapping ─▶ w (B, Z) ─ synthesis ─▶ pictures (B, 3, S, S) in about [-1, 1] ─ discriminator ─▶ logits (B,)
 
 Departs from the official code: no style mixing, no path-length penalty (as in its setting for CIFAR-10); plain bilinear
-and average resampling in place of filtered; and the modulated convolution is unfused, which is the same function.
+and average resampling in place of filtered; and the modulated convolution is unfused, which is the same function (D35).
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Fisher(PreparesNothing):
 
     The variance is α / F, at most 1000 α before, F being the diagonal Fisher information of D_r under the model's own
     answers, from the mean gradient of small batches as published. Departs from the authors' code: no class is erased
-    by name, variances are not averaged over inputs, and no layer is treated apart.
+    by name, variances are not averaged over inputs, and no layer is treated apart (D40).
     """
 
     name: ClassVar[str] = "fisher"

@@ -51,7 +51,7 @@ class LTU(PreparesNothing):
 
     Departs from methods that train: eval mode and plain images throughout, so that the gradient is exact and no
     statistics of D_f enter. The labels of D_f are shown to the membership models alone. `val`, images never trained
-    on, is where those learn what a non-member is: other methods of this chapter do not see it.
+    on, is where those learn what a non-member is: other methods of this chapter do not see it (D38).
     """
 
     name: ClassVar[str] = "ltu"

@@ -53,7 +53,7 @@ _SMALL = {"layers": (1, 1, 1, 1), "channels": (16, 32, 48, 64), "norm_layer": "g
 SIZES = {
     "smoke": Size(network=Network(options=_SMALL, stride=2), recipe=Recipe(epochs=2)),
     "cpu": Size(network=Network(options=_SMALL, stride=2), recipe=Recipe(epochs=20)),
-    # SalUn's published recipe, which LTU took its baselines from. Departs from it: crops of another kind.
+    # SalUn's published recipe, which LTU took its baselines from. Departs from it: crops of another kind (D39).
     "paper": Size(
         network=Network(),
         recipe=Recipe(optimizer="sgd", epochs=182, batch=256, lr=0.1, weight_decay=5e-4, drops=(91, 136), crop=0.64),

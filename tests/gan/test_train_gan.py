@@ -48,6 +48,23 @@ def test_a_gan_goes_on_from_where_it_was_and_is_not_changed():
     assert not same(near, start) and same(start, small_gan())
 
 
+def test_the_rate_falls_to_zero_over_the_last_share(monkeypatch):
+    rates, step = [], Game.step
+
+    def noted(game, *how):
+        rates.append([group["lr"] for group in game.optimizer.param_groups])
+        return step(game, *how)
+
+    monkeypatch.setattr(Game, "step", noted)
+    fit_gan(small_faces(), CONFIG, replace(TRAINING, anneal=0.5), seed=0)  # 8 steps of each player
+    full, shares = Game(small_gan(), TRAINING.lr, lazy=2).rates, [1.0] * 5 + [0.75, 0.5, 0.25]
+    expected = [[share * rate for rate in full] for share in shares for _ in range(2)]
+    assert rates == [pytest.approx(line) for line in expected]
+    rates.clear()
+    fit_gan(small_faces(), CONFIG, replace(TRAINING, anneal=0.0), seed=0)
+    assert len(rates) == 16 and all(line == pytest.approx(full) for line in rates)
+
+
 def test_a_checkpoint_leads_to_the_same_weights(tmp_path):
     whole, history = fit_gan(small_faces(), CONFIG, TRAINING, seed=0)
     half = GANTraining(kimg=0.032, batch=8, tick=2, r1_every=2)

@@ -1,6 +1,6 @@
 """The measuring instrument: a small classifier of real pictures, its features and maps, and distances of them.
 
-Its features stand where Inception's would: never call the result FID.
+Its features stand where Inception's would: never call the result FID (D37).
 """
 
 from __future__ import annotations
