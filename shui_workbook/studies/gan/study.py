@@ -45,7 +45,7 @@ EPOCHS = 10  # of a classifier; one under `smoke`, whose GAN draws blurs
 PRESETS = {"smoke": GANTraining(kimg=0.64, tick=10), "cpu": trained_as(COMMITTED)}
 CHAPTER = {
     "smoke": Cascade(steps=4, check=2, batch=8, inversion=Inversion(steps=5)),
-    "cpu": Cascade(steps=30, inversion=Inversion(steps=60)),
+    "cpu": Cascade(steps=30, lr=5e-4, inversion=Inversion(steps=60)),  # half of the steps, longer ones
 }
 
 
