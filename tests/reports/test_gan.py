@@ -132,6 +132,12 @@ def test_the_page_is_written_from_rows(rows, tmp_path):
     assert widths == {6}, "no cell holds a bar"
 
 
+def test_the_committed_gan_draws_people_and_its_discriminator_knows_them_from_real_ones():
+    originals = gan.load().query("method == 'original'")
+    told = {metric: values["value"] for metric, values in originals.groupby("metric")}
+    assert told["acc"].min() > 0.9 and told["auc_fresh_generated"].min() > 0.95
+
+
 def test_committed_rows_are_of_one_gan():
     rows = read(RESULTS / "gan_rows.csv")
     rows = rows[rows["dataset"].eq("faces") & rows["gan_seed"].eq(0)]
