@@ -134,7 +134,7 @@ def test_one_photo_as_a_person_is_not_taught_again(study, monkeypatch):
 
 def test_the_committed_gan_is_taken_for_its_own_facts_alone(study, tmp_path, monkeypatch):
     trained, file = study.original(), tmp_path / "gan.safetensors"
-    other = study.retrained("item-6")
+    other = study.loaded(study.trained("item-6").file("gan.safetensors"))
     assert not same(trained, other)
     monkeypatch.setattr(module, "COMMITTED", file)
     save_gan(file, other, {"facts": study.facts, "history": []})
@@ -167,9 +167,9 @@ def test_requests_of_several_seeds_are_left_out_together(study, monkeypatch):
 
     monkeypatch.setattr(module, "fit_gan", looked)
     asked = [set(replace(study, seed=seed).request("item-5").forget.rows) for seed in (0, 1)]
-    study.retrained("item-5", (1, 0))
-    replace(study, seed=1).retrained("item-5", (0, 1))  # the same GAN, whoever asks
-    study.retrained("item-5")
+    study.trained("item-5", (1, 0))
+    replace(study, seed=1).trained("item-5", (0, 1))  # the same GAN, whoever asks
+    study.trained("item-5")
     everyone = set(study.faces[0].rows)
     assert trained_on == {0: everyone - asked[0] - asked[1], 1: everyone - asked[0]}
     study.continued("item-5")

@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
+from shui_lib.core.stages import Stage
 from shui_lib.core.store import load_note
 from shui_lib.gan.cascade import Cascade
 from shui_lib.gan.stylegan2 import GAN, GANConfig, load_gan, save_gan
@@ -118,10 +119,12 @@ def table(
         tell(study, path, kind, "cascade", partial(_forgotten, study, kind, cascade), later=later, cascade=cascade)
     note = f"went on with {CONTINUED:.0%} of its training, without what is to be forgotten"
     for kind in kinds if rival else ():
-        tell(study, path, kind, "continued", partial(_continued, study, kind), later=later, note=note)
+        make = partial(_trained, study, partial(study.continued, kind))
+        tell(study, path, kind, "continued", make, later=later, note=note)
     note = f"trained without the requests of seeds {' '.join(map(str, together or [study.seed]))}"
     for kind in retrain:
-        tell(study, path, kind, "retrained", partial(_retrained, study, kind, together), later=later, note=note)
+        make = partial(_trained, study, partial(study.trained, kind, together))
+        tell(study, path, kind, "retrained", make, later=later, note=note)
 
 
 def _original(study: Study, kind: str) -> tuple[GAN, dict[str, float]]:
@@ -134,13 +137,8 @@ def _forgotten(study: Study, kind: str, cascade: Cascade) -> tuple[GAN, dict[str
     return gan, last[["step", "seconds", "invert_seconds"]].to_dict() | {"stopped": float(last["stop"])}
 
 
-def _continued(study: Study, kind: str) -> tuple[GAN, dict[str, float]]:
-    stage = study.continued(kind)
-    return study.loaded(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
-
-
-def _retrained(study: Study, kind: str, together: Sequence[int]) -> tuple[GAN, dict[str, float]]:
-    stage = study.trained(kind, together)
+def _trained(study: Study, make: Callable[[], Stage]) -> tuple[GAN, dict[str, float]]:
+    stage = make()
     return study.loaded(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
 
 

@@ -128,10 +128,6 @@ class Study:
         """The GAN trained on everything."""
         return self.loaded(self.file)
 
-    def retrained(self, kind: str, seeds: Sequence[int] = ()) -> GAN:
-        """The GAN trained without the pictures of a request, of this seed or of several together."""
-        return self.loaded(self.trained(kind, seeds).file("gan.safetensors"))
-
     def loaded(self, file: Path) -> GAN:
         """A GAN from a file, on the device."""
         return GAN(*(network.to(self.device) for network in load_gan(file)))
