@@ -26,9 +26,8 @@ BOTH, FEW = ("few", "zero"), ("few",)  # shots
 OF_CLASSES = ("V", "VI", "X")  # the paper's tables of them
 HOW_GOOD = "auc_fresh_generated"  # does D still tell pictures of the GAN from real ones?
 SCORES = ["auc_lu", "auc_lu_used", "logan", "logan_away", "fd_l", "fd_u", "acc"]
-AUDITS = [
-    *("psnr_forget", "psnr_test", "psnr_nearest", "psnr_nearest_test", "path_forget", "path_random", "relearn_steps")
-]
+AUDITS = ["psnr_forget", "psnr_test", "psnr_nearest", "psnr_nearest_test", "path_forget", "path_random"]
+AUDITS += ["relearn_steps"]
 PHOTO = {"person": "it stands for the person", "photo": "it is an item"}  # what one photo is taken for
 
 
@@ -222,21 +221,15 @@ CLAIMS: list[tuple[str, str, Sequence[str], Value, Value]] = [
     ),
     *(
         (
-            f"{name}: forgets more than going on without unlearning, on a tenth more of the rest (AUC_lu)", "XIV", BOTH,
-            lambda n, shot, request=request: (
-                n.after("auc_lu", shot, request) - n.before("auc_lu", request, "continued")
+            f"{name}: {says}", "XIV", BOTH,
+            lambda n, shot, request=request, metric=metric, within=within: (
+                n.after(metric, shot, request) + within - n.before(metric, request, "continued")
             ),
             lambda n, shot: np.nan,
         )
-        for name, request in (("items", ITEM), ("class", "class"))
-    ),
-    *(
-        (
-            f"{name}: costs no more accuracy than going on without unlearning (within 0.05)", "XIV", BOTH,
-            lambda n, shot, request=request: (
-                n.after("acc", shot, request) + 0.05 - n.before("acc", request, "continued")
-            ),
-            lambda n, shot: np.nan,
+        for metric, within, says in (
+            ("auc_lu", 0.0, "forgets more than going on without unlearning, on a tenth more of the rest (AUC_lu)"),
+            ("acc", 0.05, "costs no more accuracy than going on without unlearning (within 0.05)"),
         )
         for name, request in (("items", ITEM), ("class", "class"))
     ),

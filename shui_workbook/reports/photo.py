@@ -37,6 +37,6 @@ def proxy_table(results: Path) -> str:
     for (dataset, preset, n_ids), one in found.groupby(proxies.KEY[:3]):
         by_seed = one.groupby(["proxy", "seed"])["step"].mean()
         told = {proxy: interval(over_seeds(values), ".2f") for proxy, values in by_seed.groupby("proxy")}
-        seeds = one["seed"].nunique()
-        cells[f"{dataset}, {n_ids} people, {preset} ({seeds} seeds)"] = pd.Series(told).reindex(list(proxies.PROXIES))
+        seeds = "1 seed" if one["seed"].nunique() == 1 else f"{one['seed'].nunique()} seeds"
+        cells[f"{dataset}, {n_ids} people, {preset} ({seeds})"] = pd.Series(told).reindex(list(proxies.PROXIES))
     return as_markdown(pd.DataFrame(cells).fillna("–"))
