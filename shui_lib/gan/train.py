@@ -27,7 +27,7 @@ class GANTraining:
     kimg: float = 100.0  # thousands of training pictures shown, repeats counted
     batch: int = 16
     lr: float = 0.002
-    gamma: float = 0.1  # of R1; the rule of StyleGAN2-ADA, 0.0002 S² / batch, gives 0.013 and pictures that are worse
+    gamma: float = 0.1  # of R1; the rule of StyleGAN2-ADA, 0.0002 S² / batch, gives 0.013
     r1_every: int = 16  # discriminator steps from one R1 step to the next
     anneal: float = 0.2  # last share of the training, in which the learning rate falls to zero (D36)
     ema_kimg: float = 5.0  # half-life of the running mean of the generator's weights

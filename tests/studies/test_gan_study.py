@@ -98,6 +98,19 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
+def test_rates_are_compared_by_what_they_forget_and_what_others_pay(study, monkeypatch):
+    monkeypatch.setattr(command, "RATES", (1e-2, 1e-7))
+    monkeypatch.setattr(command, "Cascade", lambda **how: Cascade(**{**FAST, **how}))
+    found = command.rates(study, "item-6").set_index(["lr", "shot"])
+    assert list(found.index) == [(rate, shot) for rate in (1e-2, 1e-7) for shot in ("few", "zero")]
+    for shot in ("few", "zero"):
+        course = study.forgotten("item-6", Cascade(shot=shot, lr=1e-2, stop="never", **FAST))[1]
+        told = found.loc[(1e-2, shot)]
+        assert told["auc_lu"] == course["auc_lu"].iloc[-1]
+        assert told["acc_lost"] == pytest.approx(course["acc"].iloc[0] - course["acc"].iloc[-1])
+    assert found.loc[1e-7, "acc_lost"].abs().max() < 0.05, "such a step moves nothing"
+
+
 def test_one_photo_is_measured_for_every_person(study, tmp_path):
     path = tmp_path / "gan_rows.csv"
     command.photo(study, path, Cascade(shot="zero", asked="support", **FAST))

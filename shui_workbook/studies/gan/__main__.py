@@ -4,6 +4,7 @@ python -m shui_workbook.studies.gan train --commit                    the GAN of
 python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 2    the first cascades of Tables III to XIV
 python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 0 --retrain item-64    a GAN that never saw them
 python -m shui_workbook.studies.gan table --seeds 0 1 2 --part 0 4 --rival --relearn    going on without unlearning
+python -m shui_workbook.studies.gan rates --seeds 100                 how the cascades' learning rate was chosen
 python -m shui_workbook.studies.gan photo --seeds 0 1 2               one untrained picture of a person
 python -m shui_workbook.studies.gan table --dataset mnist             digits (`python -m data_prep mnist` first)
 """
@@ -16,6 +17,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+
+import pandas as pd
 
 from shui_lib.core.places import ROOT
 from shui_lib.core.progress import progress
@@ -33,6 +36,7 @@ from shui_workbook.studies.gan.study import COMMITTED, CONTINUED, PRESETS, Study
 # A class is forgotten where what is drawn of it is as far from it as the next class is (the paper: an FID of 150).
 TURNED = {"stop": "fd_share", "goal": 1.0}
 ONE_PHOTO = Cascade(shot="zero", asked="support", steps=30, batch=16, stop="never")
+RATES = (5e-4, 2e-4, 1e-4)  # the GAN's own is 2e-3
 LONG = {"steps": 200, "stop": "never"}  # does AUC_lu get there, if not within the budget of the tables?
 
 
@@ -142,6 +146,22 @@ def _trained(study: Study, make: Callable[[], Stage]) -> tuple[GAN, dict[str, fl
     return study.loaded(stage.file("gan.safetensors")), {"seconds": stage.lineage["measured"]["seconds"]}
 
 
+def rates(study: Study, kind: str) -> pd.DataFrame:
+    """What cascades of each learning rate forget, and what the others pay: a line a rate and shot, accuracy in [0, 1].
+
+    To be asked for a request that no row has.
+    """
+    lines = []
+    for rate in progress(RATES, desc="rates", unit="rate"):
+        for shot in ("few", "zero"):
+            course = study.forgotten(kind, Cascade(shot=shot, lr=rate, stop="never"))[1]
+            before, after = course.iloc[0], course.iloc[-1]
+            lines.append(
+                {"lr": rate, "shot": shot, "auc_lu": after["auc_lu"], "acc_lost": before["acc"] - after["acc"]}
+            )
+    return pd.DataFrame(lines)
+
+
 def photo(study: Study, path: Path, cascade: Cascade, words: Sequence[str] = ("person", "photo")) -> None:
     """One picture of each person that was never trained on, asked to be forgotten; what happens to the others of it.
 
@@ -168,7 +188,7 @@ def photo(study: Study, path: Path, cascade: Cascade, words: Sequence[str] = ("p
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, or record rows in results/gan_rows.csv."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "table", "photo"))
+    parser.add_argument("what", choices=("train", "table", "rates", "photo"))
     parser.add_argument("--dataset", default="faces")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--kimg", type=float, help="thousands of pictures; else the default, or the committed GAN's")
@@ -205,6 +225,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             how = {"chosen": chosen, "retrain": args.retrain, "together": args.seeds}
             how |= {"rival": args.rival, "later": later}
             table(study, args.results, items=args.items, label=label, **how)
+        elif args.what == "rates":
+            print(rates(study, f"item-{args.items[0]}").round(3).to_string(index=False))
         else:
             photo(study, args.results, ONE_PHOTO, args.words)
 
