@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for
-from shui_lib.methods.parts.kfac import Factors
+from shui_lib.methods.parts.kfac import Factors, as_matrix, as_parameters
 
 Gradient = Mapping[str, Tensor]
 MOVED = 0.3  # share of a displacement that is added; chosen on seed 101, as the place is
@@ -45,17 +45,13 @@ class WienerFilter:
         held = dict(gradient)
         for layer, (of_inputs, of_outputs) in self.bases.items():
             matrix = of_outputs @ (self.shares[layer] * self._turned(layer, gradient)) @ of_inputs.mT
-            weight = gradient[f"{layer}.weight"]
-            held[f"{layer}.weight"] = matrix[:, : weight[0].numel()].reshape(weight.shape)
-            if f"{layer}.bias" in gradient:
-                held[f"{layer}.bias"] = matrix[:, -1]
+            held |= as_parameters(matrix, gradient, layer)
         return held
 
     def _turned(self, layer: str, gradient: Gradient) -> Tensor:
-        """A layer's gradient (out, d) in the Kronecker basis; the last of d is the bias."""
-        weight, bias = gradient[f"{layer}.weight"].flatten(1), gradient.get(f"{layer}.bias")
+        """A layer's gradient (out, d) in the Kronecker basis."""
         of_inputs, of_outputs = self.bases[layer]
-        return of_outputs.mT @ (weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)) @ of_inputs
+        return of_outputs.mT @ as_matrix(gradient, layer) @ of_inputs
 
 
 class Displacements:

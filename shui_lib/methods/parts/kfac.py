@@ -145,14 +145,22 @@ class Preconditioner:
         """P ∇ by parameter, for all parameters that ∇ has."""
         held = {name: torch.zeros_like(value) for name, value in gradient.items()}
         for layer, roots in self.roots.items():
-            weight, bias = gradient[f"{layer}.weight"], gradient.get(f"{layer}.bias")
-            matrix = weight.flatten(1) if bias is None else torch.cat([weight.flatten(1), bias[:, None]], dim=1)
-            left = torch.cholesky_solve(matrix, roots.outputs)  # (out, d)
-            step = torch.cholesky_solve(left.mT, roots.inputs).mT
-            held[f"{layer}.weight"] = step[:, : weight[0].numel()].reshape(weight.shape)
-            if bias is not None:
-                held[f"{layer}.bias"] = step[:, -1]
+            left = torch.cholesky_solve(as_matrix(gradient, layer), roots.outputs)  # (out, d)
+            held |= as_parameters(torch.cholesky_solve(left.mT, roots.inputs).mT, gradient, layer)
         return held
+
+
+def as_matrix(gradient: Mapping[str, Tensor], layer: str) -> Tensor:
+    """A layer's gradient (out, d), with that of the bias as last column."""
+    weight, bias = gradient[f"{layer}.weight"].flatten(1), gradient.get(f"{layer}.bias")
+    return weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
+
+
+def as_parameters(matrix: Tensor, like: Mapping[str, Tensor], layer: str) -> dict[str, Tensor]:
+    """The way back, by parameter."""
+    weight, bias = f"{layer}.weight", f"{layer}.bias"
+    found = {weight: matrix[:, : like[weight][0].numel()].reshape(like[weight].shape)}
+    return found | {bias: matrix[:, -1]} if bias in like else found
 
 
 def _roots(layer: str, factors: Factors, damping: float) -> Factors:
