@@ -46,14 +46,16 @@ class Proxy(NamedTuple):
     photos: int = 1
     copies: int = 0  # of each; 0 for the photos as they are
     apart: bool = False  # is it compared with the images to forget without those that were taken?
-    way: str = ""  # filtered | moved, as `sharpen` has it
+    filtered: bool = False  # does it pass a Wiener filter (`sharpen`)?
+    moved: float = 0.0  # by which share of other people's displacements (`sharpen`)
 
 
 PROXIES = {
     "photo": Proxy("support"),
     "copies of the photo": Proxy("support", copies=COPIES),
-    "… through a Wiener filter": Proxy("support", copies=COPIES, way="filtered"),
-    "… moved in feature space": Proxy("support", copies=COPIES, way="moved"),
+    "… through a Wiener filter": Proxy("support", copies=COPIES, filtered=True),
+    "… moved in feature space": Proxy("support", copies=COPIES, moved=1.0),
+    "… moved by a third of that": Proxy("support", copies=COPIES, moved=1 / 3),
     "one trained photo, which is one of them": Proxy("forget"),
     "one trained photo, against the others": Proxy("forget", apart=True),
     "copies of a trained photo, against the others": Proxy("forget", copies=COPIES, apart=True),
@@ -62,7 +64,7 @@ PROXIES = {
     "someone else's photo": Proxy("other"),  # what everybody's gradients have in common
 }
 Gradient = Mapping[str, Tensor]
-PLACE = "network.patch_embed"  # where photos are moved
+PLACE = "network.patch_embed"  # where photos are moved: the first maps that a ViT makes
 PEOPLE = 60  # who stay, from whom is learned how people vary
 
 
@@ -107,12 +109,12 @@ def cosines(
                 goal = replace(method, copies=0).gradient(model, rest, generator=generator)
                 goals[left_out] = (goal, precondition(goal))
         for name, proxy in PROXIES.items():
-            if proxy.way and not sharpened:
+            if not sharpened and (proxy.filtered or proxy.moved):
                 continue
             taken = photos[proxy.whose][slice(0, proxy.photos)]
-            with sharpened.displacements.added(generator) if proxy.way == "moved" else nullcontext():
+            with sharpened.displacements.added(proxy.moved, generator) if proxy.moved else nullcontext():
                 gradient = replace(method, copies=proxy.copies).gradient(model, taken, generator=generator)
-            gradient = sharpened.wiener(gradient) if proxy.way == "filtered" else gradient
+            gradient = sharpened.wiener(gradient) if proxy.filtered else gradient
             goal = goals.get(proxy.photos * proxy.apart)
             found = _three(gradient, precondition(gradient), *goal) if goal else (np.nan,) * len(COSINES)
             lines.append({"identity": person, "proxy": name} | dict(zip(COSINES, found, strict=True)))

@@ -19,14 +19,14 @@ from shui_lib.benchmark.predict import pixels_for
 from shui_lib.methods.parts.kfac import Factors, as_matrix, as_parameters
 
 Gradient = Mapping[str, Tensor]
-MOVED = 0.3  # share of a displacement that is added; chosen on seed 101, as the place is
 
 
 class WienerFilter:
     """A gradient by parameter, each of its directions shrunk to the person's share, b / (b + w).
 
     The directions are those of a layer's Kronecker basis, U_G ⊗ U_A. In each, b is the variance over people of the
-    gradient of their other images, and w that of what one photo's gradient is away from it.
+    gradient of their other images, and w that of what one photo's gradient is away from it. All these photos were
+    trained on; the one that is filtered was not.
     """
 
     def __init__(self, factors: Mapping[str, Factors], alone: Sequence[Gradient], others: Sequence[Gradient]):
@@ -75,12 +75,12 @@ class Displacements:
         return seen[0]
 
     @contextmanager
-    def added(self, generator: torch.Generator) -> Iterator[None]:
-        """Inside, every image that passes the layer is moved as a person, drawn at random, varies."""
+    def added(self, share: float, generator: torch.Generator) -> Iterator[None]:
+        """Inside, every image that passes the layer is moved by a share of how a person, drawn at random, varies."""
 
         def moved(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             drawn = torch.randint(len(self.maps), (len(output),), generator=generator)
-            return output + MOVED * self.maps[drawn]
+            return output + share * self.maps[drawn]
 
         hook = self.layer.register_forward_hook(moved)
         try:
