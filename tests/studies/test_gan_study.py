@@ -21,10 +21,10 @@ from shui_lib.gan.train import GANTraining
 from shui_lib.methods import Given
 from shui_workbook.figures import gan as plots
 from shui_workbook.reports import gan as reports
-from shui_workbook.studies.gan import __main__ as command
 from shui_workbook.studies.gan import rows as told
 from shui_workbook.studies.gan import study as module
-from shui_workbook.studies.gan.measures import sheet, staying
+from shui_workbook.studies.gan import tables
+from shui_workbook.studies.gan.measures import fid, sheet, staying, undone
 from shui_workbook.studies.gan.study import Study
 
 FAST = {"steps": 2, "check": 1, "batch": 4, "inversion": QUICK}
@@ -53,17 +53,17 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(study, wrong, mess
 
 
 def some_plan(items, label):
-    return [(f"item-{items[0]}", Cascade(**FAST)), (f"class-{label}", Cascade(shot="zero", **command.TURNED, **FAST))]
+    return [(f"item-{items[0]}", Cascade(**FAST)), (f"class-{label}", Cascade(shot="zero", **tables.TURNED, **FAST))]
 
 
 def test_a_table_is_made_once(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "plan", some_plan)
+    monkeypatch.setattr(tables, "plan", some_plan)
     path = tmp_path / "gan_rows.csv"
-    command.table(study, path, items=[6], label=1, retrain=["item-6"])
+    tables.table(study, path, items=[6], label=1, retrain=["item-6"])
     cascades = told.read(path)  # what is added to them later leaves them as they are
-    later = {"relearn_steps": command.undone, "fid_l": partial(command.fid, study.classifier(0))}
+    later = {"relearn_steps": undone, "fid_l": partial(fid, study.classifier(0))}
     everything = {"items": [6], "label": 1, "retrain": ["item-6"], "rival": True, "later": later}
-    command.table(study, path, **everything)
+    tables.table(study, path, **everything)
     rows = told.read(path)
     pd.testing.assert_frame_equal(cascades.merge(rows, how="inner")[told.COLUMNS], cascades)
     assert not rows.duplicated(told.KEY).any() and rows["value"].notna().all()
@@ -93,15 +93,15 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     assert rows.loc[rows["method"] == "retrained", "note"].eq("trained without the requests of seeds 0").all()
 
     before = path.read_bytes()
-    monkeypatch.setattr(command, "measure", never)
-    command.table(study, path, **everything | {"later": dict.fromkeys(later, never)})
+    monkeypatch.setattr(tables, "measure", never)
+    tables.table(study, path, **everything | {"later": dict.fromkeys(later, never)})
     assert path.read_bytes() == before
 
 
 def test_rates_are_compared_by_what_they_forget_and_what_others_pay(study, monkeypatch):
-    monkeypatch.setattr(command, "RATES", (1e-2, 1e-7))
-    monkeypatch.setattr(command, "Cascade", lambda **how: Cascade(**{**FAST, **how}))
-    found = command.rates(study, "item-6").set_index(["lr", "shot"])
+    monkeypatch.setattr(tables, "RATES", (1e-2, 1e-7))
+    monkeypatch.setattr(tables, "Cascade", lambda **how: Cascade(**{**FAST, **how}))
+    found = tables.rates(study, "item-6").set_index(["lr", "shot"])
     assert list(found.index) == [(rate, shot) for rate in (1e-2, 1e-7) for shot in ("few", "zero")]
     for shot in ("few", "zero"):
         course = study.forgotten("item-6", Cascade(shot=shot, lr=1e-2, stop="never", **FAST))[1]
@@ -113,7 +113,7 @@ def test_rates_are_compared_by_what_they_forget_and_what_others_pay(study, monke
 
 def test_one_photo_is_measured_for_every_person(study, tmp_path):
     path = tmp_path / "gan_rows.csv"
-    command.photo(study, path, Cascade(shot="zero", asked="support", **FAST))
+    tables.photo(study, path, Cascade(shot="zero", asked="support", **FAST))
     rows = told.read(path)
     assert set(rows["request"]) == {f"{word}-{label}" for word in ("photo", "person") for label in range(3)}
     assert set(rows["method"]) == {"original", "cascade"}
