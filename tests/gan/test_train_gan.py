@@ -46,6 +46,12 @@ def test_a_gan_goes_on_from_where_it_was_and_is_not_changed():
         pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
         assert all(torch.allclose(a, b, atol=1e-3) for a, b in pairs), "at such a rate hardly anything moves"
     assert not same(near, start) and same(start, small_gan())
+    still = fit_gan(small_faces(), CONFIG, replace(TRAINING, ema_kimg=1e6), seed=5, start=start)[0]
+    pairs = list(zip(still.generator.parameters(), start.generator.parameters(), strict=True))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in pairs), "its running mean does not begin anew"
+    anew = fit_gan(small_faces(), CONFIG, replace(TRAINING, ema_kimg=1e6), seed=5)[0]
+    fresh = zip(anew.generator.parameters(), small_gan(5).generator.parameters(), strict=True)
+    assert not all(torch.allclose(a, b, atol=1e-4) for a, b in fresh), "a new one's does"
 
 
 def test_the_rate_falls_to_zero_over_the_last_share(monkeypatch):
