@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             how |= {"rival": args.rival, "later": later}
             table(study, args.results, items=args.items, label=label, **how)
         elif args.what == "rates":
-            print(rates(study, f"item-{args.items[0]}").round(3).to_string(index=False))
+            print(rates(study, f"item-{args.items[0]}").round({"auc_lu": 3, "acc_lost": 3}).to_string(index=False))
         else:
             photo(study, args.results, ONE_PHOTO, args.words)
 
