@@ -20,7 +20,7 @@ from shui_workbook import figures
 from shui_workbook.records import benchmark_rows, form_of, interval, read_rows
 from shui_workbook.reports import claims, gan_page
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
-from shui_workbook.reports.photo import handle_table, proxy_table
+from shui_workbook.reports.photo import ends_table, handle_table, proxy_table
 from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
     COLUMNS,
@@ -306,6 +306,7 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "trainings", trainings(results), by="make tables")
     save_section(docs / "results.md", "handle", handle_table(results), by="make tables")
     save_section(docs / "results.md", "proxies", proxy_table(results), by="make tables")
+    save_section(docs / "results.md", "upper ends", ends_table(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = shown(gains(results))
     save_section(root / "README.md", "overview", overview(found), by="make tables")

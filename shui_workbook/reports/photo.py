@@ -1,4 +1,4 @@
-"""How much one photo says of a person, as Markdown for docs/results.md: handles, and the cosines of proxies."""
+"""How much one photo says of a person, as Markdown for docs/results.md: handles, cosines of proxies, upper ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from shui_workbook.records.compare import interval, over_seeds
 from shui_workbook.reports.tables import as_markdown
-from shui_workbook.studies import handle, proxies
+from shui_workbook.studies import handle, proxies, upper_ends
 
 
 def handle_table(results: Path) -> str:
@@ -40,3 +40,23 @@ def proxy_table(results: Path) -> str:
         seeds = "1 seed" if one["seed"].nunique() == 1 else f"{one['seed'].nunique()} seeds"
         cells[f"{dataset}, {n_ids} people, {preset} ({seeds})"] = pd.Series(told).reindex(list(proxies.PROXIES))
     return as_markdown(pd.DataFrame(cells).fillna("–"))
+
+
+def ends_table(results: Path) -> str:
+    """results/upper_ends.csv: a table a setting, a line an arm: the best Tug-of-War along its way, over seeds."""
+    if (found := upper_ends.read(results)).empty:
+        return "Not measured: `python -m shui_workbook.studies.upper_ends` does it."
+    parts, headings = [], {"gain": "ToW − doing nothing", "forget": "forget", "retain": "retain", "test": "test"}
+    for (dataset, preset, n_ids), one in found.groupby(upper_ends.KEY[:3]):
+        ends, seeds = upper_ends.upper_ends(one).reset_index(), one["seed"].nunique()
+        arms = [arm for arm in upper_ends.ARMS if (ends["arm"] == arm).any()]
+        told = {}
+        for arm, mine in ends.groupby("arm"):
+            numbers = {heading: interval(over_seeds(mine[name]), "+.1f") for name, heading in headings.items()}
+            told[arm] = {"seeds": str(len(mine)), **numbers}
+        nothing, fell = ends.groupby("seed")[["untouched", "gap"]].first().mean()
+        title = f"**{dataset}, {n_ids} people, preset `{preset}`** ({seeds} {'seed' if seeds == 1 else 'seeds'})."
+        title += f" Doing nothing reaches {nothing:.1f}; the retrained model scores {fell:.1f} points less on forget."
+        table = pd.DataFrame(told).T.loc[arms].rename(columns={part: f"{part}, points lost" for part in list(headings)[1:]})
+        parts += [title, "", as_markdown(table), ""]
+    return "\n".join(parts).strip()

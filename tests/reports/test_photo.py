@@ -1,8 +1,8 @@
-"""Handles and cosines on the page of results, from files that are written here."""
+"""Handles, cosines and upper ends on the page of results, from files that are written here."""
 
 import pandas as pd
 
-from shui_workbook.reports.photo import handle_table, proxy_table
+from shui_workbook.reports.photo import ends_table, handle_table, proxy_table
 
 
 def test_a_handle_is_told_in_percent_with_its_interval(tmp_path):
@@ -31,3 +31,21 @@ def test_a_cosine_is_the_mean_of_people_with_an_interval_over_seeds(tmp_path):
     text = proxy_table(tmp_path)
     assert "faces, 10 people, cpu (2 seeds)" in text and "| photo | 0.45 [-0.19, 1.09] |" in text
     assert "| someone else's photo | – |" in text
+
+
+def test_an_upper_end_is_told_with_what_it_loses(tmp_path):
+    assert ends_table(tmp_path).startswith("Not measured: `python -m shui_workbook.studies.upper_ends`")
+    about = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "gap": 9.0, "git": "abc", "test": 0.5}
+    lines = [
+        {**about, "seed": seed, "arm": arm, "strength": k, "tow": 80 + tow, "retain": k, "forget": 3 * k}
+        for seed in (0, 1)
+        for arm, tows in {"gradient ascent": (0, 4 + seed, 1), "Curvature, the images to forget": (0, 1, 8)}.items()
+        for k, tow in enumerate(tows)
+    ]
+    pd.DataFrame(lines).to_csv(tmp_path / "upper_ends.csv", index=False)
+    text = ends_table(tmp_path).splitlines()
+    assert text[0].endswith(
+        "preset `cpu`** (2 seeds). Doing nothing reaches 80.0; the retrained model scores 9.0 points less on forget."
+    )
+    cells = ["gradient ascent", "2", "+4.5 [-1.9, +10.9]", "+3.0 [+3.0, +3.0]", "+1.0 [+1.0, +1.0]"]
+    assert text[4].startswith(f"| {' | '.join(cells)} |") and text[5].startswith("| Curvature, the images to forget |")

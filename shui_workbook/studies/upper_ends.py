@@ -1,0 +1,100 @@
+"""What a form could reach at best: the highest Tug-of-War along its whole way, its strength chosen on the request itself.
+
+python -m shui_workbook.studies.upper_ends --dataset celebahq --n-ids 20 --preset face-resnet --reserved 50 --seeds 0 1 2
+
+Where a model takes many minutes, a search on the tuning pool costs more than the table that it is for. Upper ends need
+none: nobody who is asked could choose so well, so they are no results of a method. But all arms are flattered alike,
+and where even the upper end is doing nothing, no search would have found more. The last arms see what the method must
+not see: they tell a bad step from a bad proxy of the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from shui_lib.benchmark.metrics import Scores
+from shui_lib.core.machine import git_commit
+from shui_lib.core.places import RESULTS
+from shui_lib.core.progress import progress
+from shui_workbook.arguments import Setting, command_line
+from shui_workbook.records.files import lines_of, put
+from shui_workbook.runs.experiment import Experiment
+from shui_workbook.studies.tradeoff import curve
+
+KEY = ["dataset", "preset", "n_ids", "seed", "arm"]
+COLUMNS = [*KEY, "strength", *Scores._fields, "tow", "gap", "git"]
+
+
+class Arm(NamedTuple):
+    """A form and the settings of which one, its strength, grows from an eighth of what it is here."""
+
+    form: str
+    settings: Mapping[str, object]
+
+
+_STEP = {"eta": 4e-4, "damping": 1.0}
+ARMS = {
+    "gradient ascent": Arm("gradient_ascent", {"eta": 0.03, "copies": 0}),
+    "gradient ascent, copies": Arm("gradient_ascent", {"eta": 0.03, "copies": 16}),
+    "MetaUnlearn": Arm("meta_unlearn", {"eta": 1e-3, "alpha": 1e-3, "epochs": 1, "inputs": ("logits", "targets")}),
+    "Curvature": Arm("curvature", {**_STEP, "copies": 0}),
+    "Curvature, copies": Arm("curvature", {**_STEP, "copies": 16}),
+    "Curvature, copies of one trained photo": Arm("curvature:one-trained", {**_STEP, "copies": 16}),
+    "Curvature, the images to forget": Arm("curvature:forget-images", {**_STEP, "copies": 0}),
+}
+
+
+def ways(experiment: Experiment, arm: Arm) -> pd.DataFrame:
+    """The curve of an arm (`tradeoff.curve`); no photo is kept."""
+    return curve(experiment.with_settings({arm.form: arm.settings}), arm.form)
+
+
+def upper_ends(curves: pd.DataFrame) -> pd.DataFrame:
+    """Of each curve the line with the highest Tug-of-War, and what it gains.
+
+    Args:
+        curves: columns `COLUMNS`, points and percent.
+    Returns:
+        A line a setting, seed and arm, index `KEY`: strength; how many points retain, forget and test fell; tow (%);
+        untouched, that of doing nothing; gain, the difference of both, never below zero.
+    """
+    groups = curves.reset_index(drop=True).groupby(KEY)["tow"]
+    best = curves.reset_index(drop=True).loc[groups.idxmax()].set_index(KEY)
+    untouched = curves[curves["strength"] == 0].set_index(KEY)["tow"].reindex(best.index)
+    return best.assign(untouched=untouched, gain=best["tow"] - untouched)
+
+
+def read(results: Path = RESULTS) -> pd.DataFrame:
+    """What was recorded, columns `COLUMNS`; no lines where nothing was."""
+    return lines_of(Path(results) / "upper_ends.csv", COLUMNS, ["dataset", "preset", "arm", "git"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Setting):
+    """Options of this command."""
+
+    arms: tuple[str, ...] = tuple(ARMS)  # which ones, by name
+    results: Path = RESULTS / "upper_ends.csv"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Record the curves of the given seeds in results/upper_ends.csv, and print the ends."""
+    asked = command_line(Command, argv, __doc__)
+    if unknown := set(asked.arms) - set(ARMS):
+        raise SystemExit(f"no arm is called {', '.join(sorted(unknown))}: there are {', '.join(ARMS)}")
+    for seed in progress(asked.seeds, desc="upper ends", unit="seed"):
+        experiment = Experiment(**asked.of_seed(seed))
+        key = {name: getattr(experiment, name) for name in KEY[:-1]}
+        for name in progress(asked.arms, desc=f"seed {seed}", unit="arm", leave=False):
+            found = ways(experiment, ARMS[name]).assign(**key, arm=name, git=git_commit())
+            every = put(asked.results, found[COLUMNS], KEY, "strength")
+    print(upper_ends(every)[["gain", *Scores._fields]].round(1).to_string())
+
+
+if __name__ == "__main__":
+    main()
