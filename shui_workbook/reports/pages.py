@@ -306,7 +306,7 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "trainings", trainings(results), by="make tables")
     save_section(docs / "results.md", "handle", handle_table(results), by="make tables")
     save_section(docs / "results.md", "proxies", proxy_table(results), by="make tables")
-    save_section(docs / "results.md", "upper ends", ends_table(results), by="make tables")
+    save_section(docs / "results.md", "upper-ends", ends_table(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = shown(gains(results))
     save_section(root / "README.md", "overview", overview(found), by="make tables")

@@ -46,7 +46,8 @@ def ends_table(results: Path) -> str:
     """results/upper_ends.csv: a table a setting, a line an arm: the best Tug-of-War along its way, over seeds."""
     if (found := upper_ends.read(results)).empty:
         return "Not measured: `python -m shui_workbook.studies.upper_ends` does it."
-    parts, headings = [], {"gain": "ToW − doing nothing", "forget": "forget", "retain": "retain", "test": "test"}
+    lost = {part: f"{part}, points lost" for part in ("forget", "retain", "test")}
+    parts, headings = [], {"gain": "ToW − doing nothing", **lost}
     for (dataset, preset, n_ids), one in found.groupby(upper_ends.KEY[:3]):
         ends, seeds = upper_ends.upper_ends(one).reset_index(), one["seed"].nunique()
         arms = [arm for arm in upper_ends.ARMS if (ends["arm"] == arm).any()]
@@ -57,6 +58,5 @@ def ends_table(results: Path) -> str:
         nothing, fell = ends.groupby("seed")[["untouched", "gap"]].first().mean()
         title = f"**{dataset}, {n_ids} people, preset `{preset}`** ({seeds} {'seed' if seeds == 1 else 'seeds'})."
         title += f" Doing nothing reaches {nothing:.1f}; the retrained model scores {fell:.1f} points less on forget."
-        table = pd.DataFrame(told).T.loc[arms].rename(columns={part: f"{part}, points lost" for part in list(headings)[1:]})
-        parts += [title, "", as_markdown(table), ""]
+        parts += [title, "", as_markdown(pd.DataFrame(told).T.loc[arms]), ""]
     return "\n".join(parts).strip()

@@ -1,6 +1,6 @@
-"""What a form could reach at best: the highest Tug-of-War along its whole way, its strength chosen on the request itself.
+"""What a form could reach at best: the highest Tug-of-War along its way, its strength chosen on the request itself.
 
-python -m shui_workbook.studies.upper_ends --dataset celebahq --n-ids 20 --preset face-resnet --reserved 50 --seeds 0 1 2
+python -m shui_workbook.studies.upper_ends --dataset celebahq --n-ids 20 --reserved 50 --preset face-resnet
 
 Where a model takes many minutes, a search on the tuning pool costs more than the table that it is for. Upper ends need
 none: nobody who is asked could choose so well, so they are no results of a method. But all arms are flattered alike,
