@@ -18,7 +18,7 @@ from shui_workbook.figures.explorer import (
     plot_photo,
     quarters,
 )
-from shui_workbook.figures.handle import plot_handles
+from shui_workbook.figures.handle import plot_gain_by_handle, plot_handles
 from shui_workbook.figures.photos import (
     plot_faces,
     plot_images_per_identity,

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from shui_workbook.figures.style import PARTS
 
 SIDES = {"trained": ("photos it was trained on", PARTS["forget"]), "held": ("other photos of them", PARTS["support"])}
+ENDS = {"Curvature, copies": PARTS["support"], "Curvature, the images to forget": PARTS["forget"]}
 
 
 def plot_handles(found: pd.DataFrame, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
@@ -39,6 +40,30 @@ def plot_handles(found: pd.DataFrame, axes: Sequence[Axes] | None = None) -> Seq
     return axes
 
 
+def plot_gain_by_handle(found: pd.DataFrame, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
+    """What a model knows of persons beyond their photos (left), and what a step could gain at best (right).
+
+    Args:
+        found: a line a setting, as `shui_workbook.studies.upper_ends.beside_handles` gives them.
+    """
+    if axes is None:
+        axes = plt.subplots(1, 2, figsize=(8.5, 1.3 + 0.55 * len(found)), sharey=True)[1]
+    y = np.arange(len(found))
+    _intervals(axes[0], found, "held", y, color=SIDES["held"][1])
+    for k, (arm, colour) in enumerate(ENDS.items()):
+        _intervals(axes[1], found, arm, y - 0.15 + 0.3 * k, color=colour, label=arm)
+    axes[0].set(xlabel="gap on photos that no model saw (nats)")
+    axes[1].set(xlabel="highest Tug-of-War on the way − doing nothing")
+    axes[0].set_yticks(y, [f"{line.dataset}, {line.n_ids} people, {line.preset}" for line in found.itertuples()])
+    axes[0].set_ylim(len(found) - 0.5, -0.5)
+    axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
+    for ax in axes:
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.grid(axis="y", visible=False)
+    return axes
+
+
 def _intervals(ax: Axes, found: pd.DataFrame, name: str, y: np.ndarray, *, scale: float = 1, **options: object) -> None:
     value, low, high = (scale * found[column].to_numpy() for column in (name, f"{name}_low", f"{name}_high"))
-    ax.errorbar(value, y, xerr=(value - low, high - value), fmt="o", capsize=3, linewidth=1.6, **options)
+    spread = np.nan_to_num((value - low, high - value))  # none with one seed
+    ax.errorbar(value, y, xerr=spread, fmt="o", capsize=3, linewidth=1.6, **options)

@@ -22,6 +22,7 @@ from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_workbook.arguments import Setting, command_line
+from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.tradeoff import curve
@@ -48,6 +49,8 @@ ARMS = {
     "Curvature, the images to forget": Arm("curvature:forget-images", {**_STEP, "copies": 0}),
 }
 
+BOTH_ENDS = "Curvature, copies", "Curvature, the images to forget"  # one photo, and all that there is to know
+
 
 def ways(experiment: Experiment, arm: Arm) -> pd.DataFrame:
     """The curve of an arm (`tradeoff.curve`); no photo is kept."""
@@ -67,6 +70,27 @@ def upper_ends(curves: pd.DataFrame) -> pd.DataFrame:
     best = curves.reset_index(drop=True).loc[groups.idxmax()].set_index(KEY)
     untouched = curves[curves["strength"] == 0].set_index(KEY)["tow"].reindex(best.index)
     return best.assign(untouched=untouched, gain=best["tow"] - untouched)
+
+
+def beside_handles(ends: pd.DataFrame, handles: pd.DataFrame, arms: Sequence[str] = BOTH_ENDS) -> pd.DataFrame:
+    """Of every setting that has both: what a model knows of persons beyond their photos, and what a step could gain.
+
+    Args:
+        ends: of `upper_ends`.
+        handles: of `handle.handles`.
+    Returns:
+        A line a setting, those whose models know most last: dataset, preset, n_ids; held with _low and _high (nats);
+        under the name of each arm its gain over seeds, with _low and _high (points).
+    """
+    lines = []
+    for setting, mine in ends.reset_index().groupby(KEY[:3]):
+        line = dict(zip(KEY[:3], setting, strict=True))
+        for arm in arms:
+            found = over_seeds(mine.loc[mine["arm"] == arm, "gain"])
+            line |= {arm: found["mean"], f"{arm}_low": found["low"], f"{arm}_high": found["high"]}
+        lines.append(line)
+    known = handles[["dataset", "preset", "held", "held_low", "held_high"]]
+    return pd.DataFrame(lines, columns=None if lines else KEY[:3]).merge(known).sort_values("held", ignore_index=True)
 
 
 def read(results: Path = RESULTS) -> pd.DataFrame:

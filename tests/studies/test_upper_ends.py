@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 from tiny import prepare_tiny
 
+from shui_workbook.figures import plot_gain_by_handle
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.upper_ends import ARMS, COLUMNS, KEY, main, upper_ends, ways
+from shui_workbook.studies.upper_ends import ARMS, BOTH_ENDS, COLUMNS, KEY, beside_handles, main, upper_ends, ways
 
 ABOUT = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "gap": 9.0, "git": "abc"}
 
@@ -22,6 +23,21 @@ def test_the_best_place_of_each_way_and_what_it_gains():
     assert found["gain"].to_dict() == {("a", 0): 5, ("a", 1): 0, ("b", 0): 19}
     assert found["forget"].to_dict() == {("a", 0): 2, ("a", 1): 0, ("b", 0): 4}, "nothing is lost where nothing helps"
     assert found.loc[("b", 0), ["untouched", "tow"]].tolist() == [80, 99]
+
+
+def test_gains_stand_beside_what_is_known_of_people(tmp_path):
+    photo, person = BOTH_ENDS
+    curves = pd.concat([way(photo, seed, [80, 82 + seed]) for seed in (0, 1)] + [way(person, 0, [80, 90])])
+    ends = upper_ends(pd.concat([curves, curves.assign(dataset="ages", tow=80.0), curves.assign(dataset="unmeasured")]))
+    known = pd.DataFrame({"dataset": ["faces", "ages"], "preset": "cpu", "held": [0.02, 0.01]})
+    found = beside_handles(ends, known.assign(held_low=0.0, held_high=0.05))
+    assert found["dataset"].tolist() == ["ages", "faces"], "who knows most comes last; without a handle nothing is said"
+    assert found[[photo, person]].values.tolist() == [[0, 0], [2.5, 10]]
+    assert found.loc[1, f"{photo}_low"] == pytest.approx(2.5 - 12.7062 * 0.5, abs=1e-3)
+    left, right = plot_gain_by_handle(found)
+    shown = [text.get_text() for text in left.get_yticklabels()]
+    assert shown == ["ages, 10 people, cpu", "faces, 10 people, cpu"] and left.get_ylim() == (1.5, -0.5)
+    assert [text.get_text() for text in right.get_legend().get_texts()] == [photo, person]
 
 
 @pytest.fixture
