@@ -28,6 +28,7 @@ from shui_lib.methods.parts.learned_loss import INPUTS, LearnedLoss
 from shui_lib.methods.parts.meta_gradient import (
     Precondition,
     Theta,
+    loss_gradient,
     meta_gradient,
     parameters,
     unlearning_step,
@@ -75,7 +76,9 @@ class MetaUnlearn:
     inputs: tuple[str, ...] = INPUTS
     distance: str = "smooth_l1"  # Table 8a and the authors' code; "squared" in the paper's equations
     accuracy_factor: bool = True  # eq. 6; False is eq. 5
-    objective: str = "both"  # terms of eq. 6: both, first or second; "scrub" (Table 5); ours: "held_out", "rank"
+    objective: str = (
+        "both"  # terms of eq. 6: both, first or second; "scrub" (Table 5); ours: "held_out", "rank", "match"
+    )
     detached: bool = True  # validation under θ_u is a constant, as in the authors' code
     steps: int = 1  # along the learned loss when the request comes, each of size η; it is learned for one
     # What follows departs from the paper (D25): the step is divided by the training data's curvature ("kfac") or keeps
@@ -248,6 +251,10 @@ class _MetaTraining:
     def _known(self, support: np.ndarray, forget: np.ndarray, val: np.ndarray, generator: torch.Generator) -> MetaBatch:
         """What the objective may look at; images of others are drawn for those that look at them."""
         known = MetaBatch(self.train[forget], self.val[val], self.val_logits[val])
+        if self.method.objective == "match":
+            size = {"micro_batch": self.method.micro_batch, "bf16": self.method.bf16}
+            wanted, divide = loss_gradient(self.model, self.theta, known.forget, **size)[2], self.size["precondition"]
+            return known._replace(theta=self.theta, wanted=divide(wanted) if divide else wanted)
         if self.method.objective not in COMPARE:
             return known
         others = np.setdiff1d(np.arange(len(self.train)), np.append(support, forget))

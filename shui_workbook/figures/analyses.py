@@ -122,6 +122,7 @@ def plot_doses(doses: pd.DataFrame, axes: Sequence[Axes], ylabel: str) -> Sequen
             xlim=(-0.3, len(line) - 0.5),
         )
         ax.set_ylabel(ylabel if ax is axes[0] else "")
+        ax.label_outer()  # of axes above others the lowest names the factor
     if axes[-1].get_legend_handles_labels()[0]:
         axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return axes

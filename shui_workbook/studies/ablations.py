@@ -62,6 +62,7 @@ def steps_and_objectives() -> dict[str, dict[str, object]]:
     """Every preconditioner of the step with every objective, and with learned sizes; "ascent" has learned nothing."""
     ascent = {"residual": True}
     learned = {"eq6": {"objective": "both"}, "held_out": {"objective": "held_out"}, "rank": {"objective": "rank"}}
+    learned["match"] = {"objective": "match"}
     found: dict[str, dict[str, object]] = {}
     for step in ETAS_OF_ASCENT:
         found[f"step={step}+ascent"] = {"preconditioner": step, **ascent, "epochs": 0}

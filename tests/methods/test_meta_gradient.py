@@ -78,6 +78,7 @@ def naive(model, loss, support, known, ids, seed, dtype, precondition=None, **ob
             gradient = {n: size * g for size, (n, g) in zip(loss.log_steps.exp(), gradient.items(), strict=True)}
         stepped = {n: t - ETA * gradient[n] for n, t in theta.items()}
         logits = {part: logits_at(stepped, getattr(known, part)) for part in ("forget", "val", "retain")}
+        logits["stepped"] = stepped
     terms = objective.get("terms")
     objective_value = TWINS[terms](logits, known) if terms in TWINS else judged(logits, known, objective)
     phi = list(loss.parameters())
@@ -137,7 +138,16 @@ def soft_ap(logits, targets):
     return torch.stack(per_class).mean()
 
 
-TWINS = {"scrub": scrub, "held_out": held_out, "rank": by_rank}
+def matched(outputs, known):
+    """1 − the cosine of two long vectors."""
+    stepped, start, wanted = (
+        torch.cat([part[name].flatten() for name in known.theta])
+        for part in (outputs["stepped"], known.theta, known.wanted)
+    )
+    return 1 - torch.nn.functional.cosine_similarity(stepped - start, wanted, dim=0)
+
+
+TWINS = {"scrub": scrub, "held_out": held_out, "rank": by_rank, "match": matched}
 
 
 def ours(model, loss, support, known, ids, seed, dtype, precondition=None, **objective):
@@ -162,6 +172,7 @@ OBJECTIVES = {
     "scrub": {"terms": "scrub"},
     "held_out": {"terms": "held_out"},
     "rank": {"terms": "rank"},
+    "match": {"terms": "match"},
 }
 
 
@@ -191,7 +202,9 @@ def agreement(dtype, multilabel, inputs, objective, *, kind="", **of_loss) -> fl
         # What θ says of D_f and D_r is shifted a little: at θ itself SCRUB's divergence has no slope.
         logits = [model(faces.pixels().to(dtype)).logits for faces in (forget, val, retain)]
         shift = 0.5 * torch.linspace(-1, 1, K, dtype=dtype)
-    known = MetaBatch(forget, val, logits[1], logits[0] + shift, retain, logits[2] - shift)
+    theta = parameters(model)
+    wanted = {name: torch.randn_like(value) for name, value in theta.items()}
+    known = MetaBatch(forget, val, logits[1], logits[0] + shift, retain, logits[2] - shift, theta, wanted)
     ids = torch.from_numpy(support.identity)
     objective = objective | ({"precondition": preconditioner(kind, model, forget)} if kind else {})
     given = (model, loss, support, known, ids, 3, dtype)

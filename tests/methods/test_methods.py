@@ -32,8 +32,15 @@ from shui_lib.methods import (
 )
 from shui_lib.methods.meta_unlearn import _MetaTraining, embedding_rows
 from shui_lib.methods.parts.learned_loss import INPUTS
-from shui_lib.methods.parts.meta_gradient import parameters
-from shui_lib.methods.parts.objectives import OTHER_OBJECTIVES, TERMS, Alignment, alignment_objective
+from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
+from shui_lib.methods.parts.objectives import (
+    OTHER_OBJECTIVES,
+    TERMS,
+    Alignment,
+    MetaBatch,
+    alignment_objective,
+    match_objective,
+)
 from shui_lib.methods.parts.subspaces import layers_of
 from shui_workbook.runs.settings import settings_for
 
@@ -521,6 +528,38 @@ def test_reading_the_course_of_meta_training_leaves_the_global_randomness_alone(
     for _ in course._one_epoch(generator()):
         assert torch.equal(torch.random.get_rng_state(), before)
         break
+
+
+@pytest.mark.parametrize("preconditioner", ["none", "kfac"])
+def test_what_is_matched_is_the_step_on_the_images_to_forget(preconditioner):
+    faces, model = tiny_faces(10, (5, 5)), small_vit()
+    changed = {"objective": "match", "preconditioner": preconditioner}
+    method = make_method("meta_unlearn", SMALL["meta_unlearn"] | changed)
+    course = _MetaTraining(method, model, parts_of(faces), 0)
+    divide = method._precondition(method._known_of(model, parts_of(faces)["train"], generator()), course.theta)
+    course.size = {"eta": method.eta, "micro_batch": method.micro_batch, "precondition": divide}
+    support, forget = np.array([0, 5]), np.array([1, 2, 3, 6, 7])
+    known = course._known(support, forget, np.arange(4), generator())
+    step = loss_gradient(model, course.theta, parts_of(faces)["train"][forget])[2]
+    step = divide(step) if divide else step
+    assert known.theta is course.theta and known.wanted.keys() == step.keys()
+    for name, value in known.wanted.items():
+        torch.testing.assert_close(value, step[name])
+
+
+def test_a_step_is_judged_by_where_it_points_and_not_by_its_length():
+    model = small_vit()
+    theta, faces = parameters(model), tiny_faces(4, (5, 5))
+    wanted = {name: torch.randn_like(value) for name, value in theta.items()}
+    known = MetaBatch(faces, faces, predict(model, faces).logits, theta=theta, wanted=wanted)
+    found = {
+        length: match_objective(
+            model, {name: value + length * wanted[name] for name, value in theta.items()}, known, size={}
+        )
+        for length in (0.0, 0.1, 1.0, -1.0)
+    }
+    assert [one.value.item() for one in found.values()] == pytest.approx([1, 0, 0, 2], abs=1e-6)
+    assert not any(part.any() for part in found[0.0].gradient.values()), "no length, no direction"
 
 
 def test_a_request_in_which_nobody_has_an_attribute_is_learned_from_without_its_factor():

@@ -43,7 +43,7 @@ def test_every_row_is_a_method_of_its_own_but_for_those_that_are_the_default(n_i
 
 def test_every_step_is_taken_with_every_objective():
     methods = {name: make_method("meta_unlearn", {**BASE, **change}) for name, change in steps_and_objectives().items()}
-    assert len(set(methods.values())) == len(methods) == 14
+    assert len(set(methods.values())) == len(methods) == 17
     for name, method in methods.items():
         step, learned, *sizes = name.removeprefix("step=").split("+")
         assert method.preconditioner == step and method.residual and method.learned_steps == bool(sizes)

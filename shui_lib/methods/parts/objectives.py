@@ -4,9 +4,10 @@ Each judges θ_u on the images to forget and on others, and comes with its gradi
 meta-gradient needs of it. Images pass in micro-batches, so memory grows with none of the parts (`rank_objective` keeps
 a few numbers for every pair of images to forget); the paper ran out of it with SCRUB's loss (Table 5).
 
-Two are not in the paper, which looks at losses. A loss can be moved without forgetting: by making the model less sure
+Three are not in the paper, which looks at losses. A loss can be moved without forgetting: by making the model less sure
 of everything. Average precision cannot, so `rank_objective` takes a smooth form. `held_out_objective` asks for what
 is wanted itself: on the images to forget the answers of models that never saw the person, on others the original's.
+`match_objective` looks at no answers: the step shall point where a step on the images to forget would.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ class MetaBatch(NamedTuple):
     forget_logits: Tensor | None = None  # (|D_f|, K) logits under θ, or of models that never saw the person
     retain: Faces | None = None
     retain_logits: Tensor | None = None  # logits under θ
+    # For matching only, by parameter:
+    theta: Theta | None = None  # θ, from which the step starts
+    wanted: Theta | None = None  # the step on the images to forget themselves, of any length
 
 
 def alignment_objective(
@@ -177,6 +181,29 @@ def rank_objective(model: FaceModel, theta: Theta, known: MetaBatch, *, size: Si
     return ObjectiveResult(value.detach(), gradient, _alignment(known, loss_f, logits_f, loss_v, logits_v))
 
 
+def match_objective(model: FaceModel, theta: Theta, known: MetaBatch, *, size: Size) -> ObjectiveResult:
+    """1 − the cosine between θ_u − θ and the step on D_f itself; not in the paper. How long the step is plays no part.
+
+    Where the step has no length it has no direction: 1, with a gradient of zeros.
+    """
+
+    def inner(one: Theta, other: Theta) -> Tensor:
+        return sum((value.double() * other[name].double()).sum() for name, value in one.items())
+
+    step = {name: value - known.theta[name] for name, value in theta.items()}
+    square, length = inner(step, step), (inner(step, step) * inner(known.wanted, known.wanted)).sqrt()
+    cosine = inner(step, known.wanted) / length if length > 0 else length
+    gradient = {
+        name: (cosine / square * value - known.wanted[name] / length).to(value)
+        if length > 0
+        else torch.zeros_like(value)
+        for name, value in step.items()
+    }
+    loss_f, logits_f, _ = loss_gradient(model, theta, known.forget, **size, wanted=False)
+    loss_v, logits_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
+    return ObjectiveResult(1 - cosine, gradient, _alignment(known, loss_f, logits_f, loss_v, logits_v))
+
+
 def soft_average_precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Average precision over images (N), mean over classes (K), with logistic steps in place of ranks.
 
@@ -239,5 +266,10 @@ def _alignment(known: MetaBatch, loss_f: Tensor, logits_f: Tensor, loss_v: Tenso
     return Alignment(loss_f.requires_grad_(), loss_v.requires_grad_(), loss_v0, *scores)
 
 
-OTHER_OBJECTIVES = {"scrub": scrub_objective, "held_out": held_out_objective, "rank": rank_objective}
+OTHER_OBJECTIVES = {
+    "scrub": scrub_objective,
+    "held_out": held_out_objective,
+    "rank": rank_objective,
+    "match": match_objective,
+}
 COMPARE = {"scrub", "held_out"}  # those that compare with what others say of D_f, and of images of others
