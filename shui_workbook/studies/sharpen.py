@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for
-from shui_lib.methods.parts.kfac import Factors, as_matrix, as_parameters
-
-Gradient = Mapping[str, Tensor]
+from shui_lib.methods.parts.kfac import Factors
+from shui_workbook.studies.steps import Gradient, KroneckerBasis
 
 
 class WienerFilter:
@@ -31,27 +30,19 @@ class WienerFilter:
 
     def __init__(self, factors: Mapping[str, Factors], alone: Sequence[Gradient], others: Sequence[Gradient]):
         """`alone`: of one photo of each of some people, who do not ask; `others`: of their other images."""
-        self.bases = {
-            layer: tuple(torch.linalg.eigh(one).eigenvectors for one in known) for layer, known in factors.items()
-        }
+        self.basis = KroneckerBasis(factors)
         self.shares: dict[str, Tensor] = {}
-        for layer in self.bases:
-            one, rest = (torch.stack([self._turned(layer, g) for g in part]) for part in (alone, others))
+        for layer in factors:
+            one, rest = (torch.stack([self.basis.turned(layer, g) for g in part]) for part in (alone, others))
             between, within = rest.var(0), (one - rest).var(0)
             self.shares[layer] = torch.nan_to_num(between / (between + within))
 
     def __call__(self, gradient: Gradient) -> dict[str, Tensor]:
         """The filtered gradient; parameters of layers without factors, which a step does not move, as they are."""
         held = dict(gradient)
-        for layer, (of_inputs, of_outputs) in self.bases.items():
-            matrix = of_outputs @ (self.shares[layer] * self._turned(layer, gradient)) @ of_inputs.mT
-            held |= as_parameters(matrix, gradient, layer)
+        for layer, share in self.shares.items():
+            held |= self.basis.back(layer, share * self.basis.turned(layer, gradient), gradient)
         return held
-
-    def _turned(self, layer: str, gradient: Gradient) -> Tensor:
-        """A layer's gradient (out, d) in the Kronecker basis."""
-        of_inputs, of_outputs = self.bases[layer]
-        return of_outputs.mT @ as_matrix(gradient, layer) @ of_inputs
 
 
 class Displacements:

@@ -16,35 +16,51 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import torch
 
 from shui_lib.benchmark.metrics import Scores
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
+from shui_lib.methods.parts.kfac import Preconditioner, averaged_over, unpacked
+from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import lines_of, put
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.tradeoff import curve
+from shui_workbook.studies.steps import (
+    DividedInBasis,
+    KroneckerBasis,
+    corrected_eigenvalues,
+    without_own_curvature,
+)
+from shui_workbook.studies.tradeoff import along, curve
 
 KEY = ["dataset", "preset", "n_ids", "seed", "arm"]
 COLUMNS = [*KEY, "strength", *Scores._fields, "tow", "gap", "git"]
 
 
 class Arm(NamedTuple):
-    """A form and the settings of which one, its strength, grows from an eighth of what it is here."""
+    """A form and the settings of which one, its strength, grows from an eighth of what it is here; or another step."""
 
     form: str
     settings: Mapping[str, object]
+    step: str = ""  # a way to divide by the curvature (`steps`), in place of the form's own
 
 
 _STEP = {"eta": 4e-4, "damping": 1.0}
+_LEARNED = {"alpha": 1e-3, "epochs": 1, "inputs": ("logits", "targets")}
+_MATCHED = {"objective": "match", "preconditioner": "kfac", "residual": True, "copies": 16}
 ARMS = {
     "gradient ascent": Arm("gradient_ascent", {"eta": 0.03, "copies": 0}),
     "gradient ascent, copies": Arm("gradient_ascent", {"eta": 0.03, "copies": 16}),
-    "MetaUnlearn": Arm("meta_unlearn", {"eta": 1e-3, "alpha": 1e-3, "epochs": 1, "inputs": ("logits", "targets")}),
+    "MetaUnlearn": Arm("meta_unlearn", {"eta": 1e-3, **_LEARNED}),
     "Curvature": Arm("curvature", {**_STEP, "copies": 0}),
     "Curvature, copies": Arm("curvature", {**_STEP, "copies": 16}),
+    "Curvature, copies, exact damping": Arm("curvature", {**_STEP, "copies": 16}, "exact"),
+    "Curvature, copies, corrected eigenvalues": Arm("curvature", {**_STEP, "copies": 16}, "corrected"),
+    "Curvature, copies, without their own curvature": Arm("curvature", {**_STEP, "copies": 16}, "others"),
+    "Curvature, copies, a loss taught by matching": Arm("meta_unlearn", {**_STEP, **_MATCHED, **_LEARNED}),
     "Curvature, copies of one trained photo": Arm("curvature:one-trained", {**_STEP, "copies": 16}),
     "Curvature, the images to forget": Arm("curvature:forget-images", {**_STEP, "copies": 0}),
 }
@@ -54,7 +70,28 @@ BOTH_ENDS = "Curvature, copies", "Curvature, the images to forget"  # one photo,
 
 def ways(experiment: Experiment, arm: Arm) -> pd.DataFrame:
     """The curve of an arm (`tradeoff.curve`); no photo is kept."""
-    return curve(experiment.with_settings({arm.form: arm.settings}), arm.form)
+    experiment = experiment.with_settings({arm.form: arm.settings})
+    return along(experiment, other_step(experiment, arm.step)) if arm.step else curve(experiment, arm.form)
+
+
+def other_step(experiment: Experiment, kind: str) -> Theta:
+    """What moves the weights where the gradient on the Support Set is divided in another way, by parameter.
+
+    Args:
+        kind: exact (damping), corrected (eigenvalues), or others (curvature without the photos' own).
+    """
+    method, model, support = experiment.method("curvature"), experiment.model("original"), experiment.part("support")
+    factors = unpacked(experiment.artefacts("curvature").tensors, like=parameters(model))
+    draws, train = torch.Generator().manual_seed(experiment.seed), experiment.part("train")
+    if kind == "others":
+        share = len(experiment.part("forget")) / len(train)
+        photos = [method.gradient(model, support[[k]], generator=draws) for k in range(len(support))]
+        divide = Preconditioner(factors, damping=method.damping)
+        return without_own_curvature(divide, photos, weight=share * averaged_over(train))
+    basis = KroneckerBasis(factors)
+    known = basis.products if kind == "exact" else corrected_eigenvalues(model, train, basis, generator=draws)
+    divide = DividedInBasis(basis, known, damping=method.damping)
+    return divide(method.gradient(model, support, generator=draws))
 
 
 def upper_ends(curves: pd.DataFrame) -> pd.DataFrame:

@@ -4,9 +4,21 @@ import pandas as pd
 import pytest
 from tiny import prepare_tiny
 
+from shui_lib.methods.parts.kfac import Preconditioner, unpacked
+from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
 from shui_workbook.figures import plot_gain_by_handle
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.upper_ends import ARMS, BOTH_ENDS, COLUMNS, KEY, beside_handles, main, upper_ends, ways
+from shui_workbook.studies.upper_ends import (
+    ARMS,
+    BOTH_ENDS,
+    COLUMNS,
+    KEY,
+    beside_handles,
+    main,
+    other_step,
+    upper_ends,
+    ways,
+)
 
 ABOUT = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "gap": 9.0, "git": "abc"}
 
@@ -54,6 +66,22 @@ def test_an_arm_climbs_what_its_form_is_given(where):
     shared = set(photo["strength"]) & set(person["strength"]) - {0}
     tows = [one.set_index("strength")["tow"] for one in found.values()]
     assert shared and all(tows[0][strength] != tows[1][strength] for strength in shared)
+
+
+@pytest.mark.parametrize("kind", ["exact", "corrected", "others"])
+def test_another_way_to_divide_is_another_step_uphill(where, kind):
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where)
+    one = one.with_settings({"curvature": ARMS["Curvature, copies"].settings})
+    step, model = other_step(one, kind), one.model("original")
+    usual = Preconditioner(unpacked(one.artefacts("curvature").tensors, like=parameters(model)), damping=1.0)
+    gradient = loss_gradient(model, parameters(model), one.part("support"))[2]
+
+    def along(other):
+        return sum((value * other[name]).sum() for name, value in step.items())
+
+    assert along(gradient) > 0
+    cosine = along(usual(gradient)) / (along(step) * sum((v * v).sum() for v in usual(gradient).values())).sqrt()
+    assert 0.2 < cosine < 0.999
 
 
 def test_ways_are_recorded_and_a_second_time_takes_their_place(where, tmp_path, capsys):

@@ -1,0 +1,103 @@
+"""Other ways to divide by the curvature, against dense matrices."""
+
+import pytest
+import torch
+from tiny import small_vit, tiny_faces
+
+from shui_lib.benchmark.predict import pixels_for, task_loss
+from shui_lib.methods.parts.kfac import Factors, Preconditioner, as_matrix, kfac
+from shui_lib.methods.parts.meta_gradient import parameters
+from shui_workbook.studies.steps import (
+    DividedInBasis,
+    KroneckerBasis,
+    corrected_eigenvalues,
+    image_gradients,
+    without_own_curvature,
+)
+
+LAYER = "layer"
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def positive(size: int, seed: int) -> torch.Tensor:
+    root = torch.randn(size, size, generator=chance(seed), dtype=torch.float64)
+    return root @ root.mT
+
+
+@pytest.fixture
+def factors():
+    return {LAYER: Factors(positive(4, 0), positive(3, 1))}
+
+
+def gradient(seed: int, **more: torch.Tensor) -> dict[str, torch.Tensor]:
+    draws = chance(seed)
+    shapes = {f"{LAYER}.weight": (3, 3), f"{LAYER}.bias": (3,)}
+    return {n: torch.randn(shape, generator=draws, dtype=torch.float64) for n, shape in shapes.items()} | more
+
+
+def test_with_exact_damping_the_dense_curvature_is_damped(factors):
+    basis, one = KroneckerBasis(factors), gradient(2, other=torch.ones(2))
+    found = DividedInBasis(basis, basis.products, damping=0.7)(one)
+    inputs, outputs = factors[LAYER]
+    dense = torch.kron(outputs, inputs)
+    dense += 0.7 * inputs.diagonal().mean() * outputs.diagonal().mean() * torch.eye(12, dtype=torch.float64)
+    expected = torch.linalg.solve(dense, as_matrix(one, LAYER).flatten()).reshape(3, 4)
+    torch.testing.assert_close(as_matrix(found, LAYER), expected)
+    assert not found["other"].any(), "no factors, no step"
+
+
+def test_without_damping_it_is_what_k_fac_tends_to(factors):
+    basis, one = KroneckerBasis(factors), gradient(2)
+    exact = DividedInBasis(basis, basis.products, damping=0.0)(one)
+    torch.testing.assert_close(exact, Preconditioner(factors, damping=1e-20)(one), rtol=1e-5, atol=1e-8)
+
+
+def test_corrected_eigenvalues_are_mean_squares_along_the_basis():
+    model, faces = small_vit(), tiny_faces(2, (3, 3))
+    known = kfac(model, faces, generator=chance())
+    basis = KroneckerBasis({layer: known[layer] for layer in [*known][:2]})
+    found = corrected_eigenvalues(model, faces, basis, generator=chance(5))
+    expected, draws = {layer: 0 for layer in found}, chance(5)
+    for k in range(len(faces)):
+        logits = model(pixels_for(model, faces[[k]])).logits
+        targets = torch.bernoulli(logits.detach().sigmoid(), generator=draws)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        grads = dict(zip(parameters(model), torch.autograd.grad(loss, list(model.parameters())), strict=True))
+        for layer in expected:
+            of_inputs, of_outputs = basis.vectors[layer]
+            expected[layer] += (of_outputs.mT @ as_matrix(grads, layer) @ of_inputs) ** 2 / len(faces)
+    for layer, value in found.items():
+        torch.testing.assert_close(value, expected[layer] * len(faces.classes))
+
+
+def test_gradients_of_images_have_the_mean_gradient_as_their_mean():
+    model, faces = small_vit(), tiny_faces(2, (3, 3))
+    every = [*image_gradients(model, faces)]
+    loss = task_loss(model(pixels_for(model, faces)).logits, faces.targets)
+    mean = torch.autograd.grad(loss, list(model.parameters()))
+    for (name, _), part in zip(model.named_parameters(), mean, strict=True):
+        torch.testing.assert_close(torch.stack([one[name] for one in every]).mean(0), part, rtol=1e-3, atol=1e-6)
+
+
+def test_the_photos_own_curvature_is_taken_out_of_the_dense_one():
+    dense, photos = positive(12, 3) + torch.eye(12, dtype=torch.float64), [gradient(k) for k in (4, 5, 6)]
+
+    def flat(one):
+        return torch.cat([part.flatten() for part in one.values()])
+
+    def divide(one):
+        whole = torch.linalg.solve(dense, flat(one)).split([9, 3])
+        return {name: part.reshape(one[name].shape) for name, part in zip(one, whole, strict=True)}
+
+    rows = torch.stack([flat(one) for one in photos])
+    expected = torch.linalg.solve(dense - 0.05 * rows.mT @ rows / 3, rows.mean(0))
+    torch.testing.assert_close(flat(without_own_curvature(divide, photos, weight=0.05)), expected)
+    plain = without_own_curvature(divide, photos, weight=0.0)
+    torch.testing.assert_close(flat(plain), torch.linalg.solve(dense, rows.mean(0)))
+    cut = [flat(without_own_curvature(divide, photos, weight=weight, most=0.5)) for weight in (10.0, 1000.0)]
+    torch.testing.assert_close(*cut)
+    left = dense - 0.5 * rows.mT @ rows / torch.linalg.eigvalsh(rows @ torch.linalg.solve(dense, rows.mT)).max()
+    torch.testing.assert_close(cut[0], torch.linalg.solve(left, rows.mean(0)))
