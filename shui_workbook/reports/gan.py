@@ -46,15 +46,22 @@ def told(values: pd.Series) -> str:
 def summary(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """A line a model and form, a column a metric: mean and interval over requests; all classes share a line.
 
-    Columns that nobody fills are left out.
+    Few pictures come before many, and of each request the original first. Columns that nobody fills are left out.
     """
     chosen = rows[rows["metric"].isin(metrics) & rows["request"].str.startswith(("item", "class"))]
     chosen = chosen.assign(request=chosen["request"].str.replace(r"^class-\d+$", "class", regex=True))
     cells = chosen.groupby([*FORM, "metric"])["value"].agg(told).unstack(fill_value="")
     requests = chosen.groupby(FORM)["seed"].nunique().rename("requests")
     found = cells.reindex(columns=list(metrics), fill_value="").join(requests)
+    found = found.loc[sorted(found.index, key=_place)]
     found.index = [_named(dict(zip(FORM, form, strict=True))) for form in found.index]
     return found.loc[:, (found != "").any()] if len(found) else found
+
+
+def _place(form: tuple) -> tuple:
+    """Of a line of `summary`: by request, whose number counts as one, and the original before what is made of it."""
+    kind, _, number = form[FORM.index("request")].partition("-")
+    return kind, int(number or 0), form[FORM.index("method")] != "original", *map(str, form)
 
 
 def elsewhere(folder: Path = RESULTS, metrics: Sequence[str] = (*SCORES, HOW_GOOD)) -> pd.DataFrame:

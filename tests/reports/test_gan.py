@@ -62,6 +62,14 @@ def test_the_papers_effects_are_the_papers():
     assert theirs["y = −1 forgets more than 0.1 (AUC_lu)"] == pytest.approx(after[-1.0] - after[0.1])
 
 
+def test_few_pictures_come_before_many_and_the_original_before_what_is_made_of_it():
+    found = [lines("auc_lu", [0.5], f"item-{count}", **FEW) for count in (256, 16, 64)]
+    found += [lines("auc_lu", [0.5], "item-64", "original"), lines("auc_lu", [0.5], "class-SEED", "retrained")]
+    shown = gan.summary(pd.DataFrame(sum(found, [])), ["auc_lu"]).index.tolist()
+    items = ["item-16: cascade few", "item-64: original", "item-64: cascade few", "item-256: cascade few"]
+    assert shown == ["class: retrained", *items]
+
+
 def test_the_summary_holds_means_and_intervals(rows):
     found = gan.summary(rows, ["fd_u", "auc_lu", "acc"])
     assert (
