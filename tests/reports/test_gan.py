@@ -63,9 +63,10 @@ def test_the_papers_effects_are_the_papers():
 
 
 def test_few_pictures_come_before_many_and_the_original_before_what_is_made_of_it():
-    found = [lines("auc_lu", [0.5], f"item-{count}", **FEW) for count in (256, 16, 64)]
-    found += [lines("auc_lu", [0.5], "item-64", "original"), lines("auc_lu", [0.5], "class-SEED", "retrained")]
-    shown = gan.summary(pd.DataFrame(sum(found, [])), ["auc_lu"]).index.tolist()
+    found = lines("auc_lu", [0.5], "item-64", "original") + lines("auc_lu", [0.5], "class-SEED", "retrained")
+    for count in (256, 16, 64):
+        found += lines("auc_lu", [0.5], f"item-{count}", **FEW)
+    shown = gan.summary(pd.DataFrame(found), ["auc_lu"]).index.tolist()
     items = ["item-16: cascade few", "item-64: original", "item-64: cascade few", "item-256: cascade few"]
     assert shown == ["class: retrained", *items]
 
