@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from shui_workbook.figures.style import PARTS
 
 SIDES = {"trained": ("photos it was trained on", PARTS["forget"]), "held": ("other photos of them", PARTS["support"])}
-ENDS = {"Curvature, copies": PARTS["support"], "Curvature, the images to forget": PARTS["forget"]}
 
 
 def plot_handles(found: pd.DataFrame, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
@@ -50,7 +49,8 @@ def plot_gain_by_handle(found: pd.DataFrame, axes: Sequence[Axes] | None = None)
         axes = plt.subplots(1, 2, figsize=(8.5, 1.3 + 0.55 * len(found)), sharey=True)[1]
     y = np.arange(len(found))
     _intervals(axes[0], found, "held", y, color=SIDES["held"][1])
-    for k, (arm, colour) in enumerate(ENDS.items()):
+    arms = [name.removesuffix("_low") for name in found if name.endswith("_low") and name != "held_low"]
+    for k, (arm, colour) in enumerate(zip(arms, (PARTS["support"], PARTS["forget"]), strict=True)):
         _intervals(axes[1], found, arm, y - 0.15 + 0.3 * k, color=colour, label=arm)
     axes[0].set(xlabel="gap on photos that no model saw (nats)")
     axes[1].set(xlabel="highest Tug-of-War on the way − doing nothing")

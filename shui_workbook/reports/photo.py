@@ -46,17 +46,20 @@ def ends_table(results: Path) -> str:
     """results/upper_ends.csv: a table a setting, a line an arm: the best Tug-of-War along its way, over seeds."""
     if (found := upper_ends.read(results)).empty:
         return "Not measured: `python -m shui_workbook.studies.upper_ends` does it."
-    lost = {part: f"{part}, points lost" for part in ("forget", "retain", "test")}
-    parts, headings = [], {"gain": "ToW − doing nothing", **lost}
+    parts, lost = [], {part: f"{part}, points lost" for part in ("forget", "retain", "test")}
     for (dataset, preset, n_ids), one in found.groupby(upper_ends.KEY[:3]):
-        ends, seeds = upper_ends.upper_ends(one).reset_index(), one["seed"].nunique()
-        arms = [arm for arm in upper_ends.ARMS if (ends["arm"] == arm).any()]
-        told = {}
-        for arm, mine in ends.groupby("arm"):
-            numbers = {heading: interval(over_seeds(mine[name]), "+.1f") for name, heading in headings.items()}
-            told[arm] = {"seeds": str(len(mine)), **numbers}
+        ends = upper_ends.upper_ends(one).reset_index()
+        gain = ends.pivot(index="seed", columns="arm", values="gain")
+        lines = {}
+        for arm in (arm for arm in upper_ends.ARMS if arm in gain):
+            told = {"ToW − doing nothing": interval(over_seeds(gain[arm]))}
+            if arm != upper_ends.COPIES and upper_ends.COPIES in gain:
+                told[f"− that of {upper_ends.COPIES}"] = interval(over_seeds(gain[arm] - gain[upper_ends.COPIES]))
+            mine = ends[ends["arm"] == arm]
+            told |= {heading: interval(over_seeds(mine[part])) for part, heading in lost.items()}
+            lines[arm] = told | {"seeds": str(len(mine))}
         nothing, fell = ends.groupby("seed")[["untouched", "gap"]].first().mean()
-        title = f"**{dataset}, {n_ids} people, preset `{preset}`** ({seeds} {'seed' if seeds == 1 else 'seeds'})."
-        title += f" Doing nothing reaches {nothing:.1f}; the retrained model scores {fell:.1f} points less on forget."
-        parts += [title, "", as_markdown(pd.DataFrame(told).T.loc[arms]), ""]
+        title = f"**{dataset}, {n_ids} people, preset `{preset}`.** Doing nothing reaches {nothing:.1f}; "
+        title += f"the retrained model scores {fell:.1f} points less on the images to forget."
+        parts += [title, "", as_markdown(pd.DataFrame(lines).T.fillna("")), ""]
     return "\n".join(parts).strip()

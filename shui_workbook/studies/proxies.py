@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
@@ -27,7 +26,7 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods.curvature import Curvature
 from shui_lib.methods.parts.kfac import Factors, Preconditioner, unpacked
-from shui_lib.methods.parts.meta_gradient import parameters
+from shui_lib.methods.parts.meta_gradient import Theta, inner_product, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import lines_of, put
 from shui_workbook.runs.experiment import Experiment
@@ -63,7 +62,6 @@ PROXIES = {
     "three trained photos, against the others": Proxy("forget", 3, apart=True),
     "someone else's photo": Proxy("other"),  # what everybody's gradients have in common
 }
-Gradient = Mapping[str, Tensor]
 PLACE = "network.patch_embed"  # where photos are moved: the first maps that a ViT makes
 PEOPLE = 60  # who stay, from whom is learned how people vary
 
@@ -78,7 +76,7 @@ class Sharpened(NamedTuple):
 def cosines(
     method: Curvature,
     model: FaceModel,
-    precondition: Callable[[Gradient], Gradient],
+    precondition: Callable[[Theta], Theta],
     *,
     support: Faces,
     forget: Faces,
@@ -121,16 +119,14 @@ def cosines(
     return pd.DataFrame(lines)
 
 
-def _three(proxy: Gradient, step: Gradient, goal: Gradient, steered: Gradient) -> tuple[float, float, float]:
-    return (
-        _inner(proxy, goal) / (_inner(proxy, proxy) * _inner(goal, goal)) ** 0.5,
-        _inner(step, steered) / (_inner(step, step) * _inner(steered, steered)) ** 0.5,
-        _inner(proxy, steered) / (_inner(proxy, step) * _inner(goal, steered)) ** 0.5,
+def _three(proxy: Theta, step: Theta, goal: Theta, steered: Theta) -> tuple[float, float, float]:
+    products = (
+        (proxy, goal, proxy, proxy, goal, goal),
+        (step, steered, step, step, steered, steered),
+        (proxy, steered, proxy, step, goal, steered),
     )
-
-
-def _inner(one: Gradient, other: Gradient) -> np.float64:
-    return np.float64(sum((value.double() * other[name].double()).sum().item() for name, value in one.items()))
+    found = [[inner_product(*six[k : k + 2]) for k in (0, 2, 4)] for six in products]
+    return tuple((across / (one * other).sqrt()).item() for across, one, other in found)
 
 
 def sharpened_by(

@@ -17,7 +17,8 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for
 from shui_lib.methods.parts.kfac import Factors
-from shui_workbook.studies.steps import Gradient, KroneckerBasis
+from shui_lib.methods.parts.meta_gradient import Theta
+from shui_workbook.studies.steps import KroneckerBasis
 
 
 class WienerFilter:
@@ -28,7 +29,7 @@ class WienerFilter:
     trained on; the one that is filtered was not.
     """
 
-    def __init__(self, factors: Mapping[str, Factors], alone: Sequence[Gradient], others: Sequence[Gradient]):
+    def __init__(self, factors: Mapping[str, Factors], alone: Sequence[Theta], others: Sequence[Theta]):
         """`alone`: of one photo of each of some people, who do not ask; `others`: of their other images."""
         self.basis = KroneckerBasis(factors)
         self.shares: dict[str, Tensor] = {}
@@ -37,7 +38,7 @@ class WienerFilter:
             between, within = rest.var(0), (one - rest).var(0)
             self.shares[layer] = torch.nan_to_num(between / (between + within))
 
-    def __call__(self, gradient: Gradient) -> dict[str, Tensor]:
+    def __call__(self, gradient: Theta) -> dict[str, Tensor]:
         """The filtered gradient; parameters of layers without factors, which a step does not move, as they are."""
         held = dict(gradient)
         for layer, share in self.shares.items():

@@ -3,18 +3,20 @@
 python -m shui_workbook.studies.upper_ends --dataset celebahq --n-ids 20 --reserved 50 --preset face-resnet
 
 Where a model takes many minutes, a search on the tuning pool costs more than the table that it is for. Upper ends need
-none: nobody who is asked could choose so well, so they are no results of a method. But all arms are flattered alike,
-and where even the upper end is doing nothing, no search would have found more. The last arms see what the method must
-not see: they tell a bad step from a bad proxy of the person.
+none: nobody who is asked could choose so well, so they are no results of a method. The best of many places is never
+worse than doing nothing, so an arm that can know nothing of those who ask, strangers' photos, tells how much of an
+upper end is luck. Two arms see what the method must not see: they tell a bad step from a bad proxy of the person.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -22,18 +24,14 @@ from shui_lib.benchmark.metrics import Scores
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
-from shui_lib.methods.parts.kfac import Preconditioner, averaged_over, unpacked
+from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import lines_of, put
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.steps import (
-    DividedInBasis,
-    KroneckerBasis,
-    corrected_eigenvalues,
-    without_own_curvature,
-)
+from shui_workbook.studies.selection import some_of
+from shui_workbook.studies.steps import DividedInBasis, KroneckerBasis, corrected_eigenvalues
 from shui_workbook.studies.tradeoff import along, curve
 
 KEY = ["dataset", "preset", "n_ids", "seed", "arm"]
@@ -48,6 +46,7 @@ class Arm(NamedTuple):
     step: str = ""  # a way to divide by the curvature (`steps`), in place of the form's own
 
 
+COPIES = "Curvature, copies"  # that the others are compared with
 _STEP = {"eta": 4e-4, "damping": 1.0}
 _LEARNED = {"alpha": 1e-3, "epochs": 1, "inputs": ("logits", "targets")}
 _MATCHED = {"objective": "match", "preconditioner": "kfac", "residual": True, "copies": 16}
@@ -56,42 +55,44 @@ ARMS = {
     "gradient ascent, copies": Arm("gradient_ascent", {"eta": 0.03, "copies": 16}),
     "MetaUnlearn": Arm("meta_unlearn", {"eta": 1e-3, **_LEARNED}),
     "Curvature": Arm("curvature", {**_STEP, "copies": 0}),
-    "Curvature, copies": Arm("curvature", {**_STEP, "copies": 16}),
+    COPIES: Arm("curvature", {**_STEP, "copies": 16}),
     "Curvature, copies, exact damping": Arm("curvature", {**_STEP, "copies": 16}, "exact"),
     "Curvature, copies, corrected eigenvalues": Arm("curvature", {**_STEP, "copies": 16}, "corrected"),
-    "Curvature, copies, without their own curvature": Arm("curvature", {**_STEP, "copies": 16}, "others"),
     "Curvature, copies, a loss taught by matching": Arm("meta_unlearn", {**_STEP, **_MATCHED, **_LEARNED}),
+    "Curvature, copies of strangers' photos": Arm("curvature", {**_STEP, "copies": 16}, "strangers"),
     "Curvature, copies of one trained photo": Arm("curvature:one-trained", {**_STEP, "copies": 16}),
     "Curvature, the images to forget": Arm("curvature:forget-images", {**_STEP, "copies": 0}),
 }
-
-BOTH_ENDS = "Curvature, copies", "Curvature, the images to forget"  # one photo, and all that there is to know
+BOTH_ENDS = COPIES, "Curvature, the images to forget"  # one photo, and all that there is to know
+SOME = 500  # training images that corrected eigenvalues are measured on
 
 
 def ways(experiment: Experiment, arm: Arm) -> pd.DataFrame:
-    """The curve of an arm (`tradeoff.curve`); no photo is kept."""
-    experiment = experiment.with_settings({arm.form: arm.settings})
+    """The curve of an arm (`tradeoff.curve`); no photo is kept. Where images have classes all arms take PGU's loss."""
+    loss = {} if arm.form == "meta_unlearn" else {"loss": "task" if experiment.faces.multilabel else "unlikelihood"}
+    experiment = experiment.with_settings({arm.form: {**arm.settings, **loss}})
     return along(experiment, other_step(experiment, arm.step)) if arm.step else curve(experiment, arm.form)
 
 
 def other_step(experiment: Experiment, kind: str) -> Theta:
-    """What moves the weights where the gradient on the Support Set is divided in another way, by parameter.
+    """What moves the weights in place of Curvature's own step, by parameter.
 
     Args:
-        kind: exact (damping), corrected (eigenvalues), or others (curvature without the photos' own).
+        kind: exact (damping) or corrected (eigenvalues) on the same copies of the Support Set; strangers: on copies of
+            as many validation images, which say nothing of those who ask.
     """
-    method, model, support = experiment.method("curvature"), experiment.model("original"), experiment.part("support")
+    method, model, train = experiment.method("curvature"), experiment.model("original"), experiment.part("train")
     factors = unpacked(experiment.artefacts("curvature").tensors, like=parameters(model))
-    draws, train = torch.Generator().manual_seed(experiment.seed), experiment.part("train")
-    if kind == "others":
-        share = len(experiment.part("forget")) / len(train)
-        photos = [method.gradient(model, support[[k]], generator=draws) for k in range(len(support))]
-        divide = Preconditioner(factors, damping=method.damping)
-        return without_own_curvature(divide, photos, weight=share * averaged_over(train))
+    photos, draws = experiment.part("support"), partial(torch.Generator().manual_seed, experiment.seed)
+    if kind == "strangers":
+        photos = experiment.part("val")[slice(0, len(photos))]
+    gradient = method.gradient(model, photos, generator=draws())
+    if kind == "strangers":
+        return Preconditioner(factors, damping=method.damping)(gradient)
     basis = KroneckerBasis(factors)
-    known = basis.products if kind == "exact" else corrected_eigenvalues(model, train, basis, generator=draws)
-    divide = DividedInBasis(basis, known, damping=method.damping)
-    return divide(method.gradient(model, support, generator=draws))
+    some = train[some_of(np.arange(len(train)), SOME)]
+    known = basis.products if kind == "exact" else corrected_eigenvalues(model, some, basis, generator=draws())
+    return DividedInBasis(basis, known, damping=method.damping)(gradient)
 
 
 def upper_ends(curves: pd.DataFrame) -> pd.DataFrame:
@@ -103,9 +104,9 @@ def upper_ends(curves: pd.DataFrame) -> pd.DataFrame:
         A line a setting, seed and arm, index `KEY`: strength; how many points retain, forget and test fell; tow (%);
         untouched, that of doing nothing; gain, the difference of both, never below zero.
     """
-    groups = curves.reset_index(drop=True).groupby(KEY)["tow"]
-    best = curves.reset_index(drop=True).loc[groups.idxmax()].set_index(KEY)
-    untouched = curves[curves["strength"] == 0].set_index(KEY)["tow"].reindex(best.index)
+    ordered = curves.sort_values([*KEY, "strength"], ignore_index=True)
+    groups = ordered.groupby(KEY)["tow"]
+    best, untouched = ordered.loc[groups.idxmax()].set_index(KEY), groups.first()
     return best.assign(untouched=untouched, gain=best["tow"] - untouched)
 
 
@@ -126,8 +127,13 @@ def beside_handles(ends: pd.DataFrame, handles: pd.DataFrame, arms: Sequence[str
             found = over_seeds(mine.loc[mine["arm"] == arm, "gain"])
             line |= {arm: found["mean"], f"{arm}_low": found["low"], f"{arm}_high": found["high"]}
         lines.append(line)
-    known = handles[["dataset", "preset", "held", "held_low", "held_high"]]
-    return pd.DataFrame(lines, columns=None if lines else KEY[:3]).merge(known).sort_values("held", ignore_index=True)
+    held = ["held", "held_low", "held_high"]
+    if not lines or handles.empty:
+        return pd.DataFrame(
+            columns=[*KEY[:3], *(f"{arm}{end}" for arm in arms for end in ("", "_low", "_high")), *held]
+        )
+    known = handles[["dataset", "preset", *held]]
+    return pd.DataFrame(lines).merge(known).sort_values("held", ignore_index=True)
 
 
 def read(results: Path = RESULTS) -> pd.DataFrame:
@@ -146,14 +152,16 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/upper_ends.csv, and print the ends."""
     asked = command_line(Command, argv, __doc__)
-    if unknown := set(asked.arms) - set(ARMS):
-        raise SystemExit(f"no arm is called {', '.join(sorted(unknown))}: there are {', '.join(ARMS)}")
+    if asked.settings:
+        raise SystemExit("--settings is for methods that choose; an arm's settings are those of ARMS")
+    if not asked.arms or set(asked.arms) - set(ARMS):
+        raise SystemExit(f"--arms {', '.join(asked.arms)}: choose one or more of {', '.join(ARMS)}")
     for seed in progress(asked.seeds, desc="upper ends", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in KEY[:-1]}
         for name in progress(asked.arms, desc=f"seed {seed}", unit="arm", leave=False):
             found = ways(experiment, ARMS[name]).assign(**key, arm=name, git=git_commit())
-            every = put(asked.results, found[COLUMNS], KEY, "strength")
+            every = put(asked.results, found[COLUMNS], KEY, "strength", decimals=None)
     print(upper_ends(every)[["gain", *Scores._fields]].round(1).to_string())
 
 

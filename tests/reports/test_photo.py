@@ -33,19 +33,23 @@ def test_a_cosine_is_the_mean_of_people_with_an_interval_over_seeds(tmp_path):
     assert "| someone else's photo | – |" in text
 
 
-def test_an_upper_end_is_told_with_what_it_loses(tmp_path):
+def test_an_upper_end_is_told_with_what_it_loses_and_against_curvature_on_copies(tmp_path):
     assert ends_table(tmp_path).startswith("Not measured: `python -m shui_workbook.studies.upper_ends`")
     about = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "gap": 9.0, "git": "abc", "test": 0.5}
+    ways = {"gradient ascent": (0, 4, 1), "Curvature, copies": (0, 2, 6), "Curvature, the images to forget": (0, 1, 8)}
     lines = [
-        {**about, "seed": seed, "arm": arm, "strength": k, "tow": 80 + tow, "retain": k, "forget": 3 * k}
+        {**about, "seed": seed, "arm": arm, "strength": k, "tow": 80 + tow + seed * k, "retain": k, "forget": 3 * k}
         for seed in (0, 1)
-        for arm, tows in {"gradient ascent": (0, 4 + seed, 1), "Curvature, the images to forget": (0, 1, 8)}.items()
+        for arm, tows in ways.items()
         for k, tow in enumerate(tows)
     ]
     pd.DataFrame(lines).to_csv(tmp_path / "upper_ends.csv", index=False)
-    text = ends_table(tmp_path).splitlines()
-    assert text[0].endswith(
-        "preset `cpu`** (2 seeds). Doing nothing reaches 80.0; the retrained model scores 9.0 points less on forget."
+    title, _, head, _, *table = ends_table(tmp_path).splitlines()
+    assert title.endswith(
+        "Doing nothing reaches 80.0; the retrained model scores 9.0 points less on the images to forget."
     )
-    cells = ["gradient ascent", "2", "+4.5 [-1.9, +10.9]", "+3.0 [+3.0, +3.0]", "+1.0 [+1.0, +1.0]"]
-    assert text[4].startswith(f"| {' | '.join(cells)} |") and text[5].startswith("| Curvature, the images to forget |")
+    assert head.split(" | ")[1:3] == ["ToW − doing nothing", "− that of Curvature, copies"]
+    cells = ["gradient ascent", "+4.5 [-1.9, +10.9]", "-2.5 [-8.9, +3.9]", "+3.0 [+3.0, +3.0]", "+1.0 [+1.0, +1.0]"]
+    assert table[0] == f"| {' | '.join([*cells, '+0.5 [+0.5, +0.5]', '2'])} |"
+    assert table[1].startswith("| Curvature, copies | +7.0 [-5.7, +19.7] |  | +6.0")
+    assert table[2].split(" | ")[2] == "+2.0 [+2.0, +2.0]", "paired over seeds: the same in both"

@@ -1,13 +1,20 @@
 """Upper ends: the best place of each way, and whose photos an arm climbs."""
 
+from functools import partial
+from itertools import combinations
+
 import pandas as pd
 import pytest
+import torch
 from tiny import prepare_tiny
 
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
-from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
+from shui_lib.methods.parts.meta_gradient import inner_product, parameters
 from shui_workbook.figures import plot_gain_by_handle
 from shui_workbook.runs.experiment import Experiment
+from shui_workbook.studies import handle
+from shui_workbook.studies import upper_ends as module
+from shui_workbook.studies.steps import DividedInBasis, KroneckerBasis, corrected_eigenvalues
 from shui_workbook.studies.upper_ends import (
     ARMS,
     BOTH_ENDS,
@@ -16,6 +23,7 @@ from shui_workbook.studies.upper_ends import (
     beside_handles,
     main,
     other_step,
+    read,
     upper_ends,
     ways,
 )
@@ -68,20 +76,44 @@ def test_an_arm_climbs_what_its_form_is_given(where):
     assert shared and all(tows[0][strength] != tows[1][strength] for strength in shared)
 
 
-@pytest.mark.parametrize("kind", ["exact", "corrected", "others"])
-def test_another_way_to_divide_is_another_step_uphill(where, kind):
+def test_other_steps_are_of_the_same_copies_or_of_strangers(where):
     one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where)
     one = one.with_settings({"curvature": ARMS["Curvature, copies"].settings})
-    step, model = other_step(one, kind), one.model("original")
-    usual = Preconditioner(unpacked(one.artefacts("curvature").tensors, like=parameters(model)), damping=1.0)
-    gradient = loss_gradient(model, parameters(model), one.part("support"))[2]
+    method, model = one.method("curvature"), one.model("original")
+    factors = unpacked(one.artefacts("curvature").tensors, like=parameters(model))
+    basis, draws = KroneckerBasis(factors), partial(torch.Generator().manual_seed, 0)
+    measured = corrected_eigenvalues(model, one.part("train"), basis, generator=draws())
+    ways_to_divide = {
+        "exact": (DividedInBasis(basis, basis.products, damping=1.0), one.part("support")),
+        "corrected": (DividedInBasis(basis, measured, damping=1.0), one.part("support")),
+        "strangers": (Preconditioner(factors, damping=1.0), one.part("val")[slice(0, 2)]),
+    }
+    found = {kind: other_step(one, kind) for kind in ways_to_divide}
+    for kind, (divide, photos) in ways_to_divide.items():
+        for name, value in divide(method.gradient(model, photos, generator=draws())).items():
+            torch.testing.assert_close(found[kind][name], value)
+    found["usual"] = ways_to_divide["strangers"][0](method.gradient(model, one.part("support"), generator=draws()))
+    for step, other in combinations(found.values(), 2):
+        cosine = inner_product(step, other) / (inner_product(step, step) * inner_product(other, other)).sqrt()
+        assert cosine < 0.999, "another step"
 
-    def along(other):
-        return sum((value * other[name]).sum() for name, value in step.items())
 
-    assert along(gradient) > 0
-    cosine = along(usual(gradient)) / (along(step) * sum((v * v).sum() for v in usual(gradient).values())).sqrt()
-    assert 0.2 < cosine < 0.999
+def test_where_images_have_classes_every_arm_takes_the_same_loss(where, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(module, "curve", lambda experiment, form: seen.setdefault(form, experiment.method(form).loss))
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where)
+    forms = {arm.form: arm for arm in ARMS.values() if not arm.step and arm.form != "meta_unlearn"}
+    for multilabel, loss in ((True, "task"), (False, "unlikelihood")):
+        seen.clear()
+        monkeypatch.setattr(type(one.faces), "multilabel", property(lambda faces, known=multilabel: known))
+        for arm in forms.values():
+            ways(one, arm)
+        assert seen == dict.fromkeys(forms, loss)
+
+
+def test_without_rows_nothing_stands_beside_anything(tmp_path):
+    found = beside_handles(upper_ends(read(tmp_path)), handle.handles(handle.read(tmp_path)))
+    assert found.empty and {"held", *BOTH_ENDS} <= {*found}
 
 
 def test_ways_are_recorded_and_a_second_time_takes_their_place(where, tmp_path, capsys):
@@ -94,5 +126,7 @@ def test_ways_are_recorded_and_a_second_time_takes_their_place(where, tmp_path, 
     pd.testing.assert_frame_equal(first, pd.read_csv(tmp_path / "ends.csv"))
     assert first.columns.tolist() == COLUMNS and first.groupby(KEY).ngroups == 2
     assert "gradient ascent" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="no arm is called nonsense: there are gradient ascent"):
+    with pytest.raises(SystemExit, match="--arms nonsense: choose one or more of gradient ascent"):
         main([*words[:-2], "nonsense"])
+    with pytest.raises(SystemExit, match="an arm's settings are those of ARMS"):
+        main([*words, "--settings", "{}"])

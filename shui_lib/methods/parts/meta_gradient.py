@@ -70,6 +70,11 @@ def gradient_of(value: Tensor, theta: Mapping[str, Tensor]) -> Theta:
     return dict(zip(theta, found, strict=True))
 
 
+def inner_product(one: Theta, other: Theta) -> Tensor:
+    """⟨one, other⟩ over all parameters, in double precision."""
+    return sum((value.double() * other[name].double()).sum() for name, value in one.items())
+
+
 def _forward(model: FaceModel, theta: Theta, faces: Faces) -> Output:
     return functional_call(model, theta, (pixels_for(model, faces),))
 

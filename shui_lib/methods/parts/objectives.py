@@ -25,7 +25,7 @@ from shui_lib.benchmark.metrics import score_or_nan
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.methods.parts.distillation import divergence_for
-from shui_lib.methods.parts.meta_gradient import Theta, loss_gradient, streamed_gradient
+from shui_lib.methods.parts.meta_gradient import Theta, inner_product, loss_gradient, streamed_gradient
 
 DISTANCES = {"squared": mse_loss, "smooth_l1": smooth_l1_loss}
 TERMS = ("both", "first", "second")  # of the alignment: with validation under θ_u, with validation under θ (Table 5)
@@ -182,23 +182,19 @@ def rank_objective(model: FaceModel, theta: Theta, known: MetaBatch, *, size: Si
 
 
 def match_objective(model: FaceModel, theta: Theta, known: MetaBatch, *, size: Size) -> ObjectiveResult:
-    """1 − the cosine between θ_u − θ and the step on D_f itself; not in the paper. How long the step is plays no part.
+    """1 − the cosine between θ_u − θ and the step on D_f itself; not in the paper. How long either is plays no part.
 
-    Where the step has no length it has no direction: 1, with a gradient of zeros.
+    Where one has no length there is no cosine: 1, with a gradient of zeros.
     """
-
-    def inner(one: Theta, other: Theta) -> Tensor:
-        return sum((value.double() * other[name].double()).sum() for name, value in one.items())
-
     step = {name: value - known.theta[name] for name, value in theta.items()}
-    square, length = inner(step, step), (inner(step, step) * inner(known.wanted, known.wanted)).sqrt()
-    cosine = inner(step, known.wanted) / length if length > 0 else length
-    gradient = {
-        name: (cosine / square * value - known.wanted[name] / length).to(value)
-        if length > 0
-        else torch.zeros_like(value)
-        for name, value in step.items()
-    }
+    square = inner_product(step, step)
+    length = (square * inner_product(known.wanted, known.wanted)).sqrt()
+    if length > 0:
+        cosine = inner_product(step, known.wanted) / length
+        along, across = cosine / square, 1 / length
+        gradient = {name: (along * value - across * known.wanted[name]).to(value) for name, value in step.items()}
+    else:
+        cosine, gradient = length, {name: torch.zeros_like(value) for name, value in step.items()}
     loss_f, logits_f, _ = loss_gradient(model, theta, known.forget, **size, wanted=False)
     loss_v, logits_v, _ = loss_gradient(model, theta, known.val, **size, wanted=False)
     return ObjectiveResult(1 - cosine, gradient, _alignment(known, loss_f, logits_f, loss_v, logits_v))
