@@ -33,9 +33,7 @@ def plot_handles(found: pd.DataFrame, axes: Sequence[Axes] | None = None) -> Seq
     axes[0].set_yticks(y, [f"{line.dataset}, {line.preset}" for line in found.itertuples()])
     axes[0].set_ylim(len(found) - 0.5, -0.5)
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=9)
-    for ax in axes:
-        ax.axvline(0, color="black", linewidth=0.8)
-        ax.grid(axis="y", visible=False)
+    _zeros(axes, found[["trained_low", "held_low"]])
     return axes
 
 
@@ -57,10 +55,18 @@ def plot_gain_by_handle(found: pd.DataFrame, axes: Sequence[Axes] | None = None)
     axes[0].set_yticks(y, [f"{line.dataset}, {line.n_ids} people, {line.preset}" for line in found.itertuples()])
     axes[0].set_ylim(len(found) - 0.5, -0.5)
     axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
-    for ax in axes:
-        ax.axvline(0, color="black", linewidth=0.8)
-        ax.grid(axis="y", visible=False)
+    _zeros(axes, found[["held_low"]])
     return axes
+
+
+def _zeros(axes: Sequence[Axes], lowest: pd.DataFrame) -> None:
+    """A line at zero, or a left axis of ratios where all gaps are clear of it: those of classes are ten times larger."""
+    clear = bool((lowest.to_numpy() > 0).all())
+    axes[0].set_xscale("log" if clear else "linear")
+    for ax in axes[1:] if clear else axes:
+        ax.axvline(0, color="black", linewidth=0.8)
+    for ax in axes:
+        ax.grid(axis="y", visible=False)
 
 
 def _intervals(ax: Axes, found: pd.DataFrame, name: str, y: np.ndarray, *, scale: float = 1, **options: object) -> None:

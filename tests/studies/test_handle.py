@@ -141,3 +141,5 @@ def test_the_figure_shows_both_gaps_and_the_handle():
     points = ratio.containers[0].lines[0].get_xdata()
     assert points[0] == pytest.approx(100 * found.loc[0, "handle"]) and np.isnan(points[1])
     assert [box.get_label() for box in gaps_.containers] == ["photos it was trained on", "other photos of them"]
+    clear = handles(pd.concat([measured(40, 2, 0.2, 0.08), measured(40, 2, 2.0, 0.8).assign(preset="paper")]))
+    assert (gaps_.get_xscale(), plot_handles(clear)[0].get_xscale()) == ("linear", "log"), "a gap of zero has no log"
