@@ -60,7 +60,7 @@ def plot_gain_by_handle(found: pd.DataFrame, axes: Sequence[Axes] | None = None)
 
 
 def _zeros(axes: Sequence[Axes], lowest: pd.DataFrame) -> None:
-    """A line at zero, or a left axis of ratios where all gaps are clear of it: those of classes are ten times larger."""
+    """A line at zero, or a left axis of ratios where all gaps are clear of it: classes have ten times larger ones."""
     clear = bool((lowest.to_numpy() > 0).all())
     axes[0].set_xscale("log" if clear else "linear")
     for ax in axes[1:] if clear else axes:
