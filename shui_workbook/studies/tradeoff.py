@@ -19,7 +19,6 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
-from shui_lib.core.names import parse
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
@@ -74,16 +73,15 @@ def curve(
         fell; ToW (%); the task loss (nats) of the Support Samples and of validation images, and of copies of both; gap,
         how many points the retrained model forgot.
     """
-    method = experiment.method(form)
-    given = Given({part: experiment.part(part) for part in method.needs})
+    method, given = experiment.method(form), Given({"support": experiment.part("support")})
     original, artefacts = experiment.model("original"), artefacts or experiment.artefacts(form)
-    setting, power = STRENGTH.get(form) or STRENGTH[parse(form).method]
+    setting, power = STRENGTH[form]
     chosen = getattr(method, setting) ** power
 
     def stepped(strength: float) -> FaceModel:
         step = replace(method, **{setting: strength**power})
         generator = torch.Generator().manual_seed(experiment.seed)  # the same copies of the photos at every strength
-        return step.unlearn(original, given, artefacts, generator=generator)
+        return step.unlearn(original, given.only(method.needs), artefacts, generator=generator)
 
     found = _grown(experiment, stepped, FIRST * chosen, losses=losses, until=until, finest=finest, most=most)
     found.insert(1, "chosen", chosen)

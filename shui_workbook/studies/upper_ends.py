@@ -24,6 +24,7 @@ from shui_lib.benchmark.metrics import Scores
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
+from shui_lib.methods import Given
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
@@ -32,14 +33,14 @@ from shui_workbook.records.files import lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.selection import some_of
 from shui_workbook.studies.steps import DividedInBasis, KroneckerBasis, corrected_eigenvalues
-from shui_workbook.studies.tradeoff import along, curve
+from shui_workbook.studies.tradeoff import along
 
 KEY = ["dataset", "preset", "n_ids", "seed", "arm"]
 COLUMNS = [*KEY, "strength", *Scores._fields, "tow", "gap", "git"]
 
 
 class Arm(NamedTuple):
-    """A form and the settings of which one, its strength, grows from an eighth of what it is here; or another step."""
+    """A form of one step and its settings, of which the step's size plays no part; or another step in its place."""
 
     form: str
     settings: Mapping[str, object]
@@ -68,10 +69,22 @@ SOME = 500  # training images that corrected eigenvalues are measured on
 
 
 def ways(experiment: Experiment, arm: Arm) -> pd.DataFrame:
-    """The curve of an arm (`tradeoff.curve`); no photo is kept. Where images have classes all arms take PGU's loss."""
+    """The curve of an arm (`tradeoff.along`). All are one step, so its direction is found once; no photo is kept.
+
+    Where images have classes all arms take PGU's loss.
+    """
     loss = {} if arm.form == "meta_unlearn" else {"loss": "task" if experiment.faces.multilabel else "unlikelihood"}
     experiment = experiment.with_settings({arm.form: {**arm.settings, **loss}})
-    return along(experiment, other_step(experiment, arm.step)) if arm.step else curve(experiment, arm.form)
+    return along(experiment, other_step(experiment, arm.step) if arm.step else own_step(experiment, arm.form))
+
+
+def own_step(experiment: Experiment, form: str) -> Theta:
+    """By how much a form moves the weights, by parameter."""
+    method, original = experiment.method(form), experiment.model("original")
+    given = Given({part: experiment.part(part) for part in method.needs})
+    draws = torch.Generator().manual_seed(experiment.seed)
+    moved = parameters(method.unlearn(original, given, experiment.artefacts(form), generator=draws))
+    return {name: moved[name] - value for name, value in parameters(original).items()}
 
 
 def other_step(experiment: Experiment, kind: str) -> Theta:
@@ -101,8 +114,8 @@ def upper_ends(curves: pd.DataFrame) -> pd.DataFrame:
     Args:
         curves: columns `COLUMNS`, points and percent.
     Returns:
-        A line a setting, seed and arm, index `KEY`: strength; how many points retain, forget and test fell; tow (%);
-        untouched, that of doing nothing; gain, the difference of both, never below zero.
+        A line a setting, seed and arm, index `KEY`: strength, the length of the way; how many points retain, forget and
+        test fell; tow (%); untouched, that of doing nothing; gain, the difference of both, never below zero.
     """
     ordered = curves.sort_values([*KEY, "strength"], ignore_index=True)
     groups = ordered.groupby(KEY)["tow"]
