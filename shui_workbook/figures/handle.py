@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from shui_workbook.figures.style import PARTS
 
@@ -50,8 +51,8 @@ def plot_gain_by_handle(found: pd.DataFrame, axes: Sequence[Axes] | None = None)
     arms = [name.removesuffix("_low") for name in found if name.endswith("_low") and name != "held_low"]
     for k, (arm, colour) in enumerate(zip(arms, (PARTS["support"], PARTS["forget"]), strict=True)):
         _intervals(axes[1], found, arm, y - 0.15 + 0.3 * k, color=colour, label=arm)
-    axes[0].set(xlabel="gap on photos that no model saw (nats)")
-    axes[1].set(xlabel="highest Tug-of-War on the way − doing nothing")
+    axes[0].set(xlabel="gap on photos that\nno model saw (nats)")
+    axes[1].set(xlabel="highest Tug-of-War on the way,\nminus that of doing nothing")
     axes[0].set_yticks(y, [f"{line.dataset}, {line.n_ids} people, {line.preset}" for line in found.itertuples()])
     axes[0].set_ylim(len(found) - 0.5, -0.5)
     axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
@@ -62,7 +63,9 @@ def plot_gain_by_handle(found: pd.DataFrame, axes: Sequence[Axes] | None = None)
 def _zeros(axes: Sequence[Axes], lowest: pd.DataFrame) -> None:
     """A line at zero, or a left axis of ratios where all gaps are clear of it: classes have ten times larger ones."""
     clear = bool((lowest.to_numpy() > 0).all())
-    axes[0].set_xscale("log" if clear else "linear")
+    if clear:
+        axes[0].set_xscale("log")
+        axes[0].xaxis.set(major_locator=LogLocator(subs=(1, 3)), major_formatter="{x:g}", minor_formatter="")
     for ax in axes[1:] if clear else axes:
         ax.axvline(0, color="black", linewidth=0.8)
     for ax in axes:
