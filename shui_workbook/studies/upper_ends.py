@@ -96,16 +96,16 @@ def other_step(experiment: Experiment, kind: str) -> Theta:
     """
     method, model, train = experiment.method("curvature"), experiment.model("original"), experiment.part("train")
     factors = unpacked(experiment.artefacts("curvature").tensors, like=parameters(model))
-    photos, draws = experiment.part("support"), partial(torch.Generator().manual_seed, experiment.seed)
+    draws = partial(torch.Generator().manual_seed, experiment.seed)  # the same copies whatever they are divided by
+    photos = experiment.part("support")
     if kind == "strangers":
-        photos = experiment.part("val")[slice(0, len(photos))]
-    gradient = method.gradient(model, photos, generator=draws())
-    if kind == "strangers":
-        return Preconditioner(factors, damping=method.damping)(gradient)
-    basis = KroneckerBasis(factors)
-    some = train[some_of(np.arange(len(train)), SOME)]
-    known = basis.products if kind == "exact" else corrected_eigenvalues(model, some, basis, generator=draws())
-    return DividedInBasis(basis, known, damping=method.damping)(gradient)
+        photos, divide = experiment.part("val")[slice(0, len(photos))], Preconditioner(factors, damping=method.damping)
+    else:
+        basis = KroneckerBasis(factors)
+        some = train[some_of(np.arange(len(train)), SOME)]
+        known = basis.products if kind == "exact" else corrected_eigenvalues(model, some, basis, generator=draws())
+        divide = DividedInBasis(basis, known, damping=method.damping)
+    return divide(method.gradient(model, photos, generator=draws()))
 
 
 def upper_ends(curves: pd.DataFrame) -> pd.DataFrame:
