@@ -76,9 +76,7 @@ class MetaUnlearn:
     inputs: tuple[str, ...] = INPUTS
     distance: str = "smooth_l1"  # Table 8a and the authors' code; "squared" in the paper's equations
     accuracy_factor: bool = True  # eq. 6; False is eq. 5
-    objective: str = (
-        "both"  # terms of eq. 6: both, first or second; "scrub" (Table 5); ours: "held_out", "rank", "match"
-    )
+    objective: str = "both"  # or first, second: terms of eq. 6; "scrub" (Table 5); ours: held_out, rank, match
     detached: bool = True  # validation under θ_u is a constant, as in the authors' code
     steps: int = 1  # along the learned loss when the request comes, each of size η; it is learned for one
     # What follows departs from the paper (D25): the step is divided by the training data's curvature ("kfac") or keeps

@@ -61,8 +61,7 @@ def ablations(n_ids: int) -> dict[str, dict[str, object]]:
 def steps_and_objectives() -> dict[str, dict[str, object]]:
     """Every preconditioner of the step with every objective, and with learned sizes; "ascent" has learned nothing."""
     ascent = {"residual": True}
-    learned = {"eq6": {"objective": "both"}, "held_out": {"objective": "held_out"}, "rank": {"objective": "rank"}}
-    learned["match"] = {"objective": "match"}
+    learned = {"eq6": {"objective": "both"}} | {name: {"objective": name} for name in ("held_out", "rank", "match")}
     found: dict[str, dict[str, object]] = {}
     for step in ETAS_OF_ASCENT:
         found[f"step={step}+ascent"] = {"preconditioner": step, **ascent, "epochs": 0}

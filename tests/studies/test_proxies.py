@@ -58,9 +58,8 @@ def test_the_nearer_a_proxy_is_to_the_images_the_higher_its_cosine():
     found = cosines(method, model, dict, support=support, forget=forget, generator=generator())
     mean = found.groupby("proxy")["gradient"].mean()
     assert mean["three trained photos, which are among them"] > mean["one trained photo, which is one of them"]
-    alone = {
-        name for name, proxy in PROXIES.items() if not proxy.filtered and not proxy.moved
-    }  # without knowing anybody else
+    # without knowing anybody else
+    alone = {name for name, proxy in PROXIES.items() if not proxy.filtered and not proxy.moved}
     assert set(found["proxy"]) == alone and len(found) == 4 * len(alone)
 
 
