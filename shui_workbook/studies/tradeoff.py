@@ -36,6 +36,7 @@ STRENGTH = {  # by form: the setting that grows, and its power that does (SSD da
     "jit:one-shui": ("eta", 1),
     "pgu:one-shui": ("lr", 1),
 }
+ONE_STEP = ("gradient_ascent", "meta_unlearn", "curvature")  # a longer step lies farther along the same line
 FIRST, GROWTH, MOST = 1 / 8, 2.0, 11  # of the selected strength; from one step to the next; steps at most
 SOME = 500  # images of retain, and of test, that a strength is judged on where nothing is recorded
 FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
@@ -83,6 +84,9 @@ def curve(
         generator = torch.Generator().manual_seed(experiment.seed)  # the same copies of the photos at every strength
         return step.unlearn(original, given.only(method.needs), artefacts, generator=generator)
 
+    if chosen and form in ONE_STEP and getattr(method, "steps", 1) == 1:
+        theta, there = parameters(original), parameters(stepped(chosen))
+        stepped = _line(original, {name: (there[name] - weight) / chosen for name, weight in theta.items()})
     found = _grown(experiment, stepped, FIRST * chosen, losses=losses, until=until, finest=finest, most=most)
     found.insert(1, "chosen", chosen)
     return found
@@ -96,13 +100,15 @@ def along(
     Args:
         step: by parameter, the direction; its own length does not matter.
     """
-    original = experiment.model("original")
-    theta, length = parameters(original), sum(s.square().sum() for s in step.values()).sqrt()
-
-    def stepped(strength: float) -> FaceModel:
-        return with_parameters(original, {name: w + strength / length * step[name] for name, w in theta.items()})
-
+    length = sum(s.square().sum() for s in step.values()).sqrt()
+    stepped = _line(experiment.model("original"), {name: moved / length for name, moved in step.items()})
     return _grown(experiment, stepped, SHORT, losses=False, until=until, finest=finest, most=most)
+
+
+def _line(original: FaceModel, step: Theta) -> Callable[[float], FaceModel]:
+    """The models on a straight line from the original one, by how many steps away they lie."""
+    theta = parameters(original)
+    return lambda far: with_parameters(original, {name: weight + far * step[name] for name, weight in theta.items()})
 
 
 def _grown(

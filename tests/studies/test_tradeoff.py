@@ -12,6 +12,7 @@ from shui_workbook.studies.tradeoff import (
     BETWEEN,
     COLUMNS,
     CURVE_KEY,
+    ONE_STEP,
     STRENGTH,
     _resolved,
     _thinned,
@@ -72,6 +73,25 @@ def test_a_curve_starts_at_nothing_and_grows(tmp_path):
     again = one.with_settings({"gradient_ascent": {"eta": found["strength"].iloc[-1]}})
     lost = 100 * (one.score("original", "test") - again.score("gradient_ascent", "test"))
     assert np.isclose(found["strength"], eta / 8).any() and found["test"].iloc[-1] == pytest.approx(lost)
+
+
+@pytest.mark.parametrize("form", ONE_STEP)
+def test_a_form_of_one_step_finds_its_gradient_once_and_is_where_each_strength_would_take_it(
+    tmp_path, monkeypatch, form
+):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    where = {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs", "device": "cpu"}
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, **where)
+    one = one.with_settings({form: {"eta": 0.5}})
+    method, steps = type(one.method(form)), []
+    unlearn = method.unlearn
+    monkeypatch.setattr(method, "unlearn", lambda self, *a, **k: (steps.append(self.eta), unlearn(self, *a, **k))[1])
+    once = curve(one, form)
+    assert steps == [0.5]
+    monkeypatch.setattr(tradeoff, "ONE_STEP", ())
+    anew = curve(one, form)
+    assert len(steps) > len(anew), "the twin unlearns at every strength"
+    assert np.allclose(once, anew, atol=1e-3, equal_nan=True)
 
 
 def test_a_curve_has_no_long_way_between_two_strengths(tmp_path):
