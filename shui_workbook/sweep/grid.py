@@ -21,6 +21,8 @@ from typing import Annotated, Literal
 import pandas as pd
 import tyro
 
+from shui_lib.benchmark.models import weights_file
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.places import DATA as DATA_ROOT
 from shui_lib.core.places import RESULTS, RUNS
 from shui_lib.core.progress import progress
@@ -71,6 +73,7 @@ GRID = [
     *tables("ages", (10, 5), 10, forms="tuned"),
     *tables("ages", (1,), 10, forms="support"),
     *tables("celebahq", (20, 50), 3, forms="tuned", **PHOTOS),
+    *tables("celebahq", (20,), 3, forms="support", preset="face-resnet", reserved=50),
     *people("faces", 10, 10),
     *people("celebahq", 20, 3, **PHOTOS),
     *sequences("faces", 3, "gradient_ascent curvature meta_unlearn", reserved=20, every=5),
@@ -108,12 +111,21 @@ def apart(runs: Sequence[Run]) -> list[Run]:
 
 
 def prepared(runs: Sequence[Run], data_root: Path) -> list[Run]:
-    """The runs whose data sets are there; says which are not."""
+    """The runs whose data sets and pretrained weights are there; says which are not."""
     needs = [{str(run.parameters[p]) for p in DATA if run.parameters.get(p)} for run in runs]
     missing = {name for name in set().union(*needs) if not (data_root / name / "dataset.json").is_file()}
     for name in sorted(missing):
         print(f"skipped: {name} is not prepared below {data_root} (python -m data_prep ... --out {data_root / name})")
-    return [run for run, names in zip(runs, needs, strict=True) if not names & missing]
+    weights = {name: preset_named(name).model.weights for name in {_preset(run) for run in runs}}
+    lacking = {name for name, file in weights.items() if file and not weights_file(file).is_file()}
+    for name in sorted(lacking):
+        print(f"skipped: preset {name} has no weights here (make weights WEIGHTS={weights[name]})")
+    whole = [run for run, names in zip(runs, needs, strict=True) if not names & missing]
+    return [run for run in whole if _preset(run) not in lacking]
+
+
+def _preset(run: Run) -> str:
+    return run.parameters.get("preset", "cpu")
 
 
 # Doing them -----------------------------------------------------------------------------------------------------------

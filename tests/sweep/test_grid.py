@@ -116,6 +116,16 @@ def test_runs_without_their_data_are_left_out(notebook, places, capsys):
     assert "skipped: nowhere is not prepared" in capsys.readouterr().out
 
 
+def test_runs_without_their_weights_are_left_out(notebook, places, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("shui_lib.core.places.WEIGHTS", tmp_path)
+    runs = grid_of([notebook], {"dataset": ["tiny"]})
+    pretrained = [Run(run.notebook, {**run.parameters, "preset": "face-resnet"}) for run in runs]
+    assert prepared([*runs, *pretrained], places.data_root) == runs
+    assert "skipped: preset face-resnet has no weights here (make weights" in capsys.readouterr().out
+    (tmp_path / "face-resnet.safetensors").touch()
+    assert prepared([*runs, *pretrained], places.data_root) == [*runs, *pretrained]
+
+
 def test_make_results_names_every_run_once():
     assert len({run.name for run in GRID}) == len(GRID)
     files = [FILES[run.notebook].format_map(run.parameters) for run in GRID if run.notebook in FILES]
