@@ -20,7 +20,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from torch import Tensor
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, UndefinedScore, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
 from shui_lib.core.machine import git_commit
 from shui_lib.core.names import parse
@@ -80,10 +82,15 @@ NOTHING = {
 }
 
 
-def trials_of(form: str, *, multilabel: bool, outputs: int = 1) -> list[dict[str, object]]:
+def trials_of(form: str, *, preset: str, multilabel: bool, outputs: int = 1) -> list[dict[str, object]]:
     """The settings that a form is tried with first, as many for every form; `outputs` is the number of attributes."""
-    fixed = fixed_of(form, multilabel=multilabel)
-    return [{**trial, **fixed} for trial in first_trials(axes_of(form, multilabel=multilabel, outputs=outputs))]
+    fixed = _same_in_all(form, preset=preset, multilabel=multilabel)
+    return [{**fixed, **trial} for trial in first_trials(axes_of(form, multilabel=multilabel, outputs=outputs))]
+
+
+def _same_in_all(form: str, *, preset: str, multilabel: bool) -> dict[str, object]:
+    """What no axis moves: as for every preset, or as this one states."""
+    return {**fixed_of(form, multilabel=multilabel), **preset_named(preset).methods.get(form, {})}
 
 
 def pool_experiment(*, n_ids: int, seed: int = SEEDS[0], **where: object) -> tuple[Experiment, list[np.ndarray]]:
@@ -232,6 +239,7 @@ def search(
     requests: Sequence[PoolRequest],
     also: Mapping[str, object] = MappingProxyType({}),
     made: pd.DataFrame | None = None,
+    keep: Callable[[pd.DataFrame], None] = lambda found: None,
 ) -> pd.DataFrame:
     """The first trials of a form, then neighbours of the best one until it is surrounded (`trials.py`).
 
@@ -240,17 +248,22 @@ def search(
 
     Args:
         made: recorded trials of the same search, which are not made again.
+        keep: is given the trials so far after every one that is made.
     """
     trying = _Trying(form, requests, also)
     faces = requests[0].experiment.faces
     kind = {"multilabel": faces.multilabel, "outputs": len(faces.classes)}
-    axes, fixed = axes_of(form, **kind), fixed_of(form, multilabel=faces.multilabel)
+    preset = requests[0].experiment.preset
+    axes, fixed = axes_of(form, **kind), _same_in_all(form, preset=preset, multilabel=faces.multilabel)
     found = [] if made is None else made.to_dict("records")
-    first = _not_made(trials_of(form, **kind), found, also)
+    first = _not_made(trials_of(form, preset=preset, **kind), found, also)
     for trial in progress(first, desc=f"tune {form}", unit="trial"):
         found.append(trying.one(trial, of=len(first)))
+        keep(pd.DataFrame(found))
     while further := _further(found, axes):
-        found += [trying.one({**trial, **fixed}) for trial in further]
+        for trial in further:
+            found.append(trying.one({**fixed, **trial}))
+            keep(pd.DataFrame(found))
     return pd.DataFrame(found)
 
 
@@ -373,14 +386,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.unbiased is not None:
         return print(_unbiased(args, requests).to_string(index=False))
     path = args.results / "selection.csv"
-    for form in args.forms or AXES:  # written form by form, so that a killed search loses one
+    for form in args.forms or AXES:
         if also:
             found = search(form, requests, also).assign(also=" ".join(args.also))
             put(args.results / "selection_also.csv", found, [*KEY, "also"], "settings")
             print(found[["settings", "tow", "tow_before"]].round(1).to_string(index=False))
             continue
         made = recorded_trials(path, form, requests) if args.resume else None
-        found = search(form, requests, made=made)
+        found = search(form, requests, made=made, keep=partial(append, path))  # a killed search loses a trial
         append(path, found)
         chosen = choose(found)
         select(selected, "{preset}/{dataset}/{n_ids}".format(**setting), chosen)

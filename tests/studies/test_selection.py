@@ -1,6 +1,7 @@
 """Settings are chosen on people who are never in a reported request, with equal effort for every method."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tiny import prepare_tiny, small_vit, tiny_faces
 import shui_workbook
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.predict import predict
-from shui_lib.benchmark.presets import preset_named
+from shui_lib.benchmark.presets import PRESETS, preset_named
 from shui_lib.core.names import parse
 from shui_lib.methods import REGISTRY, Given, make_method
 from shui_workbook.forms import every_form, forms_named
@@ -20,6 +21,7 @@ from shui_workbook.records.files import put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import PUBLISHED, published_for, selected_key, settings_for
 from shui_workbook.studies.selection import (
+    JUDGED,
     NOTHING,
     REQUESTS,
     REQUESTS_WITH_DATA,
@@ -95,14 +97,14 @@ def variant_of(form: str) -> dict[str, str]:
 def test_every_form_gets_the_same_number_of_trials():
     forms = {f"{name}:{variant}".strip(":") for name, method in REGISTRY.items() for variant in method.variants or [""]}
     assert set(AXES) == forms
-    assert {len(trials_of(form, multilabel=kind)) for form in AXES for kind in (True, False)} == {FIRST}
+    assert {len(trials_of(form, preset="cpu", multilabel=kind)) for form in AXES for kind in (True, False)} == {FIRST}
 
 
 @pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
 @pytest.mark.parametrize("form", AXES)
 def test_trials_are_valid_and_differ(form, multilabel):
     variant = variant_of(form)
-    trials = trials_of(form, multilabel=multilabel)
+    trials = trials_of(form, preset="cpu", multilabel=multilabel)
     assert len({repr(make_method(parse(form).method, settings | variant)) for settings in trials}) == len(trials)
 
 
@@ -199,7 +201,7 @@ def test_a_form_for_which_no_settings_were_selected_runs_by_name_only(monkeypatc
 
 def test_trials_of_every_form_of_curvature_count_attributes():
     forms = ("curvature", "curvature:forget-images", "curvature:one-trained")
-    one, *others = (trials_of(form, multilabel=True, outputs=14) for form in forms)
+    one, *others = (trials_of(form, preset="cpu", multilabel=True, outputs=14) for form in forms)
     assert others == [one, one] and one[0]["eta"] == 1.68e-4
 
 
@@ -447,13 +449,13 @@ def test_what_the_package_uses_is_what_the_recorded_trials_choose():
 
 
 def test_the_recorded_trials_are_those_that_the_code_would_run():
-    for (_, dataset, _, form), found in counted().groupby(["preset", "dataset", "n_ids", "form"]):
+    for (preset, dataset, _, form), found in counted().groupby(["preset", "dataset", "n_ids", "form"]):
         assert FIRST <= len(found) <= FIRST + FURTHER, (dataset, form)
         if found["git"].max() == "":  # searched before grids grew
             continue
         recorded = [{k: v for k, v in json.loads(s).items() if k != "simulated_n_ids"} for s in found["settings"]]
         outputs = {"faces": 14, "celebahq": 40}.get(dataset, 1)
-        wanted = json.loads(json.dumps(trials_of(form, multilabel=dataset != "ages", outputs=outputs)))
+        wanted = json.loads(json.dumps(trials_of(form, preset=preset, multilabel=dataset != "ages", outputs=outputs)))
         assert all(trial in recorded for trial in wanted), (dataset, form)
 
 
@@ -538,6 +540,34 @@ def test_a_search_goes_on_from_recorded_trials_and_none_is_lost(where, monkeypat
     append(path, first.assign(git="bbb", tow=70.0))
     held = read_trials(path)
     assert held.groupby("replaced")["git"].unique().map(list).to_dict() == {"": ["bbb"], "bbb": ["aaa"]}
+
+
+def test_a_killed_search_goes_on_at_the_trial_that_it_was_in(where, monkeypatch, tmp_path):
+    requests = pool_requests(n_ids=2, **where)[:1]
+    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2, 0.3))})
+    path, judged = tmp_path / "selection.csv", []
+
+    def judge(experiment, form, group, wanted):
+        judged.append(experiment.method(form).eta)
+        if judged == [0.1, 0.2]:
+            raise KeyboardInterrupt
+        before = tug_of_war(untouched(experiment, group), wanted)
+        return dict.fromkeys(JUDGED, 0.0) | {"tow": 1.0, "tow_before": before}
+
+    monkeypatch.setattr("shui_workbook.studies.selection.judge", judge)
+    with pytest.raises(KeyboardInterrupt):
+        search("gradient_ascent", requests, keep=partial(append, path))
+    made = recorded_trials(path, "gradient_ascent", requests)
+    assert eta_of(made) == [0.1]
+    found = search("gradient_ascent", requests, made=made, keep=partial(append, path))
+    assert judged == [0.1, 0.2, 0.2, 0.3] and eta_of(read_trials(path)) == eta_of(found) == [0.1, 0.2, 0.3]
+
+
+def test_what_a_preset_states_is_the_same_in_all_trials_unless_an_axis_moves_it():
+    told = {preset: trials_of("meta_unlearn", preset=preset, multilabel=True) for preset in PRESETS}
+    assert {trial["epochs"] for trial in told["face-resnet"]} == {1}
+    assert {trial["epochs"] for trial in told["cpu"]} == {3}
+    assert len({trial["eta"] for trial in told["paper"]}) > 1, "it states one, too, and the axis moves it"
 
 
 def test_what_is_resumed_scored_the_same_before_unlearning(where, tmp_path, capsys):
