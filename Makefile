@@ -7,11 +7,21 @@ READY := $(VENV)/ready
 DATA_ROOT ?= data
 OUT ?= runs/notebooks
 PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))") 'SETTINGS=$(SETTINGS)'
-# A name that is none of these would be set and read by nobody: N_ID=1 runs with ten people.
-KNOWN := VENV PYTHON DATA_ROOT OUT DATASET N_IDS SEED PRESET RESERVED SHOW_FACES SETTINGS SWEEP WEIGHTS GPU PORT OMP_NUM_THREADS CPU_INDEX
+# A name that is none of these would be set and read by nobody: N_ID=1 runs with ten people, `make tune SEED=1` with 100.
+EVERY := VENV PYTHON CPU_INDEX OMP_NUM_THREADS PRESET
+CHAPTERS := DATASET N_IDS SEED RESERVED SHOW_FACES SETTINGS DATA_ROOT
+TAKES_workbook := $(CHAPTERS) OUT
+TAKES_app := $(CHAPTERS) PORT
+TAKES_profile := DATA_ROOT
+TAKES_results := DATA_ROOT SWEEP
+TAKES_sweep := DATA_ROOT SWEEP
+TAKES_tune := DATA_ROOT DATASET N_IDS
+TAKES_weights := WEIGHTS
+TAKES_gpu-check := GPU
+TAKEN := $(EVERY) $(foreach goal,$(MAKECMDGOALS),$(TAKES_$(goal)))
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
-$(error make has no parameter $(filter-out $(KNOWN),$(GIVEN)): it takes $(KNOWN); parameters of single chapters, as FORMS, go to `python -m shui_workbook.course.notebooks run --parameters`)
+ifneq ($(filter-out $(TAKEN),$(GIVEN)),)
+$(error make $(MAKECMDGOALS) has no parameter $(filter-out $(TAKEN),$(GIVEN)): it takes $(TAKEN); parameters of single chapters, as FORMS, go to `python -m shui_workbook.course.notebooks run --parameters`, those of searches to `python -m shui_workbook.studies.selection`)
 endif
 # Threads of small networks wait for each other: one a process, and processes side by side.
 ifneq ($(PRESET),paper)

@@ -23,35 +23,56 @@ def would_do(*words: str, threads: str | None = None) -> str:
     return subprocess.run(command, cwd=ROOT, env=here, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("target", ["workbook", "app", "results", "sweep", "tune", "profile"])
-def test_a_folder_with_a_space_stays_one_word(target):
-    said = would_do("-n", target, "DATA_ROOT=my photos", "OUT=my runs", "DATASET=celeb a")
+@pytest.mark.parametrize(
+    ("target", "more"),
+    [
+        ("workbook", ["OUT=my runs", "DATASET=celeb a"]),
+        ("app", ["DATASET=celeb a"]),
+        ("tune", ["DATASET=celeb a"]),
+        ("results", []),
+        ("sweep", []),
+        ("profile", []),
+    ],
+)
+def test_a_folder_with_a_space_stays_one_word(target, more):
+    said = would_do("-n", target, "DATA_ROOT=my photos", *more)
     for words in ("my photos", "my runs", "celeb a"):
         assert not re.search(rf'(?<!")(?<!DATASET=){words}(?!"|/)', said), said
     assert '--data-root "my photos"' in said
 
 
-@pytest.mark.parametrize("word", ["N_ID=1", "n_ids=1", "FORMS=all"])
-def test_a_parameter_that_nobody_reads_is_refused(word):
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        *[("workbook", word) for word in ("N_ID=1", "n_ids=1", "FORMS=all", "PORT=80")],
+        ("tune", "SEED=1"),
+        ("tune", "RESERVED=50"),
+        ("lab", "DATASET=ages"),
+    ],
+)
+def test_a_parameter_that_nobody_reads_is_refused(target, word):
     """Without a word it would run with the default."""
     with pytest.raises(subprocess.CalledProcessError) as failed:
-        would_do("-n", "workbook", word)
-    assert f"make has no parameter {word.partition('=')[0]}: it takes" in failed.value.stderr
-    used = set(re.findall(r"\$\((?:or \$\()?([A-Z_]+)\)", (ROOT / "Makefile").read_text()))
-    known = set(re.search("^KNOWN := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split())
-    own = {
-        "ALONE",
-        "BIN",
-        "READY",
-        "PIP",
-        "PARAMETERS",
-        "NOTEBOOKS",
-        "LONGEST_FIRST",
-        "MAKEFILE_LIST",
-        "KNOWN",
-        "GIVEN",
+        would_do("-n", target, word)
+    assert f"make {target} has no parameter {word.partition('=')[0]}: it takes" in failed.value.stderr
+
+
+def test_every_target_takes_what_its_commands_read():
+    """The parameters of a rule's lines, and of what is made of parameters, are those that it says it takes."""
+    text = (ROOT / "Makefile").read_text()
+    takes = {name: set(words.split()) for name, words in re.findall(r"^TAKES_(\S+) := (.*)$", text, re.MULTILINE)}
+    chapters = set(re.search("^CHAPTERS := (.*)$", text, re.MULTILINE)[1].split())
+    takes = {
+        name: (words - {"$(CHAPTERS)"}) | (chapters if "$(CHAPTERS)" in words else set())
+        for name, words in takes.items()
     }
-    assert used - known <= own, "a parameter of make that it would refuse"
+    every = set(re.search("^EVERY := (.*)$", text, re.MULTILINE)[1].split())
+    for target, lines in re.findall(r"^([a-z-]+):[^:=\n]*##[^\n]*\n((?:\t[^\n]*\n)*)", text, re.MULTILINE):
+        words = lines.replace("$(PARAMETERS)", " ".join(f"$({name})" for name in chapters))
+        read = set(re.findall(r"\$\((?:or \$\()?([A-Z_]+)\)", words)) - every
+        made = {"BIN", "READY", "PIP", "NOTEBOOKS", "LONGEST_FIRST", "MAKEFILE_LIST"}
+        assert read - made == takes.get(target, set()), target
+    assert {"workbook", "tune", "gpu-check"} <= set(takes)
 
 
 def test_the_tests_that_are_named_are_there():
