@@ -210,6 +210,7 @@ SHOWN = {
     "faces, 10 people": "faces, 10 people",
     "ages, 10 people": "ages, 10 people",
     "celebahq, 50 people": "photos, 50 people",
+    "celebahq, 20 people, face-resnet": "photos, 20 people, pretrained",
 }
 
 
@@ -273,7 +274,7 @@ def draw(found: Mapping[str, pd.DataFrame]) -> Figure:
     forms = sorted(forms, key=lambda form: access_of(form) not in ("", "support"))
     apart = sum(access_of(form) in ("", "support") for form in forms)
     figures.use_style()
-    size = (3.2 * len(found) + 1.2, 0.26 * len(forms) + 1)
+    size = (2.6 * len(found) + 1.2, 0.26 * len(forms) + 1)
     fig, axes = plt.subplots(1, len(found), sharex=True, sharey=True, figsize=size, squeeze=False)
     for ax, (setting, frame) in zip(axes.flat, found.items(), strict=True):
         ax = figures.plot_differences(frame.reindex(forms), "", ax)
