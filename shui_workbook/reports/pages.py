@@ -245,10 +245,10 @@ def in_short(found: Mapping[str, pd.DataFrame]) -> str:
     for setting, frame in found.items():
         rivals = frame[[access_of(form) == "support" for form in frame.index]]
         clear = [figures.look(form)[0] for form in ordered(rivals.index[rivals["low"] > 0])]
-        said = f"the interval lies above zero for {_listed(clear) if clear else 'none of them'}"
-        best = f"The largest mean is {figures.look(rivals['mean'].idxmax())[0]}'s, {rivals['mean'].max():+.1f}."
-        best = best if rivals["seeds"].nunique() == 1 else "Means are over different seeds."
-        lines.append(f"- **{setting.capitalize()}**: {said}. {best}")
+        said = f"above zero for {_listed(clear) if clear else 'none of them'}"
+        best = f"largest mean: {figures.look(rivals['mean'].idxmax())[0]}"
+        best = best if rivals["seeds"].nunique() == 1 else "seeds differ"
+        lines.append(f"- **{setting.capitalize()}**: {said}; {best}.")
     return "\n".join(lines)
 
 
@@ -263,8 +263,8 @@ def claims_in_short(found: Sequence[claims.Claim]) -> str:
     parts = [f"{count[word]} {word}" for word in VERDICTS if count[word]] or ["none can be judged"]
     below = "[docs/results.md](docs/results.md#the-papers-claims-here)"
     return (
-        f"**The paper's claims, on these models:** of {sum(count.values())}, {_listed(parts)}. *Inconclusive* means "
-        f"that our seeds cannot tell; it does not mean that the claim is wrong. One by one: {below}."
+        f"**The paper's claims, on these models:** of {sum(count.values())}, {_listed(parts)}. *Inconclusive*: our "
+        f"seeds cannot tell, and the claim may be right. One by one: {below}."
     )
 
 
