@@ -21,8 +21,6 @@ from typing import Annotated, Literal
 import pandas as pd
 import tyro
 
-from shui_lib.benchmark.models import weights_file
-from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.places import DATA as DATA_ROOT
 from shui_lib.core.places import RESULTS, RUNS
 from shui_lib.core.progress import progress
@@ -116,12 +114,20 @@ def prepared(runs: Sequence[Run], data_root: Path) -> list[Run]:
     missing = {name for name in set().union(*needs) if not (data_root / name / "dataset.json").is_file()}
     for name in sorted(missing):
         print(f"skipped: {name} is not prepared below {data_root} (python -m data_prep ... --out {data_root / name})")
-    weights = {name: preset_named(name).model.weights for name in {_preset(run) for run in runs}}
-    lacking = {name for name, file in weights.items() if file and not weights_file(file).is_file()}
-    for name in sorted(lacking):
-        print(f"skipped: preset {name} has no weights here (make weights WEIGHTS={weights[name]})")
+    lacking = {name: file for name in {_preset(run) for run in runs} if (file := _missing_weights(name))}
+    for name, file in sorted(lacking.items()):
+        print(f"skipped: preset {name} has no weights here (make weights WEIGHTS={file})")
     whole = [run for run, names in zip(runs, needs, strict=True) if not names & missing]
     return [run for run in whole if _preset(run) not in lacking]
+
+
+def _missing_weights(preset: str) -> str:
+    """The name of the weights that a preset asks for and that are not here, or ""."""
+    from shui_lib.benchmark.models import weights_file  # here: both load PyTorch
+    from shui_lib.benchmark.presets import preset_named
+
+    name = preset_named(preset).model.weights
+    return name if name and not weights_file(name).is_file() else ""
 
 
 def _preset(run: Run) -> str:
