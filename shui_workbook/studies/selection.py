@@ -394,7 +394,6 @@ def main(argv: list[str] | None = None) -> None:
             continue
         made = recorded_trials(path, form, requests) if args.resume else None
         found = search(form, requests, made=made, keep=partial(append, path))  # a killed search loses a trial
-        append(path, found)
         chosen = choose(found)
         select(selected, "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
         print(*remarks(found), json.dumps(chosen), sep="\n", flush=True)
