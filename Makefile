@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DATA_ROOT ?= data
 OUT ?= runs/notebooks
-PARAMETERS := $(foreach name,DATASET N_IDS SEED PRESET RESERVED SHOW_FACES,"$(name)=$($(name))") 'SETTINGS=$(SETTINGS)'
+OF_CHAPTERS := DATASET N_IDS SEED RESERVED SHOW_FACES
+PARAMETERS := $(foreach name,$(OF_CHAPTERS) PRESET,"$(name)=$($(name))") 'SETTINGS=$(SETTINGS)'
 # A name that is none of these would be set and read by nobody: N_ID=1 runs with ten people, `make tune SEED=1` with 100.
+# (Of PRESET every command learns something: `paper` has all threads.)
 EVERY := VENV PYTHON CPU_INDEX OMP_NUM_THREADS PRESET
-CHAPTERS := DATASET N_IDS SEED RESERVED SHOW_FACES SETTINGS DATA_ROOT
-TAKES_workbook := $(CHAPTERS) OUT
-TAKES_app := $(CHAPTERS) PORT
+TAKES_workbook := $(OF_CHAPTERS) SETTINGS DATA_ROOT OUT
+TAKES_app := $(OF_CHAPTERS) SETTINGS DATA_ROOT PORT
 TAKES_profile := DATA_ROOT
 TAKES_results := DATA_ROOT SWEEP
 TAKES_sweep := DATA_ROOT SWEEP

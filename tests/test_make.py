@@ -57,22 +57,27 @@ def test_a_parameter_that_nobody_reads_is_refused(target, word):
     assert f"make {target} has no parameter {word.partition('=')[0]}: it takes" in failed.value.stderr
 
 
+MADE = {"BIN", "READY", "PIP", "ALONE", "NOTEBOOKS", "LONGEST_FIRST", "MAKEFILE_LIST", "MAKECMDGOALS"}
+MADE |= {"PARAMETERS", "OF_CHAPTERS", "EVERY", "TAKEN", "GIVEN"}  # nobody gives these to make
+
+
 def test_every_target_takes_what_its_commands_read():
-    """The parameters of a rule's lines, and of what is made of parameters, are those that it says it takes."""
+    """The parameters in a rule's lines are those that it says it takes, and no other is read anywhere."""
     text = (ROOT / "Makefile").read_text()
-    takes = {name: set(words.split()) for name, words in re.findall(r"^TAKES_(\S+) := (.*)$", text, re.MULTILINE)}
-    chapters = set(re.search("^CHAPTERS := (.*)$", text, re.MULTILINE)[1].split())
-    takes = {
-        name: (words - {"$(CHAPTERS)"}) | (chapters if "$(CHAPTERS)" in words else set())
-        for name, words in takes.items()
-    }
-    every = set(re.search("^EVERY := (.*)$", text, re.MULTILINE)[1].split())
-    for target, lines in re.findall(r"^([a-z-]+):[^:=\n]*##[^\n]*\n((?:\t[^\n]*\n)*)", text, re.MULTILINE):
-        words = lines.replace("$(PARAMETERS)", " ".join(f"$({name})" for name in chapters))
-        read = set(re.findall(r"\$\((?:or \$\()?([A-Z_]+)\)", words)) - every
-        made = {"BIN", "READY", "PIP", "NOTEBOOKS", "LONGEST_FIRST", "MAKEFILE_LIST"}
-        assert read - made == takes.get(target, set()), target
-    assert {"workbook", "tune", "gpu-check"} <= set(takes)
+    of = {name: words for name, words in re.findall(r"^([A-Za-z_-]+) := (.*)$", text, re.MULTILINE)}
+    told = {name: words.replace("$(OF_CHAPTERS)", of["OF_CHAPTERS"]).split() for name, words in of.items()}
+    takes = {name.removeprefix("TAKES_"): {*words} for name, words in told.items() if name.startswith("TAKES_")}
+    parameters = " ".join(f"$({name})" for name in [*told["OF_CHAPTERS"], "PRESET", "SETTINGS"])
+    rules = dict(re.findall(r"^([a-z-]+):[^:=\n]*##[^\n]*\n((?:\t[^\n]*\n)*)", text, re.MULTILINE))
+    assert set(takes) <= set(rules)
+    for target, lines in rules.items():
+        read = names_in(lines.replace("$(PARAMETERS)", parameters)) - MADE - {*told["EVERY"]}
+        assert read == takes.get(target, set()), target
+    assert names_in(text) - MADE <= set().union(told["EVERY"], *takes.values()), "one that make would refuse"
+
+
+def names_in(text: str) -> set[str]:
+    return set(re.findall(r"\$\((?:or \$\()?([A-Z_]+)\)", text))
 
 
 def test_the_tests_that_are_named_are_there():
