@@ -77,7 +77,7 @@ PRESETS: dict[str, Preset] = {
     "face-resnet": Preset(
         model=ModelConfig(architecture="face_resnet", image_size=112, pretrained=True, weights="face-resnet"),
         train=TrainConfig(epochs=9, lr=3e-4, warmup_epochs=1, clip=1.0),
-        methods={"meta_unlearn": {"epochs": 1}},  # of rehearsals, each a minute and a half on photos (D41)
+        methods={"meta_unlearn": {"epochs": 1}},  # once through all rehearsals (D41)
     ),
     # Pretrained on pictures of everything, of the paper's kind of network. 24 images a second on one core.
     "vit-s14": Preset(
