@@ -21,6 +21,7 @@ from shui_workbook.records import benchmark_rows, form_of, interval, read_rows
 from shui_workbook.reports import claims, gan_page
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.photo import ends_table, handle_table, proxy_table
+from shui_workbook.reports.searched import searches_table
 from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
     COLUMNS,
@@ -298,6 +299,7 @@ def write(root: Path) -> None:
     verdicts = claims.markdown(paper).replace("](notebooks/", "](../notebooks/")
     save_section(docs / "results.md", "verdicts", verdicts, by="make tables")
     save_section(docs / "results.md", "evidence", claims.evidence(paper), by="make tables")
+    save_section(docs / "results.md", "searches", searches_table(results), by="make tables")
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
     save_section(docs / "results.md", "gain", gain(results), by="make tables")

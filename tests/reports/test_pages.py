@@ -61,7 +61,7 @@ def house(tmp_path) -> Path:
         "high": 8.0,
     }
     pd.DataFrame(klom | {"normal": 0.126}).to_csv(tmp_path / "results" / "klom.csv", index=False)
-    sections = "results rivals gain costs ltu trainings handle proxies upper-ends gan evidence verdicts"
+    sections = "searches results rivals gain costs ltu trainings handle proxies upper-ends gan evidence verdicts"
     for page, names in (("README.md", ["claims", "overview"]), ("docs/results.md", sections.split())):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)

@@ -1,0 +1,36 @@
+"""How long the search for each form's settings was, as Markdown for docs/results.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from shui_lib.core.names import parse
+from shui_workbook.reports.tables import as_markdown, ordered
+from shui_workbook.studies.selection import NOTHING, choose, read_trials
+from shui_workbook.studies.trials import FIRST, FURTHER
+
+SETTING = ["dataset", "preset", "n_ids"]
+
+
+def searches_table(results: Path) -> str:
+    """results/selection.csv: a line a form, a column a setting; how many trials count, and how the search ended."""
+    if not (path := results / "selection.csv").is_file():
+        return "Nothing was searched: `python -m shui_workbook.studies.selection` does it."
+    trials = read_trials(path)
+    cells = {}
+    for (dataset, preset, n_ids), one in trials[trials["replaced"] == ""].groupby(SETTING):
+        named = f"{dataset}, {n_ids} {'person' if n_ids == 1 else 'people'}"
+        named += "" if preset == "cpu" else f", {preset}"
+        cells[named] = {form.replace(":", " "): ended(mine) for form, mine in one.groupby("form")}
+    table = pd.DataFrame(cells).fillna("–")
+    return as_markdown(table.loc[ordered(table.index)])
+
+
+def ended(trials: pd.DataFrame) -> str:
+    """One search: its trials, `*` had no right to go on, `+` met the limit; and whether nothing was chosen."""
+    form, could_go_on = trials["form"].iloc[0], bool((trials["git"] != "").all())
+    chosen = choose(trials, or_nothing=could_go_on)[form]
+    mark = "*" if not could_go_on else "+" if len(trials) >= FIRST + FURTHER else ""
+    return f"{len(trials)}{mark}" + (" (nothing)" if chosen == NOTHING[parse(form).method] else "")
