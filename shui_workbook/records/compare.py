@@ -19,18 +19,26 @@ def benchmark_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired_difference(
-    rows: pd.DataFrame, form: str, other: str, *, metric: str = "tow", split: str = "all"
+    rows: pd.DataFrame,
+    form: str,
+    other: str,
+    *,
+    metric: str = "tow",
+    split: str = "all",
+    away_from: float | None = None,
 ) -> dict[str, float]:
     """Mean of form − other over the seeds that have both, with a 95 % interval from Student's t.
 
     Args:
         rows: of one setting.
         form, other: method and variant, as `form_of` writes them.
+        away_from: distances from this value are compared: of an attack's AUC 50, since 25 tells as much as 75.
     Returns:
         mean, low, high (nan with fewer than two seeds) and seeds.
     """
     chosen = rows[(rows["metric"] == metric) & (rows["split"] == split)]
-    wide = chosen.assign(form=form_of(chosen)).pivot(index="seed", columns="form", values="value")
+    value = chosen["value"] if away_from is None else (chosen["value"] - away_from).abs()
+    wide = chosen.assign(form=form_of(chosen), value=value).pivot(index="seed", columns="form", values="value")
     return over_seeds(wide[form] - wide[other])
 
 

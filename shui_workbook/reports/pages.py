@@ -24,7 +24,6 @@ from shui_workbook.reports.photo import ends_table, handle_table, proxy_table
 from shui_workbook.reports.searched import searches_table
 from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
-    COLUMNS,
     COSTS,
     Table,
     access_of,
@@ -94,28 +93,33 @@ def _told_once(found: Table) -> tuple[Table, list[str]]:
     return found._replace(mean=shown), [f"{line}\n" for line in below]
 
 
-def rivalry(results: Path | str, form: str, metric: str) -> pd.DataFrame:
-    """Paired differences of a form to every other: a line a form, a column a setting of several seeds.
+# What forms are compared in, by heading: Tug-of-War, and how much an attack's AUC tells, on either side of 50.
+COMPARED = {"ToW": {"metric": "tow"}, "|RMIA AUC − 50|": {"metric": "rmia_auc", "away_from": 50.0}}
+
+
+def rivalry(results: Path | str, form: str, heading: str = "ToW") -> pd.DataFrame:
+    """Paired differences of a form to every other in one of `COMPARED`: a line a form, a column a setting.
 
     Cells are text, points with a 95 % interval, in bold where zero lies outside; "" where both were not run.
     """
     cells: dict[str, dict[str, str]] = {}
+    what = COMPARED[heading]
     for setting, group in _settings(results).items():
-        others = {*form_of(group[group["metric"] == metric])} - {"retrained", "retrained_again"}
+        others = {*form_of(group[group["metric"] == what["metric"]])} - {"retrained", "retrained_again"}
         if form in others:
-            found = {other: differences(group, [form], other, metric=metric).loc[form] for other in others - {form}}
+            found = {other: differences(group, [form], other, **what).loc[form] for other in others - {form}}
             cells[setting] = {other: _clear(difference) for other, difference in found.items()}
     found = pd.DataFrame(cells).fillna("")
     return found.loc[ordered(found.index)]
 
 
 def rivalries(results: Path) -> str:
-    """`rivalry` of Curvature and of MetaUnlearn, in Tug-of-War and in the attack's AUC, as Markdown."""
+    """`rivalry` of Curvature and of MetaUnlearn, in Tug-of-War and in what the attack's AUC tells, as Markdown."""
     parts = []
-    for form, metric in product(("curvature", "meta_unlearn"), ("tow", "rmia_auc")):
-        found = rivalry(results, form, metric)
+    for form, heading in product(("curvature", "meta_unlearn"), COMPARED):
+        found = rivalry(results, form, heading)
         found.insert(0, "access", [access_of(other) for other in found.index])
-        parts += [f"**{form}: {COLUMNS[metric]} − that of ...**", "", as_markdown(found), ""]
+        parts += [f"**{form}: {heading} − that of ...**", "", as_markdown(found), ""]
     return "\n".join(parts).strip()
 
 

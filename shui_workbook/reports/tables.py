@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ COLUMNS = {  # metric of split "all": heading
     "rmia_tpr_at_1e-4": "TPR at 0.01 %",
 }
 COSTS = {"seconds": "seconds", "peak_mib": "MiB"}
+IDEAL = {"ToW": 100.0, "RMIA AUC": 50.0, "TPR at 1 %": 1.0, "TPR at 0.1 %": 0.1, "TPR at 0.01 %": 0.01}  # if forgotten
 BORROWED = r"settings selected for ([^;,]+)"  # how a row's note says so
 
 
@@ -35,6 +36,8 @@ class Table(NamedTuple):
 
     mean: pd.DataFrame
     std: pd.DataFrame  # over seeds; nan for one seed
+    away: pd.DataFrame  # mean over seeds of the distance to what is best (`marks`); nan where that is not known
+    seeds: pd.DataFrame  # how many `away` is of
     access: pd.Series  # what unlearning may see
     paper: pd.DataFrame  # the paper's value, nan where it has none
     reason: pd.DataFrame  # why a value is missing, or in how many seeds, or ""
@@ -62,7 +65,9 @@ def result_table(rows: pd.DataFrame, reported: pd.DataFrame | None = None) -> Ta
     access = pd.Series({form: access_of(form) for form in mean.index})
     elsewhere = rows["note"].str.extract(BORROWED, expand=False).fillna("")
     borrowed = elsewhere.groupby(rows["form"]).max().reindex(mean.index)
-    return Table(mean, std, access, paper, reason.reindex(**same, fill_value=""), borrowed)
+    away = _distances(rows).groupby([rows["form"], rows["heading"]])
+    far, seeds = (_laid_out(values).reindex(index=mean.index) for values in (away.mean(), away.count()))
+    return Table(mean, std, far, seeds, access, paper, reason.reindex(**same, fill_value=""), borrowed)
 
 
 def access_of(form: str) -> str:
@@ -86,13 +91,15 @@ def texts(table: Table, *, digits: int = 1) -> pd.DataFrame:
 def marks(table: Table) -> pd.DataFrame:
     """ "best" and "second" among the support-only methods in each column, "" elsewhere.
 
-    Best is what comes nearest to the retrained model: for scores its score, for Tug-of-War 100, for RMIA's AUC 50,
-    and for a TPR the FPR. Equals are marked alike, the last never. Costs, and cells that lack seeds, are not ranked.
+    Best is what comes nearest to the retrained model: for scores its score of the same seed, for Tug-of-War 100, for
+    RMIA's AUC 50, and for a TPR the FPR. Each seed's distance counts, not that of the mean: 25 and 75 are not 50.
+    Equals are marked alike, the last never. Costs, and cells that lack seeds which others have, are not ranked.
     """
     marked = pd.DataFrame("", index=table.mean.index, columns=table.mean.columns)
-    rivals = table.mean.where(table.reason == "")[table.access == "support"]
-    for heading, goal in _goals(table.mean).items():
-        rank = (rivals[heading] - goal).abs().round(6).rank(method="min")
+    away, seeds = (frame[table.access == "support"] for frame in (table.away, table.seeds))
+    for heading in table.mean.columns.intersection(away.columns):
+        compared = away[heading].where(seeds[heading] == seeds[heading].max())
+        rank = compared.round(6).rank(method="min")
         for place, mark in {1: "best", 2: "second"}.items():
             marked.loc[rank.index[(rank == place) & (rank < rank.max())], heading] = mark
     return marked
@@ -129,7 +136,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     return cells.drop(columns=["access", *COSTS.values()], errors="ignore")
 
 
-def differences(rows: pd.DataFrame, forms: Sequence[str], other: str = "original", **what: str) -> pd.DataFrame:
+def differences(rows: pd.DataFrame, forms: Sequence[str], other: str = "original", **what: object) -> pd.DataFrame:
     """Paired difference of each form to `other` (`paired_difference`; Tug-of-War by default): one line a form."""
     found = {form: paired_difference(rows, form, other, **what) for form in forms}
     return pd.DataFrame(found, index=["mean", "low", "high", "seeds"]).T
@@ -137,16 +144,16 @@ def differences(rows: pd.DataFrame, forms: Sequence[str], other: str = "original
 
 OURS = ("gradient_ascent", "mu_mis", "curvature")  # and not the paper's
 PAPERS = ("original", "ssd", "jit", "pgu", "meta_unlearn", "scrub", "bad_teacher")  # its lines, in our order
-BESIDE = {  # a setting of the paper's and the one of ours that is nearest in kind
+BESIDE = {  # a setting of the paper's and the one of ours that is nearest in kind: attributes or classes, how many ask
     ("celebahq", 20): ("celebahq", 20),
     ("celebahq", 50): ("celebahq", 50),
     ("celeba", 5): ("faces", 5),
     ("celeba", 10): ("faces", 10),
     ("celebahq", 1): ("faces", 1),
-    ("celeba", 1): ("ages", 1),
     ("mufac", 5): ("ages", 5),
     ("mufac", 10): ("ages", 10),
 }
+LEFT_OVER = {("celeba", 1): ("ages", 1)}  # shown one above the other; the paper has no classes with one person
 
 
 def tug_of_wars(rows: pd.DataFrame, reported: pd.DataFrame, *, across: int = 4) -> dict[str, pd.DataFrame]:
@@ -158,7 +165,7 @@ def tug_of_wars(rows: pd.DataFrame, reported: pd.DataFrame, *, across: int = 4) 
         By title ("paper: celebahq, 20", "here: faces, 10"): index of forms, columns tow and std, in percent.
     """
     paper = reported[reported["metric"].eq("tow") & reported["variant"].isna()]
-    found, pairs = {}, list(BESIDE.items())
+    found, pairs = {}, list((BESIDE | LEFT_OVER).items())
     for first in range(0, len(pairs), across):
         for (name, size), _ in pairs[first : first + across]:
             one = paper[paper["dataset"].eq(name) & paper["n_ids"].eq(size)].set_index("method")
@@ -204,12 +211,12 @@ def _paper(reported: pd.DataFrame | None, setting: pd.Series, lines: pd.Index) -
     return wide.set_axis([next((form for form in some if form in lines), some[-1]) for some in forms])
 
 
-def _goals(mean: pd.DataFrame) -> Mapping[str, float]:
-    """What each column should come near to."""
-    ideal = {"ToW": 100.0, "RMIA AUC": 50.0, "TPR at 1 %": 1.0, "TPR at 0.1 %": 0.1, "TPR at 0.01 %": 0.01}
-    if "retrained" in mean.index:
-        ideal |= {heading: mean.loc["retrained", heading] for heading in SCORES if heading in mean}
-    return {heading: goal for heading, goal in ideal.items() if heading in mean}
+def _distances(rows: pd.DataFrame) -> pd.Series:
+    """How far each row's value is from what its column should come near to: `IDEAL`, or the retrained model's score."""
+    retrained = rows[rows["form"] == "retrained"].set_index(["seed", "heading"])["value"]
+    same_seed = retrained.reindex(pd.MultiIndex.from_frame(rows[["seed", "heading"]])).to_numpy()
+    goal = rows["heading"].map(IDEAL)
+    return (rows["value"] - goal.where(goal.notna(), same_seed)).abs()
 
 
 def _why_missing(cell: pd.DataFrame) -> str:

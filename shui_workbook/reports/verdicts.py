@@ -44,10 +44,9 @@ class Effect(NamedTuple):
         """Two-sided, of no effect at all."""
         return float(2 * t.sf(abs(self.mean) / self.error, self.seeds - 1)) if self.error > 0 else float(self.mean == 0)
 
-    @property
-    def visible(self) -> float:
-        """The effect that these seeds would show with a power of 80 %."""
-        return (t.ppf(0.975, self.seeds - 1) + t.ppf(POWER, self.seeds - 1)) * self.error
+    def visible(self, level: float = LEVEL) -> float:
+        """The effect that these seeds would show at this level with a power of 80 %."""
+        return (t.ppf(1 - level / 2, self.seeds - 1) + t.ppf(POWER, self.seeds - 1)) * self.error
 
 
 def effect_of(setting: str, by_seed: pd.Series, paper: float) -> list[Effect]:

@@ -12,7 +12,7 @@ from shui_lib.core.rows import Measured, make_rows
 from shui_workbook import figures
 from shui_workbook.figures.ltu import plot_kept
 from shui_workbook.figures.tradeoff import price_by_share
-from shui_workbook.reports.tables import BESIDE, PAPERS, tug_of_wars
+from shui_workbook.reports.tables import BESIDE, LEFT_OVER, PAPERS, tug_of_wars
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +172,7 @@ def test_the_papers_values_and_ours_stand_by_setting_and_form():
     ours = [some_rows("ssd", 70.0, variant="one-shui"), some_rows("ssd", 80.0, variant="one-shui", seed=1)]
     ours += [some_rows("ssd", 1.0, variant="original"), some_rows("curvature", 90.0), some_rows("jit", 9.0, n_ids=5)]
     found = tug_of_wars(pd.concat(ours), reported)
-    assert len(found) == 2 * len(BESIDE)
+    assert len(found) == 2 * len(BESIDE | LEFT_OVER)
     paper, here = found["paper: celeba, 10"], found["here: faces, 10"]
     assert list(paper.index) == list(PAPERS) and paper.loc["ssd", "tow"] == 10
     assert np.isnan(paper.loc["jit", "tow"])

@@ -95,6 +95,13 @@ def test_paired_difference_by_hand():
     assert found["low"] + found["high"] == pytest.approx(4)
 
 
+def test_an_auc_of_25_tells_as_much_as_one_of_75():
+    rows = pd.concat([some_rows(25.0, seed=seed) for seed in (0, 1)])
+    rows = pd.concat([rows, *(some_rows(auc, method="x", seed=seed) for seed, auc in enumerate((75.0, 60.0)))])
+    found = paired_difference(rows, "original", "x", metric="map", split="forget", away_from=50.0)
+    assert found["mean"] == pytest.approx((0 + 15) / 2)
+
+
 def test_paired_difference_of_one_seed_has_no_interval():
     found = paired_difference(pd.concat([some_rows(), some_rows(45.0, method="x")]), "original", "x")
     assert (found["mean"], found["seeds"]) == (5, 1)

@@ -144,7 +144,7 @@ def test_pages_get_their_sections_and_the_picture_knows_its_rows(house):
 
 
 def test_rivals_are_compared_within_seeds(house):
-    found = rivalry(house / "results", "curvature", "tow")
+    found = rivalry(house / "results", "curvature")
     assert list(found) == ["tiny, 10 people"] and list(found.index) == ["original", "scrub one-shui"]
     assert found.loc["original", "tiny, 10 people"] == "**+6.0 [+3.5, +8.5]**"  # 5, 6, 7
     assert found.loc["scrub one-shui", "tiny, 10 people"] == "-3.0 [-8.0, +2.0]"  # -5, -3, -1
