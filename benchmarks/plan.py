@@ -87,14 +87,21 @@ def stages(faces: Faces) -> pd.DataFrame:
     recipe, method = preset_named("paper").train, preset_named("paper").methods["meta_unlearn"]
     each = faces.photos / faces.people
     rehearsals = method["epochs"] * math.ceil(0.6 * faces.people / request)
-    # A rehearsal: S forward and back, as a product, the photos to forget, validation before and after.
-    rehearsal = request * 3 * step + request * each * step + 256 * forward
+    # A rehearsal: S forward and back, as a product, in float32; the photos to forget, validation before and after.
+    exact, rehearsed = request * 3 * step, request * each * step + 256 * forward
+    in_bf16, in_float32 = (rehearsed, exact) if method["bf16"] else (0.0, exact + rehearsed)
     models = 2 * len(faces.n_ids) + 1  # retrained, and again, of each request; they share one original
     asked = (POPULATION + 2 * QUERIES * request * each) * forward
     lines = [
         ("train", "original, retrained, retrained again", models, recipe.epochs * train * step, 0.0),
         ("train", f"{FOLDS} fold models for choosing settings", FOLDS, 0.8 * recipe.epochs * train * step, 0.0),
-        ("prepare", "MetaUnlearn's loss, and its reference's", 2 * len(faces.n_ids), 0.0, rehearsals * rehearsal),
+        (
+            "prepare",
+            "MetaUnlearn's loss, and its reference's",
+            2 * len(faces.n_ids),
+            rehearsals * in_bf16,
+            rehearsals * in_float32,
+        ),
         ("prepare", "curvature, subspaces, importances", 6 * len(faces.n_ids), 0.0, train * step),
         ("unlearn", "forms that see all data, one epoch", 4 * len(faces.n_ids), train * step + train * forward, 0.0),
         ("predict", "every photo, by every model", FORMS * len(faces.n_ids) + models, faces.photos * forward, 0.0),

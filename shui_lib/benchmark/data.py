@@ -267,7 +267,7 @@ def augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.G
 def torchvision_augment(x: Tensor, *, size: int, crop: float, flip: bool, generator: torch.Generator) -> Tensor:
     """As `augment`, by torchvision's own RandomResizedCrop and RandomHorizontalFlip, image by image.
 
-    The authors' transforms. Boxes that leave the image are drawn again, so that crops are larger and of full side less
+    The authors' transforms. Boxes that leave the image are drawn again, so that crops are smaller and of full side less
     often than `augment`'s; a loop over images takes the place of one call.
     """
     crop_ = v2.RandomResizedCrop(size, scale=(crop, 1.0), antialias=True)
