@@ -1,0 +1,96 @@
+"""Numbers that chapters state in words are those of the committed rows."""
+
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from shui_workbook.records import interval, over_seeds, paired_difference, read_rows
+from shui_workbook.studies import upper_ends
+from shui_workbook.studies.gain import split
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+KEY = ["dataset", "n_ids", "preset"]
+FACES, AGES = ("faces", 10, "cpu"), ("ages", 10, "cpu")
+TWENTY, FIFTY, PRETRAINED = ("celebahq", 20, "cpu"), ("celebahq", 50, "cpu"), ("celebahq", 20, "face-resnet")
+
+
+@cache
+def cell(chapter: str, name: str) -> str:
+    """The source of a chapter's cell."""
+    (path,) = (ROOT / "notebooks").glob(f"{chapter}_*.ipynb")
+    return next(c.source for c in nbformat.read(path, as_version=4).cells if c.id == name)
+
+
+@cache
+def rows() -> pd.DataFrame:
+    return read_rows(RESULTS)
+
+
+def of(setting: tuple[str, int, str], found: pd.DataFrame) -> pd.DataFrame:
+    return found[(found[KEY] == pd.Series(setting, KEY)).all(axis=1) & (found.get("step", 0) == 0)]
+
+
+def written(found: dict[str, float]) -> str:
+    """As prose has it, with a minus sign: "+2.6 [−0.5, +5.6]"."""
+    return interval(found).replace("-", "−")
+
+
+def is_said(found: dict[str, float], text: str) -> bool:
+    return written(found) in text.replace(" points [", " [").replace(" points, [", " [")
+
+
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [
+        (FACES, "+ copies of the photo"),
+        (FACES, "+ scale of each layer"),
+        (FACES, "+ directions"),
+        (FIFTY, "+ scale of each layer"),
+        (FIFTY, "+ directions"),
+        (TWENTY, "all together"),
+        (FIFTY, "all together"),
+    ],
+)
+def test_chapter_12_says_what_each_part_of_the_gain_adds(setting, part):
+    found = split(of(setting, rows())).loc[part]
+    assert is_said(found, cell("12", "12-17d")), written(found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "form", "other"),
+    [
+        (FACES, "curvature arm=curvature+copies", "gradient_ascent arm=ascent"),
+        (TWENTY, "curvature arm=curvature+copies", "gradient_ascent arm=ascent"),
+        (FIFTY, "curvature arm=curvature+copies", "gradient_ascent arm=ascent"),
+        (AGES, "curvature", "gradient_ascent"),
+        (AGES, "gradient_ascent", "original"),
+        (PRETRAINED, "curvature", "original"),
+    ],
+)
+def test_chapter_12_says_who_is_ahead_of_whom(setting, form, other):
+    found = paired_difference(of(setting, rows()), form, other)
+    assert is_said(found, cell("12", "12-17d")), written(found)
+
+
+@pytest.mark.parametrize("setting", [FACES, TWENTY, PRETRAINED])
+def test_chapter_07_says_how_far_a_step_along_one_photo_goes_at_best(setting):
+    ends = upper_ends.upper_ends(of(setting, upper_ends.read(RESULTS))).reset_index()
+    gain = ends.pivot(index="seed", columns="arm", values="gain")
+    photo, luck = over_seeds(gain[upper_ends.COPIES]), gain["Curvature, copies of strangers' photos"].mean()
+    text = cell("07", "s30")
+    assert is_said(photo, text) and f"{luck:+.1f}" in text, (written(photo), luck)
+
+
+def test_chapter_04_says_what_scrub_gains():
+    faces = of(FACES, rows())
+    for form, other in (
+        ("scrub one-shui published", "original"),
+        ("scrub one-shui", "original"),
+        ("scrub one-shui published", "scrub one-shui"),
+    ):
+        found = paired_difference(faces, form, other)
+        assert is_said(found, cell("04", "04-23")), written(found)
