@@ -87,9 +87,10 @@ def stages(faces: Faces) -> pd.DataFrame:
     recipe, method = preset_named("paper").train, preset_named("paper").methods["meta_unlearn"]
     each = faces.photos / faces.people
     rehearsals = method["epochs"] * math.ceil(0.6 * faces.people / request)
-    # A rehearsal: S forward and back, as a product, in float32; the photos to forget, validation before and after.
-    exact, rehearsed = request * 3 * step, request * each * step + 256 * forward
-    in_bf16, in_float32 = (rehearsed, exact) if method["bf16"] else (0.0, exact + rehearsed)
+    # A rehearsal: S forward, back and as a product, always in float32; then the photos to forget, and validation.
+    on_support, on_others = request * 3 * step, request * each * step + 256 * forward
+    bf16, float32 = (on_others, on_support) if method["bf16"] else (0.0, on_support + on_others)
+    epoch = train * step + train * forward
     models = 2 * len(faces.n_ids) + 1  # retrained, and again, of each request; they share one original
     asked = (POPULATION + 2 * QUERIES * request * each) * forward
     lines = [
@@ -99,11 +100,12 @@ def stages(faces: Faces) -> pd.DataFrame:
             "prepare",
             "MetaUnlearn's loss, and its reference's",
             2 * len(faces.n_ids),
-            rehearsals * in_bf16,
-            rehearsals * in_float32,
+            rehearsals * bf16,
+            rehearsals * float32,
         ),
         ("prepare", "curvature, subspaces, importances", 6 * len(faces.n_ids), 0.0, train * step),
-        ("unlearn", "forms that see all data, one epoch", 4 * len(faces.n_ids), train * step + train * forward, 0.0),
+        ("unlearn", "SCRUB and Bad Teacher one-shui, one epoch", 2 * len(faces.n_ids), epoch, 0.0),
+        ("unlearn", "their original forms, one epoch", 2 * len(faces.n_ids), 0.0, epoch),
         ("predict", "every photo, by every model", FORMS * len(faces.n_ids) + models, faces.photos * forward, 0.0),
         ("attack", "views of members and others", 2 * FORMS * len(faces.n_ids), asked, 0.0),
         ("search", "unlearn and predict, by trial", FORMS * TRIALS * POOL_REQUESTS, 0.2 * faces.photos * forward, 0.0),

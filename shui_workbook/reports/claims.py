@@ -204,10 +204,10 @@ def _ablations(ablated: dict[str, pd.DataFrame], reported: pd.DataFrame) -> list
 
 
 def _paper_effect(reported: pd.DataFrame, setting: str, ours: str, rival: str) -> float:
-    """The paper's difference of Tug-of-War in the setting beside ours (`BESIDE`), or of the nearest request size."""
-    *_, dataset, n_ids = setting.split("/")
-    here = dataset, int(n_ids)
-    dataset, n_ids = next((paper for paper, ours in BESIDE.items() if ours == here), here)
+    """The paper's difference of Tug-of-War in the setting beside ours (`BESIDE`); of its own data sets, the nearest."""
+    *_, name, size = setting.split("/")
+    here = name, int(size)
+    dataset, n_ids = next((theirs for theirs, mine in BESIDE.items() if mine == here), here)
     known = reported[reported["dataset"] == dataset]
     wide = known.pivot_table(index="n_ids", columns="form", values="mean")
     if not {ours, rival} <= set(wide):

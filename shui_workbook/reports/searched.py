@@ -29,8 +29,8 @@ def searches_table(results: Path) -> str:
 
 
 def ended(trials: pd.DataFrame) -> str:
-    """One search: its trials, `*` had no right to go on, `+` met the limit; and whether nothing was chosen."""
-    form, could_go_on = trials["form"].iloc[0], bool((trials["git"] != "").all())
-    chosen = choose(trials, or_nothing=could_go_on)[form]
+    """One search: its trials, `*` had no right to go on, `+` spent all that it had; and whether nothing was chosen."""
+    form, could_go_on = trials["form"].iloc[0], bool((trials["git"] != "").all())  # older trials name no commit
+    chosen = choose(trials, or_nothing=could_go_on).get(form)
     mark = "*" if not could_go_on else "+" if len(trials) >= FIRST + FURTHER else ""
     return f"{len(trials)}{mark}" + (" (nothing)" if chosen == NOTHING[parse(form).method] else "")

@@ -36,8 +36,7 @@ class Table(NamedTuple):
 
     mean: pd.DataFrame
     std: pd.DataFrame  # over seeds; nan for one seed
-    away: pd.DataFrame  # mean over seeds of the distance to what is best (`marks`); nan where that is not known
-    seeds: pd.DataFrame  # how many `away` is of
+    away: pd.DataFrame  # of those that are ranked (`marks`): mean distance to what is best, nan where a seed lacks
     access: pd.Series  # what unlearning may see
     paper: pd.DataFrame  # the paper's value, nan where it has none
     reason: pd.DataFrame  # why a value is missing, or in how many seeds, or ""
@@ -65,9 +64,8 @@ def result_table(rows: pd.DataFrame, reported: pd.DataFrame | None = None) -> Ta
     access = pd.Series({form: access_of(form) for form in mean.index})
     elsewhere = rows["note"].str.extract(BORROWED, expand=False).fillna("")
     borrowed = elsewhere.groupby(rows["form"]).max().reindex(mean.index)
-    away = _distances(rows).groupby([rows["form"], rows["heading"]])
-    far, seeds = (_laid_out(values).reindex(index=mean.index) for values in (away.mean(), away.count()))
-    return Table(mean, std, far, seeds, access, paper, reason.reindex(**same, fill_value=""), borrowed)
+    away = _distances(rows, [form for form in mean.index if access[form] == "support" and "published" not in form])
+    return Table(mean, std, away, access, paper, reason.reindex(**same, fill_value=""), borrowed)
 
 
 def access_of(form: str) -> str:
@@ -89,17 +87,17 @@ def texts(table: Table, *, digits: int = 1) -> pd.DataFrame:
 
 
 def marks(table: Table) -> pd.DataFrame:
-    """ "best" and "second" among the support-only methods in each column, "" elsewhere.
+    """ "best" and "second" among the support-only methods with tuned settings in each column, "" elsewhere.
 
     Best is what comes nearest to the retrained model: for scores its score of the same seed, for Tug-of-War 100, for
-    RMIA's AUC 50, and for a TPR the FPR. Each seed's distance counts, not that of the mean: 25 and 75 are not 50.
-    Equals are marked alike, the last never. Costs, and cells that lack seeds which others have, are not ranked.
+    RMIA's AUC 50, and for a TPR the FPR. Each seed's distance counts, not that of the mean: 25 and 75 are not 50; and
+    only seeds that all of these methods have. Equals are marked alike, the last never. Costs, and cells that lack one
+    of these seeds, are not ranked.
     """
     marked = pd.DataFrame("", index=table.mean.index, columns=table.mean.columns)
-    away, seeds = (frame[table.access == "support"] for frame in (table.away, table.seeds))
-    for heading in table.mean.columns.intersection(away.columns):
-        compared = away[heading].where(seeds[heading] == seeds[heading].max())
-        rank = compared.round(6).rank(method="min")
+    away = table.away[table.away.index.isin(marked.index)]
+    for heading in marked.columns.intersection(away.columns):
+        rank = away[heading].round(6).rank(method="min")
         for place, mark in {1: "best", 2: "second"}.items():
             marked.loc[rank.index[(rank == place) & (rank < rank.max())], heading] = mark
     return marked
@@ -211,12 +209,19 @@ def _paper(reported: pd.DataFrame | None, setting: pd.Series, lines: pd.Index) -
     return wide.set_axis([next((form for form in some if form in lines), some[-1]) for some in forms])
 
 
-def _distances(rows: pd.DataFrame) -> pd.Series:
-    """How far each row's value is from what its column should come near to: `IDEAL`, or the retrained model's score."""
+def _distances(rows: pd.DataFrame, forms: Sequence[str]) -> pd.DataFrame:
+    """Mean distance of each form from what its columns should come near to: `IDEAL`, or the retrained model's score.
+
+    Over the seeds that all of the forms have; nan where one of them has no value. Empty if they share none.
+    """
+    mine = rows[rows["form"].isin(forms)]
+    shared = set.intersection(*map(set, mine.groupby("form")["seed"].unique())) if len(mine) else set()
+    mine = mine[mine["seed"].isin(shared)]
     retrained = rows[rows["form"] == "retrained"].set_index(["seed", "heading"])["value"]
-    same_seed = retrained.reindex(pd.MultiIndex.from_frame(rows[["seed", "heading"]])).to_numpy()
-    goal = rows["heading"].map(IDEAL)
-    return (rows["value"] - goal.where(goal.notna(), same_seed)).abs()
+    same_seed = retrained.reindex(pd.MultiIndex.from_frame(mine[["seed", "heading"]])).to_numpy()
+    goal = mine["heading"].map(IDEAL)
+    far = (mine["value"] - goal.where(goal.notna(), same_seed)).abs().groupby([mine["form"], mine["heading"]])
+    return far.mean().where(far.count() == len(shared)).unstack("heading")
 
 
 def _why_missing(cell: pd.DataFrame) -> str:

@@ -12,11 +12,13 @@ above zero. It is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.optimize import brentq
+from scipy.stats import chi2, norm, t
 
 SEEDS = 3  # with fewer there is no effect
 LEVEL = 0.05
@@ -46,7 +48,16 @@ class Effect(NamedTuple):
 
     def visible(self, level: float = LEVEL) -> float:
         """The effect that these seeds would show at this level with a power of 80 %."""
-        return (t.ppf(1 - level / 2, self.seeds - 1) + t.ppf(POWER, self.seeds - 1)) * self.error
+        return visible_errors(self.seeds, level) * self.error
+
+
+@cache
+def visible_errors(seeds: int, level: float) -> float:
+    """How many standard errors an effect must have to be shown with a power of 80 % (by the noncentral t)."""
+    freedom, draws = seeds - 1, (np.arange(2000) + 0.5) / 2000
+    estimated = np.sqrt(chi2.ppf(draws, freedom) / freedom)  # what the seeds may find the error to be
+    needed = t.ppf(1 - level / 2, freedom)
+    return brentq(lambda size: norm.cdf(size - needed * estimated).mean() - POWER, 0, 4 * needed + 4)
 
 
 def effect_of(setting: str, by_seed: pd.Series, paper: float) -> list[Effect]:

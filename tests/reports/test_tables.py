@@ -131,13 +131,22 @@ def test_a_cell_that_lacks_seeds_is_not_ranked():
     }
 
 
-def test_a_form_of_fewer_seeds_is_not_ranked():
+def test_forms_are_compared_over_the_seeds_that_all_have():
     rows = [some_rows(60, method="retrained", seed=seed) for seed in (0, 1)]
-    for method, value in {"meta_unlearn": 65, "curvature": 70}.items():
-        rows += [some_rows(value, method=method, seed=seed) for seed in (0, 1)]
-    rows.append(some_rows(60, method="gradient_ascent"))
-    assert marks(result_table(pd.concat(rows)))["forget"].eq("best").sum() == 1
-    assert marks(result_table(pd.concat(rows))).loc["meta_unlearn", "forget"] == "best"
+    for method, both in {"meta_unlearn": (61, 99), "curvature": (70, 70)}.items():
+        rows += [some_rows(value, method=method, seed=seed) for seed, value in enumerate(both)]
+    rows.append(some_rows(65, method="gradient_ascent"))  # seed 0 alone
+    rows.append(some_rows(60, method="ssd", variant="one-shui published", seed=7))  # is not ranked
+    found = marks(result_table(pd.concat(rows)))["forget"]
+    assert found["meta_unlearn"] == "best" and found["gradient_ascent"] == "second"
+    apart = [some_rows(60, method="meta_unlearn"), some_rows(70, method="curvature", seed=1)]
+    assert not marks(result_table(pd.concat([*rows[:2], *apart]))).any(axis=None), "no seed is shared"
+
+
+def test_a_table_of_fewer_lines_and_columns_is_marked_alike():
+    whole = result_table(rivals())
+    few = whole._replace(mean=whole.mean.loc[["meta_unlearn", "ssd one-shui"], ["ToW"]], access=whole.access[1:])
+    assert marks(few)["ToW"].tolist() == ["best", ""] and "font-weight" in styled(few).to_html()
 
 
 def test_the_distance_of_each_seed_counts_and_not_that_of_the_mean():
