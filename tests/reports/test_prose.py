@@ -11,6 +11,7 @@ import pytest
 from shui_workbook.records import interval, over_seeds, paired_difference, read_rows
 from shui_workbook.studies import upper_ends
 from shui_workbook.studies.gain import split
+from shui_workbook.studies.matched import ETAS, compared
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -88,6 +89,14 @@ def test_chapter_07_says_how_far_a_step_along_one_photo_goes_at_best(setting):
         written(photo),
         luck,
     )
+
+
+@pytest.mark.parametrize("form", ["aux_loss=first", "eq6+1retain"])
+@pytest.mark.parametrize("eta", ETAS)
+def test_chapter_09_says_what_objectives_cost_at_matched_strength(form, eta):
+    found = pd.read_csv(RESULTS / "matched.csv")
+    found = compared(of(FACES, found[found["eta"] == eta]), form, "aux_loss=first+second+accuracy")
+    assert is_said(found, cell("09", "a09").replace(" points more [", " [")), written(found)
 
 
 def test_chapter_04_says_what_scrub_gains():
