@@ -47,22 +47,27 @@ class Axis:
 
     def between(self, value: object, other: object) -> object:
         """Halfway by ratio, or by that of odds; the value itself where the two are close, whole numbers or pairs."""
-        if isinstance(value, (int, tuple)) or value == other:
+        if isinstance(value, (int, tuple)) or value == other or (self.share and 1 in (value, other)):
             return value
         one, two = (v / (1 - v) if self.share else v for v in (value, other))
         if max(one / two, two / one) < CLOSE:
             return value
         half = (one * two) ** 0.5
-        return float(f"{half / (1 + half) if self.share else half:.3g}")
+        return share_of(half) if self.share else float(f"{half:.3g}")
 
     def _grown(self, value: float, up: bool) -> float:
         by = self.factor if up else 1 / self.factor
         if isinstance(value, int):
             return max(1, round(value * by))
         if self.share:
-            odds = by * value / (1 - value)
-            return float(f"{odds / (1 + odds):.3g}")
+            return share_of(by * value / (1 - value))
         return float(f"{value * by:.2g}")
+
+
+def share_of(odds: float) -> float:
+    """A share to three digits; near 1 to two digits of what is left, so that none is rounded to 1."""
+    share = odds / (1 + odds)
+    return float(f"{share:.3g}") if share < 0.99 else 1 - float(f"{1 / (1 + odds):.2g}")
 
 
 def spread(first: float, last: float, count: int) -> tuple[float, ...]:

@@ -23,6 +23,15 @@ def test_the_neighbours_of_a_value(axis, value, below, above):
     assert axis.next(value, up=True) == pytest.approx(above)
 
 
+def test_a_share_grows_towards_one_and_never_gets_there():
+    """PGU's γ did, and the search ended with a division by zero."""
+    share, seen = 0.75, []
+    for _ in range(12):
+        seen.append(share := GAMMA.next(share, up=True))
+        assert GAMMA.between(0.75, share) < share < 1
+    assert seen == sorted({*seen})
+
+
 def test_a_value_that_was_tried_is_the_next():
     assert Axis((0.1, 0.2), 2).next(0.2, up=True, tried=[0.1, 0.2, 0.3]) == 0.3
 
@@ -48,6 +57,7 @@ def test_only_ordered_axes_grow_and_what_was_tried_is_not_tried_again():
         (Axis((0.1, 0.2), 2), 0.1, 0.2, 0.141),
         (Axis((0.1, 0.2), 2), 0.2, 0.18, 0.2),  # close
         (GAMMA, 0.75, 0.9, 0.839),  # odds of 3 and 9: 5.2
+        (GAMMA, 0.999, 1.0, 0.999),  # there is no half of infinite odds
         (Axis((1, 3), 3), 1, 3, 1),
     ],
 )
