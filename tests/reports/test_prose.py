@@ -51,6 +51,10 @@ def is_said(found: dict[str, float], text: str) -> bool:
         (FACES, "+ copies of the photo"),
         (FACES, "+ scale of each layer"),
         (FACES, "+ directions"),
+        (AGES, "+ copies of the photo"),
+        (AGES, "+ scale of each layer"),
+        (AGES, "+ directions"),
+        (AGES, "what copies add to it"),
         (FIFTY, "+ scale of each layer"),
         (FIFTY, "+ directions"),
         (TWENTY, "all together"),
@@ -71,6 +75,7 @@ def test_chapter_12_says_what_each_part_of_the_gain_adds(setting, part):
         (AGES, "curvature", "gradient_ascent"),
         (AGES, "gradient_ascent", "original"),
         (PRETRAINED, "curvature", "original"),
+        (PRETRAINED, "pgu one-shui", "original"),
     ],
 )
 def test_chapter_12_says_who_is_ahead_of_whom(setting, form, other):
