@@ -83,6 +83,13 @@ def test_chapter_12_says_who_is_ahead_of_whom(setting, form, other):
     assert is_said(found, cell("12", "12-17d")), written(found)
 
 
+@pytest.mark.parametrize("form", ["curvature", "gradient_ascent"])
+def test_chapter_12_says_how_much_worse_than_a_second_training_they_hide_people(form):
+    auc = {"metric": "rmia_auc", "away_from": 50.0}
+    found = paired_difference(of(FACES, rows()), form, "retrained_again", **auc)
+    assert is_said(found, cell("12", "12-42")), written(found)
+
+
 @pytest.mark.parametrize("setting", [FACES, TWENTY, PRETRAINED])
 def test_chapter_07_says_how_far_a_step_along_one_photo_goes_at_best(setting):
     ends = upper_ends.upper_ends(of(setting, upper_ends.read(RESULTS))).reset_index()
