@@ -32,6 +32,7 @@ from shui_workbook.reports.tables import (
     markdown,
     ordered,
     result_table,
+    setting_in_words,
     styled,
 )
 from shui_workbook.reports.verdicts import VERDICTS
@@ -203,10 +204,8 @@ def _settings(results: Path | str) -> dict[str, pd.DataFrame]:
     """Tuned rows by setting, "faces, 10 people", of several seeds; without strangers, who change the attack alone."""
     found = {}
     for (dataset, preset, n_ids), group in tuned_rows(results).groupby(SETTING, sort=True):
-        people = "1 person" if n_ids == 1 else f"{n_ids} people"
-        named = "" if preset == "cpu" else f", {preset}"
         if group["seed"].nunique() > 1 and "+" not in dataset:
-            found[f"{dataset}, {people}{named}"] = group
+            found[setting_in_words(dataset, preset, n_ids)] = group
     return found
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.core.names import parse
-from shui_workbook.reports.tables import as_markdown, ordered
+from shui_workbook.reports.tables import as_markdown, ordered, setting_in_words
 from shui_workbook.studies.selection import NOTHING, choose, read_trials
 from shui_workbook.studies.trials import FIRST, FURTHER
-
-SETTING = ["dataset", "preset", "n_ids"]
 
 
 def searches_table(results: Path) -> str:
@@ -20,10 +18,9 @@ def searches_table(results: Path) -> str:
         return "Nothing was searched: `python -m shui_workbook.studies.selection` does it."
     trials = read_trials(path)
     cells = {}
-    for (dataset, preset, n_ids), one in trials[trials["replaced"] == ""].groupby(SETTING):
-        named = f"{dataset}, {n_ids} {'person' if n_ids == 1 else 'people'}"
-        named += "" if preset == "cpu" else f", {preset}"
-        cells[named] = {form.replace(":", " "): ended(mine) for form, mine in one.groupby("form")}
+    for setting, one in trials[trials["replaced"] == ""].groupby(["dataset", "preset", "n_ids"]):
+        ends = {form.replace(":", " "): ended(mine) for form, mine in one.groupby("form")}
+        cells[setting_in_words(*setting)] = ends
     table = pd.DataFrame(cells).fillna("–")
     return as_markdown(table.loc[ordered(table.index)])
 

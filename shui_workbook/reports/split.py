@@ -13,6 +13,7 @@ import pandas as pd
 
 from shui_workbook.records.compare import benchmark_rows, form_of, interval, paired_difference
 from shui_workbook.records.files import read_rows
+from shui_workbook.reports.tables import setting_in_words
 
 SPLIT = {  # by line: the rows of `studies.gain` that fill it, then the tuned forms for comparison
     "the photo's gradient": "gradient_ascent arm=ascent",
@@ -40,10 +41,9 @@ def _settings(results: Path | str) -> dict[str, pd.DataFrame]:
     rows = read_rows(results)
     rows = rows[(rows["step"] == 0) & rows["metric"].eq("tow") & ~rows["dataset"].str.contains("+", regex=False)]
     found = {}
-    for (dataset, preset, n_ids), group in rows.groupby(["dataset", "preset", "n_ids"]):
+    for setting, group in rows.groupby(["dataset", "preset", "n_ids"]):
         if {"curvature", "original"} <= set(form_of(group)) and benchmark_rows(group)["seed"].nunique() > 1:
-            named = f"{dataset}, {n_ids} {'person' if n_ids == 1 else 'people'}"
-            found[named + ("" if preset == "cpu" else f", {preset}")] = group
+            found[setting_in_words(*setting)] = group
     return found
 
 

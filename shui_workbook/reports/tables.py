@@ -31,6 +31,12 @@ IDEAL = {"ToW": 100.0, "RMIA AUC": 50.0, "TPR at 1 %": 1.0, "TPR at 0.1 %": 0.1,
 BORROWED = r"settings selected for ([^;,]+)"  # how a row's note says so
 
 
+def setting_in_words(dataset: str, preset: str, n_ids: int) -> str:
+    """ "faces, 10 people"; a preset other than `cpu` is named: "celebahq, 20 people, face-resnet"."""
+    words = f"{dataset}, {n_ids} {'person' if n_ids == 1 else 'people'}"
+    return words if preset == "cpu" else f"{words}, {preset}"
+
+
 class Table(NamedTuple):
     """One setting. Frames have a line per form ("pgu one-shui") and a column per heading."""
 
