@@ -93,25 +93,24 @@ def judged(found: Sequence[Claim]) -> list[tuple[Claim, list[str]]]:
     return [(claim, [effect_verdict(effect, next(clear)) for effect in claim.effects]) for claim in found]
 
 
-def _visible(found: Sequence[Claim]) -> dict[str, list[float]]:
-    """By claim, the effect that each of its settings would have shown, corrected for the size of its family."""
+def _visible(found: Sequence[Claim]) -> list[list[float]]:
+    """For each claim, the effect that its settings would have shown, corrected for the size of its family."""
     sizes = Counter(claim.family for claim in found for _ in claim.effects)
-    return {one.claim: [effect.visible(LEVEL / sizes[one.family]) for effect in one.effects] for one in found}
+    return [[effect.visible(LEVEL / sizes[one.family]) for effect in one.effects] for one in found]
 
 
 def markdown(found: Sequence[Claim]) -> str:
     """The short table: verdict, how its settings are divided, the paper's effect and ours."""
-    visible = _visible(found)
     lines = [
         "| the paper's claim | verdict here | settings | effect here | the paper's | visible | chapter |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for claim, verdicts in judged(found):
+    for (claim, verdicts), visible in zip(judged(found), _visible(found), strict=True):
         count = Counter(verdicts)
         divided = ", ".join(f"{count[word]} {word}" for word in VERDICTS if count[word]) or "–"
         here, paper = (_range([getattr(e, name) for e in claim.effects], "+") for name in ("mean", "paper"))
-        shown = _range(visible[claim.claim], "")
-        cells = [claim.claim, claim.verdict(verdicts), divided, here, paper, shown, CHAPTERS[claim.chapter]]
+        end = [_range(visible, ""), CHAPTERS[claim.chapter]]
+        cells = [claim.claim, claim.verdict(verdicts), divided, here, paper, *end]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -122,9 +121,8 @@ def evidence(found: Sequence[Claim]) -> str:
         "| claim | setting | verdict | effect [95 %] | the paper's | visible | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    visible = _visible(found)
-    for claim, verdicts in judged(found):
-        for e, word, seen in zip(claim.effects, verdicts, visible[claim.claim], strict=True):
+    for (claim, verdicts), visible in zip(judged(found), _visible(found), strict=True):
+        for e, word, seen in zip(claim.effects, verdicts, visible, strict=True):
             here = interval(e._asdict())
             paper = "–" if np.isnan(e.paper) else f"{e.paper:+.1f}"
             lines.append(f"| {claim.claim} | {e.setting} | {word} | {here} | {paper} | {seen:.1f} | {e.seeds} |")
@@ -159,9 +157,10 @@ def _differences(
     for setting, rows in settings.items():
         chosen = rows[(rows["metric"] == metric) & (rows["split"] == "all")]
         wide = chosen.assign(form=form_of(chosen)).pivot(index="seed", columns="form", values="value")
-        if {ours, rival} <= set(wide) and (wide[ours] != wide[rival])[wide[[ours, rival]].notna().all(axis=1)].any():
+        both = wide.reindex(columns=[ours, rival]).dropna()
+        if (both[ours] != both[rival]).any():
             paper = _paper_effect(reported, setting, ours, rival) if metric == "tow" else np.nan
-            found += effect_of(setting, measure(wide[ours]) - measure(wide[rival]), paper)
+            found += effect_of(setting, measure(both[ours]) - measure(both[rival]), paper)
     return tuple(found)
 
 
