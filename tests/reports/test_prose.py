@@ -83,10 +83,16 @@ def test_chapter_12_says_who_is_ahead_of_whom(setting, form, other):
     assert is_said(found, cell("12", "12-17d")), written(found)
 
 
-@pytest.mark.parametrize("form", ["curvature", "gradient_ascent"])
-def test_chapter_12_says_how_much_worse_than_a_second_training_they_hide_people(form):
-    auc = {"metric": "rmia_auc", "away_from": 50.0}
-    found = paired_difference(of(FACES, rows()), form, "retrained_again", **auc)
+@pytest.mark.parametrize(
+    ("form", "other"),
+    [
+        ("curvature", "gradient_ascent"),
+        ("curvature", "retrained_again"),
+        ("gradient_ascent", "retrained_again"),
+    ],
+)
+def test_chapter_12_says_who_hides_people_better(form, other):
+    found = paired_difference(of(FACES, rows()), form, other, metric="rmia_auc", away_from=50.0)
     assert is_said(found, cell("12", "12-42")), written(found)
 
 
