@@ -70,7 +70,7 @@ GRID = [
     *tables("faces", (10,), 2, forms="support", strangers="strangers"),
     *tables("ages", (10, 5), 10, forms="tuned"),
     *tables("ages", (1,), 10, forms="support"),
-    *tables("celebahq", (20, 50), 3, forms="tuned", **PHOTOS),
+    *tables("celebahq", (20, 50), 5, forms="tuned", **PHOTOS),
     *tables("celebahq", (20,), 4, forms="support", preset="face-resnet", reserved=50),
     *people("faces", 10, 10),
     *people("celebahq", 20, 3, **PHOTOS),
