@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import matplotlib
@@ -73,3 +74,15 @@ def browser():
         browser = playing.chromium.launch(executable_path=found, args=QUIET)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def whole_history():
+    """Skips where git does not hold every commit of the repository."""
+    asked = ["git", "rev-parse", "--is-shallow-repository"]
+    try:
+        said = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        said = ""
+    if said != "false":
+        pytest.skip("not a whole git history")

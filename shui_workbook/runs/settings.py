@@ -121,6 +121,7 @@ def selection(
     multilabel: bool | None = None,
     name: str = "",
     own: Path | None = None,
+    known: Selected | None = None,
 ) -> tuple[str, dict[str, object]]:
     """Whose selected settings a form uses, "preset/dataset/n_ids" as in `selected.json`, and what they are.
 
@@ -133,8 +134,9 @@ def selection(
         multilabel: does the data set have attributes (True) or classes? None: known of the workbook's own.
         name: in dataset.json, which a cleaned copy has of the data set that it was made from.
         own: a runs folder, whose owner may have tuned.
+        known: what was selected, if not what is known today.
     """
-    known = _known(own)
+    known = _known(own) if known is None else known
     tuned = [key for key, forms in known.items() if form in forms]
     classes = dataset in ("ages", "mufac") if multilabel is None else not multilabel
     other_task = name in (("faces", "celebahq", "celeba") if classes else ("ages", "mufac"))  # rendered ages: "faces"

@@ -1,6 +1,5 @@
 """Files of results: lines added by key, provenance, paired differences."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -155,15 +154,9 @@ def test_the_repositorys_results_take_rows_of_committed_code_only(tmp_path, monk
     assert len(record(ours, some_rows(git="abc", seed=1), uncommitted=True)) == 4
 
 
+@pytest.mark.usefixtures("whole_history")
 def test_committed_rows_were_made_by_committed_code():
     folder = Path(__file__).parents[2]
-    asked = ["git", "rev-parse", "--is-shallow-repository"]
-    try:
-        said = subprocess.run(asked, cwd=folder, capture_output=True, text=True).stdout.strip()
-    except OSError:
-        said = ""
-    if said != "false":
-        pytest.skip("not a whole git history")
     check_provenance(read_rows(folder / "results"), "results")
     others = ("ltu_rows.csv", "gan_rows.csv", "handle.csv", "proxies.csv")  # with columns of their own
     for name in others:

@@ -1,0 +1,63 @@
+"""Rows made before a form was given other settings."""
+
+import copy
+
+import pandas as pd
+import pytest
+
+from shui_lib.core.rows import make_rows
+from shui_lib.core.store import save_frame
+from shui_workbook.records import outdated as code
+from shui_workbook.records.files import read_rows
+from shui_workbook.runs.settings import selected
+
+
+def rows_of(method: str, variant: str = "", *, git: str = "then", **about) -> pd.DataFrame:
+    usual = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "seed": 0, "git": git}
+    return make_rows({("retain", "map"): 50.0}, usual | {"method": method, "variant": variant} | about)
+
+
+@pytest.fixture
+def earlier(monkeypatch):
+    """At commit "then" Curvature's step for ten people was another one; at "now" all was as it is."""
+    before = copy.deepcopy(dict(selected()))
+    before["cpu/faces/10"]["curvature"]["eta"] *= 2
+    monkeypatch.setattr(code, "selected_at", {"then": before, "now": selected()}.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changed"),
+    [
+        (rows_of("curvature"), True),
+        (rows_of("curvature", git="now"), False),
+        (rows_of("curvature", dataset="faces+strangers"), True),
+        (rows_of("curvature", n_ids=5), False),
+        (rows_of("curvature", n_ids=20), True),  # borrows those for ten
+        (rows_of("curvature", "eta=0.1"), False),
+        (rows_of("meta_unlearn", "published"), False),
+        (rows_of("ssd", "one-shui"), False),
+        (rows_of("retrained"), False),
+        (rows_of("curvature", "latest", n_ids=20, step=20), False),
+        (rows_of("curvature", "queue 10", n_ids=20, step=20), True),
+        (rows_of("curvature", "queue 5", n_ids=20, step=20), False),
+        (rows_of("curvature", "union", n_ids=20, step=20), True),
+    ],
+)
+def test_a_row_is_outdated_where_its_own_settings_have_changed(earlier, rows, changed):
+    assert code.outdated(rows).tolist() == [changed]
+
+
+def test_outdated_rows_are_named_and_taken_out_when_asked(earlier, tmp_path, capsys):
+    rows = pd.concat([rows_of("curvature"), rows_of("curvature", seed=1, git="now"), rows_of("ssd", "one-shui")])
+    save_frame(tmp_path / "rows_faces_10.csv", rows)
+    code.main(["--results", str(tmp_path)])
+    assert capsys.readouterr().out == "rows_faces_10.csv: curvature, 10 people, preset cpu: seeds 0: 1 rows\n"
+    assert len(read_rows(tmp_path)) == 3
+    code.main(["--results", str(tmp_path), "--remove"])
+    kept = read_rows(tmp_path)
+    assert list(zip(kept["method"], kept["git"], strict=True)) == [("curvature", "now"), ("ssd", "then")]
+
+
+def test_a_commit_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="no selected settings at commit '0000000': fetch the whole history"):
+        code.outdated(rows_of("curvature", git="0000000"))
