@@ -4,8 +4,8 @@ A row names the commit that made it, and that commit holds what was selected the
 seeds from before a search and some from after it is of two methods. Not looked at: settings by hand, as in ablations,
 published constants, and what presets state.
 
-    python -m shui_workbook.records.outdated               # names the rows
-    python -m shui_workbook.records.outdated --remove      # and takes them out of results/: `make results` adds new ones
+    python -m shui_workbook.reports.outdated             # names the rows
+    python -m shui_workbook.reports.outdated --remove    # and takes them out of results/ (`make results` adds new ones)
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import pytest
 
 from shui_lib.core.rows import make_rows
 from shui_lib.core.store import save_frame
-from shui_workbook.records import outdated as code
 from shui_workbook.records.files import read_rows
+from shui_workbook.reports import outdated as code
 from shui_workbook.runs.settings import selected
 
 
