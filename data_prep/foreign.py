@@ -74,7 +74,10 @@ def read_onnx(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]
     weights, inputs = {}, {}
     for field, kind, value in _fields(graphs[0]):
         if (field, kind) == (5, MESSAGE):
-            weights |= _tensor(value)
+            found = _tensor(value)
+            if twice := weights.keys() & found.keys():
+                raise ForeignFile(f"no ONNX model: two weights are called {twice.pop()!r}")
+            weights |= found
         elif (field, kind) == (1, MESSAGE):
             node = list(_fields(value))
             name = "".join(_text(v) for f, k, v in node if (f, k) == (3, MESSAGE))
@@ -85,7 +88,11 @@ def read_onnx(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]
 def _tensor(message: memoryview) -> dict[str, np.ndarray]:
     """A weight by its name; nothing of other types, and of numbers that are not kept as raw bytes."""
     fields = list(_fields(message))
-    known = {field: value for field, _, value in fields if field in (2, 8, 9)}  # type, name, numbers
+    wanted = {2: VARINT, 8: MESSAGE, 9: MESSAGE}  # type, name, numbers
+    for field, kind, _ in fields:
+        if kind != wanted.get(field, kind):
+            raise ForeignFile(f"no ONNX model: field {field} of a weight has wire type {kind}, not {wanted[field]}")
+    known = {field: value for field, _, value in fields if field in wanted}
     if known.get(2) != FLOAT32 or 9 not in known:
         return {}
     name, shape = _text(known.get(8, b"")), _shape(fields)

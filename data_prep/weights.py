@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import timm
 import torch
 from torch import Tensor
 
@@ -35,7 +36,7 @@ LARGEST = 256 * 2**20  # bytes that a member of an archive may have
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of channels that ViTs are trained with
 DLIB = (122.782 / 255, 117.001 / 255, 104.298 / 255), (256 / 255,) * 3
 EMBEDDING = (256, 128, 1, 1)  # dlib's last layer, from pooled features to the numbers that tell persons apart
-VIT_BLOCKS = 12
+VIT: dict[str, object] = {"model_name": "vit_small_patch14_dinov2", "num_classes": 0}  # timm's, without a head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +213,22 @@ def vit_s14(data: bytes) -> dict[str, Tensor]:
             raise ForeignFile(f"the ONNX model has {len(found)} weights at node {node!r}, not 1: another network")
         return named(found[0])
 
+    with torch.device("meta"):  # shapes, and no numbers
+        network = timm.create_model(**VIT)
+    shapes = {name: value.shape for name, value in network.named_parameters()}
+    try:
+        state = _vit(named, of_node, blocks=len(network.blocks))
+    except RuntimeError as error:  # of torch: parts that cannot be put together
+        raise ForeignFile(f"the ONNX model's weights do not fit together ({error}): another network") from error
+    for name, value in state.items():
+        if value.shape != shapes[name]:
+            wanted = f"not {tuple(shapes[name])}: another network"
+            raise ForeignFile(f"the ONNX model's weight for {name} has shape {tuple(value.shape)}, {wanted}")
+    return state
+
+
+def _vit(named: Callable[[str], Tensor], of_node: Callable[[str], Tensor], *, blocks: int) -> dict[str, Tensor]:
+    """All of the network, by timm's names."""
     embeddings = "backbone.embeddings"
     patches = [named(f"{embeddings}.patch_embeddings.projection.{part}") for part in ("weight", "bias")]
     patches = dict(zip(("weight", "bias"), renormalised(*patches, *IMAGENET), strict=True))
@@ -219,7 +236,7 @@ def vit_s14(data: bytes) -> dict[str, Tensor]:
     state = {"cls_token": named(f"{embeddings}.cls_token"), "pos_embed": torch.cat(positions, 1)}
     state |= {f"patch_embed.proj.{part}": value.float() for part, value in patches.items()}
     state |= {f"norm.{part}": named(f"backbone.layernorm.{part}") for part in ("weight", "bias")}
-    for k in range(VIT_BLOCKS):
+    for k in range(blocks):
         state |= {f"blocks.{k}.{name}": value for name, value in _vit_block(k, named, of_node).items()}
     return state
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import timm
+from safetensors import SafetensorError, safe_open
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
@@ -41,6 +42,8 @@ class FaceModel(nn.Module):
         return Output(self.network.get_classifier()(features), features)
 
 
+_BRING = "`python -m data_prep.weights NAME` brings those of the presets"
+_OTHER = f"give the weights of this architecture; {_BRING}"
 # They answer with several heads, and a FaceModel has one.
 SEVERAL_HEADS = ("distilled", "levit", "crossvit", "efficientformer", "efficientvim", "swiftformer")
 
@@ -68,42 +71,76 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
         image_size: pixels of the data set, used unless the configuration fixes another size.
     Raises:
         FileNotFoundError: pretrained weights that are neither on the hub's reach nor in a local file.
-        ValueError: a network with several heads, or one that timm does not have.
+        ValueError: a network with several heads, or one that timm does not have; or weights that are damaged, or would
+            leave a part of the network as it was drawn.
     """
     _one_head(config.architecture)
     size = config.image_size or image_size
-    if config.architecture == "face_resnet":
-        return FaceModel(_face_resnet(config, n_outputs=n_outputs, seed=seed), size)
+    file = _weights(config) if config.pretrained else None
+    path = _local(file) if file else None
+    known = _names_in(path) if path else None
+    with seeded(seed):
+        if config.architecture == "face_resnet":
+            network = FaceResNet(n_outputs, **config.options)
+        else:
+            network = _of_timm(config, path, n_outputs=n_outputs, size=size)
+    if path:
+        _check_filled(network, known, path, config.architecture)
+        if config.architecture == "face_resnet":
+            _load(network, path)
+    return FaceModel(network, size)
+
+
+def _of_timm(config: ModelConfig, path: Path | None, *, n_outputs: int, size: int) -> nn.Module:
     options = {"pretrained": config.pretrained, "num_classes": n_outputs, **config.options}
     if config.architecture.startswith("vit_"):
         options["img_size"] = size
     if config.stem == "conv":
         options["embed_layer"] = ConvStem
-    if config.pretrained and (file := _weights(config)):
-        options["pretrained_cfg_overlay"] = {"file": str(_local(file))}
-    with seeded(seed):
-        try:
-            network = timm.create_model(config.architecture, **options)
-        except (OSError, RuntimeError) as error:
-            if not config.pretrained:
-                raise
-            raise FileNotFoundError(
-                f"ImageNet weights of {config.architecture} could not be loaded ({type(error).__name__}). Without a "
-                f"network, fetch them elsewhere from timm's hub and name the local .safetensors file: "
-                f"ModelConfig(weights=...), or the environment variable SHUI_WEIGHTS for a preset. "
-                f"Configuration: {asdict(config)}"
-            ) from error
-    return FaceModel(network, size)
+    if path:
+        options["pretrained_cfg_overlay"] = {"file": str(path)}
+    try:
+        return timm.create_model(config.architecture, **options)
+    except (OSError, RuntimeError) as error:
+        if not config.pretrained:
+            raise
+        if path:
+            raise ValueError(f"{path} does not fit {config.architecture} ({error}): {_OTHER}") from error
+        raise FileNotFoundError(
+            f"ImageNet weights of {config.architecture} could not be loaded ({type(error).__name__}). Without a "
+            f"network, fetch them elsewhere from timm's hub and name the local .safetensors file: "
+            f"ModelConfig(weights=...), or the environment variable SHUI_WEIGHTS for a preset. "
+            f"Configuration: {asdict(config)}"
+        ) from error
 
 
-def _face_resnet(config: ModelConfig, *, n_outputs: int, seed: int) -> FaceResNet:
-    with seeded(seed):
-        network = FaceResNet(n_outputs, **config.options)
-    if config.pretrained:
-        state = load_tensors(_local(_weights(config) or "face-resnet"))
-        state.pop("embedding", None)  # dlib's own last layer
+def _load(network: FaceResNet, path: Path) -> None:
+    state = load_tensors(path)
+    state.pop("embedding", None)  # dlib's own last layer
+    try:
         network.load_state_dict({**network.state_dict(), **state})
-    return network
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit face_resnet ({error}): {_OTHER}") from error
+
+
+def _names_in(path: Path) -> set[str]:
+    """The names of the weights in a file, read without loading them."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return set(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged, or no .safetensors file ({error}): fetch it again; {_BRING}") from error
+
+
+def _check_filled(network: nn.Module, known: set[str], path: Path, architecture: str) -> None:
+    """Nothing, if a file has every weight but the head's. (timm leaves those that are missing as they were drawn.)"""
+    head = {id(weight) for weight in network.get_classifier().parameters()}
+    lacking = [name for name, weight in network.named_parameters() if id(weight) not in head and name not in known]
+    if lacking:
+        raise ValueError(
+            f"{path} lacks {len(lacking)} weights of {architecture}, {lacking[0]} for one: they would stay random. "
+            f"{_OTHER}"
+        )
 
 
 def _one_head(architecture: str) -> None:
@@ -122,7 +159,9 @@ def weights_checksum(config: ModelConfig) -> str:
 
 
 def _weights(config: ModelConfig) -> str | None:
-    return config.weights or os.environ.get("SHUI_WEIGHTS")
+    """The local file, by path or name; none where timm's hub has them."""
+    usual = "face-resnet" if config.architecture == "face_resnet" else None  # no hub has it
+    return config.weights or os.environ.get("SHUI_WEIGHTS") or usual
 
 
 def weights_file(name: str) -> Path:

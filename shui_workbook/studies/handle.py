@@ -54,6 +54,11 @@ class Design:
     photos: int = 9  # of each person, trained on at most
     held: int = 4  # of each person, that no model is trained on
 
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r}: give a whole number above 0 (--{name})")
+
 
 @dataclass(frozen=True, eq=False)
 class Draw:
@@ -131,7 +136,7 @@ def _losses(
     faces: Faces, preset: str, facts: dict[str, object], drawn: Draw, runs: Path, device: str | None
 ) -> np.ndarray:
     """(N,) loss of a model for the images that are measured, nats, nan for others; it is trained if it is not there."""
-    config, seed = preset_named(preset), facts["seed"]
+    config, seed = preset_named(preset, dataset=faces.name), facts["seed"]
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     facts = facts | {part: asdict(getattr(config, part)) for part in ("model", "train")}
     if config.model.pretrained:

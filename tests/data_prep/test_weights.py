@@ -174,6 +174,10 @@ WHOLE = onnx({"w": TENSOR}, {})
         (holding(initialiser("w", TENSOR, (1,) * 9)), "'w' holds 1200 B, which do not fill"),
         (holding(initialiser("w", TENSOR * np.nan)), "'w' holds numbers that are not finite"),
         (holding(message((3, b"\xff\xfe")), field=1), "a name is no text"),
+        (holding(message((2, 1), (8, b"w"), (9, 7))), "field 9 of a weight has wire type 0, not 2"),
+        (holding(message((2, 1), (8, 200_000_000), (9, b"1234"))), "field 8 of a weight has wire type 0, not 2"),
+        (holding(message((2, b"1"), (8, b"w"), (9, b"1234"))), "field 2 of a weight has wire type 2, not 0"),
+        (message((7, message(*[(5, initialiser("w", TENSOR))] * 2))), "two weights are called 'w'"),
     ],
 )
 def test_other_files_are_no_onnx_model(data, reason):
@@ -211,22 +215,48 @@ def dinov2(dim: int, patch: int, grid: int) -> tuple[dict[str, np.ndarray], dict
     return tensors, nodes
 
 
-def test_an_exported_vit_fits_timms(monkeypatch):
-    monkeypatch.setattr(weights, "VIT_BLOCKS", 1)
+@pytest.fixture
+def small_vit(monkeypatch):
+    """`vit_s14` reads a network of one block, 12 wide, for 2 × 2 patches of 4 pixels."""
+    options = {"patch_size": 4, "img_size": 8, "embed_dim": 12, "depth": 1, "num_heads": 2}
+    monkeypatch.setattr(weights, "VIT", weights.VIT | options)
+
+
+@pytest.mark.usefixtures("small_vit")
+def test_an_exported_vit_fits_timms():
     tensors, nodes = dinov2(dim=12, patch=4, grid=2)
     state = vit_s14(onnx(tensors, nodes))
-    options = {"patch_size": 4, "img_size": 8, "embed_dim": 12, "depth": 1, "num_heads": 2, "num_classes": 3}
-    network = timm.create_model("vit_small_patch14_dinov2", **options)
+    network = timm.create_model(**weights.VIT | {"num_classes": 3})
     assert network.load_state_dict(state, strict=False).missing_keys == ["head.weight", "head.bias"]
     qkv = network.blocks[0].attn.qkv.weight.detach().numpy()
     np.testing.assert_array_equal(qkv[12:24], tensors["onnx::MatMul_1"].T)
 
 
+@pytest.mark.usefixtures("small_vit")
 @pytest.mark.parametrize("lost", ["backbone.layernorm.bias", "onnx::MatMul_2"])
-def test_an_exported_vit_that_lacks_a_weight_is_refused(monkeypatch, lost):
-    monkeypatch.setattr(weights, "VIT_BLOCKS", 1)
+def test_an_exported_vit_that_lacks_a_weight_is_refused(lost):
     tensors, nodes = dinov2(dim=12, patch=4, grid=2)
     del tensors[lost]
+    with pytest.raises(ForeignFile, match=r"another network"):
+        vit_s14(onnx(tensors, nodes))
+
+
+@pytest.mark.usefixtures("small_vit")
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("backbone.layernorm.bias", (7,)),
+        ("backbone.embeddings.cls_token", (1, 1, 13)),
+        ("others", (1, 3, 12)),
+        ("onnx::MatMul_0", (12, 13)),
+        ("onnx::MatMul_1", (5, 5)),
+        ("onnx::MatMul_4", (12, 24)),
+        ("backbone.embeddings.patch_embeddings.projection.weight", (12, 3, 5, 5)),
+    ],
+)
+def test_an_exported_vit_with_a_weight_of_another_shape_is_refused(name, shape):
+    tensors, nodes = dinov2(dim=12, patch=4, grid=2)
+    tensors[name] = np.ones(shape, np.float32)
     with pytest.raises(ForeignFile, match=r"another network"):
         vit_s14(onnx(tensors, nodes))
 

@@ -44,6 +44,23 @@ def test_too_few_people_are_named():
         draw(tiny_faces(17, (4, 4)).identity, SMALL, generator=generator())
 
 
+@pytest.mark.parametrize("name", ["shared", "own", "photos", "held"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_a_design_without_people_or_photos_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"{name}={value}: give a whole number above 0 \(--{name}\)"):
+        Design(**{name: value})
+
+
+def test_models_are_trained_by_the_recipe_of_their_data_set(tmp_path, monkeypatch):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    asked, known = [], handle.preset_named
+    monkeypatch.setattr(handle, "preset_named", lambda name, **more: asked.append(more) or known(name, **more))
+    monkeypatch.setattr(handle, "fit", lambda *_, **__: (small_vit(), pd.DataFrame({"epoch": [1]})))
+    where = {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs", "device": "cpu"}
+    gaps("tiny", "smoke", 0, SMALL, **where)
+    assert asked == [{"dataset": load_faces(tmp_path / "data" / "tiny").name}] * 2
+
+
 def test_gaps_are_between_the_model_that_met_a_person_and_the_one_that_did_not(tmp_path, monkeypatch):
     prepare_tiny(tmp_path / "data" / "tiny")
     faces = load_faces(tmp_path / "data" / "tiny")

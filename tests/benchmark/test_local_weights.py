@@ -1,0 +1,74 @@
+"""Pretrained weights out of a local file: all of them arrive, or the file is named."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from shui_lib.benchmark.models import FaceModel, build_model
+from shui_lib.benchmark.presets import ModelConfig
+
+KINDS = {
+    "vit_tiny_patch16_224": {"embed_dim": 12, "depth": 2, "num_heads": 2},
+    "resnet18": {"layers": [1, 1, 1, 1]},
+    "face_resnet": {"width": 4, "blocks": 4},
+}
+LOST = {"vit_tiny_patch16_224": "blocks.1.mlp.fc1.weight", "resnet18": "layer1.0.conv1.weight"}
+LOST["face_resnet"] = "blocks.2.conv1.weight"
+
+
+def built(name: str, *, seed: int, weights: str | None = None, **options) -> FaceModel:
+    options = KINDS[name] | options
+    config = ModelConfig(architecture=name, options=options, pretrained=bool(weights), weights=weights)
+    return build_model(config, n_outputs=3, image_size=112, seed=seed)
+
+
+@pytest.fixture(params=KINDS)
+def kept(request, tmp_path):
+    """A network's name, and the file of its weights without a head."""
+    path = tmp_path / "kept.safetensors"
+    state = built(request.param, seed=7).network.state_dict()
+    save_file({name: value for name, value in state.items() if not name.startswith(("head.", "fc."))}, path)
+    return request.param, path
+
+
+def test_every_weight_but_the_heads_comes_from_the_file(kept):
+    name, path = kept
+    here, there = (dict(built(name, seed=seed, weights=str(path)).network.named_parameters()) for seed in (0, 1))
+    state = load_file(path)
+    heads = set(here) - set(state)
+    assert len(heads) == 2 and all(torch.equal(here[n], state[n]) for n in set(here) - heads)
+    assert not any(torch.equal(here[n], there[n]) for n in heads if n.endswith("weight"))
+
+
+def test_a_file_that_lacks_a_weight_is_refused(kept):
+    name, path = kept
+    state = load_file(path)
+    del state[LOST[name]]
+    save_file(state, path)
+    with pytest.raises(ValueError, match=rf"kept.safetensors lacks 1 weights of {name}, {LOST[name]} for one"):
+        built(name, seed=0, weights=str(path))
+
+
+def test_the_weights_of_another_network_are_refused(kept, tmp_path):
+    name, _ = kept
+    other = tmp_path / "other.safetensors"
+    save_file({"stem.bias": torch.zeros(3)}, other)
+    with pytest.raises(ValueError, match=rf"other.safetensors lacks \d+ weights of {name}, .* would stay random"):
+        built(name, seed=0, weights=str(other))
+
+
+@pytest.mark.parametrize("bytes_left", [0, 7, 1000, -1])
+def test_a_damaged_file_is_named_with_what_brings_it(kept, bytes_left):
+    name, path = kept
+    path.write_bytes(path.read_bytes()[:bytes_left])
+    with pytest.raises(ValueError, match=r"kept.safetensors is damaged.* fetch it again; `python -m data_prep.weights"):
+        built(name, seed=0, weights=str(path))
+
+
+def test_weights_of_another_shape_are_refused(kept):
+    name, path = kept
+    state = load_file(path)
+    state[LOST[name]] = torch.zeros(5, 5)
+    save_file(state, path)
+    with pytest.raises(ValueError, match=rf"kept.safetensors does not fit {name} (.|\n)*: give the weights of this"):
+        built(name, seed=0, weights=str(path))
