@@ -61,5 +61,9 @@ def ends_table(results: Path) -> str:
         nothing, fell = ends.groupby("seed")[["untouched", "gap"]].first().mean()
         title = f"**{dataset}, {n_ids} people, preset `{preset}`.** Doing nothing reaches {nothing:.1f}; "
         title += f"the retrained model scores {fell:.1f} points less on the images to forget."
+        tried = sorted(one.loc[one["damping"] > 0, "damping"].unique())
+        title += f" Dampings: {', '.join(f'{damping:g}' for damping in tried)}." if tried else ""
+        absent = [arm for arm in upper_ends.ARMS if arm not in gain]
+        title += f" Not run: {'; '.join(absent)}." if absent else ""
         parts += [title, "", as_markdown(pd.DataFrame(lines).T.fillna("")), ""]
     return "\n".join(parts).strip()

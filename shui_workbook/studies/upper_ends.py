@@ -3,9 +3,10 @@
 python -m shui_workbook.studies.upper_ends --dataset celebahq --n-ids 20 --reserved 50 --preset face-resnet
 
 Where a model takes many minutes, a search on the tuning pool costs more than the table that it is for. Upper ends need
-none: nobody who is asked could choose so well, so they are no results of a method. The best of many places is never
-worse than doing nothing, so an arm that can know nothing of those who ask, strangers' photos, tells how much of an
-upper end is luck. Two arms see what the method must not see: they tell a bad step from a bad proxy of the person.
+none: strength and damping are the best on the request itself, so they are no results of a method. Of the dampings those
+of `--dampings` are tried, and no others. The best of many places is never worse than doing nothing, so an arm that can
+know nothing of those who ask, strangers' photos, tells how much of an upper end is luck. Three arms see what the method
+must not see: they tell a bad step from a bad proxy of the person.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
@@ -36,15 +38,20 @@ from shui_workbook.studies.steps import DividedInBasis, KroneckerBasis, correcte
 from shui_workbook.studies.tradeoff import along
 
 KEY = ["dataset", "preset", "n_ids", "seed", "arm"]
-COLUMNS = [*KEY, "strength", *Scores._fields, "tow", "gap", "git"]
+CURVE = [*KEY, "damping"]  # 0: none has a part in the arm's step
+COLUMNS = [*CURVE, "strength", *Scores._fields, "tow", "gap", "git"]
+DAMPINGS = (1.0, 0.05)  # far above those that searches choose, and among them
 
 
 class Arm(NamedTuple):
-    """A form of one step and its settings, of which the step's size plays no part; or another step in its place."""
+    """A form of one step and its settings, of which the step's size plays no part; or another step in its place.
+
+    Settings with a damping have it replaced by each of those that are asked for.
+    """
 
     form: str
     settings: Mapping[str, object]
-    step: str = ""  # a way to divide by the curvature (`steps`), in place of the form's own
+    step: str = ""  # of `other_step`, in place of the form's own
 
 
 COPIES = "Curvature, copies"  # that the others are compared with
@@ -62,20 +69,26 @@ ARMS = {
     "Curvature, copies, a loss taught by matching": Arm("meta_unlearn", {**_STEP, **_MATCHED, **_LEARNED}),
     "Curvature, copies of strangers' photos": Arm("curvature", {**_STEP, "copies": 16}, "strangers"),
     "Curvature, copies of one trained photo": Arm("curvature:one-trained", {**_STEP, "copies": 16}),
+    "Curvature, copies of three trained photos": Arm("curvature", {**_STEP, "copies": 16}, "three"),
     "Curvature, the images to forget": Arm("curvature:forget-images", {**_STEP, "copies": 0}),
 }
 BOTH_ENDS = COPIES, "Curvature, the images to forget"  # one photo, and all that there is to know
 SOME = 500  # training images that corrected eigenvalues are measured on
 
 
-def ways(experiment: Experiment, arm: Arm) -> pd.DataFrame:
-    """The curve of an arm (`tradeoff.along`). All are one step, so its direction is found once; no photo is kept.
+def ways(experiment: Experiment, arm: Arm, dampings: Sequence[float] = DAMPINGS) -> pd.DataFrame:
+    """The curves of an arm (`tradeoff.along`), one for each damping: of one step each, whose direction is found once.
 
     Where images have classes all arms take PGU's loss.
     """
     loss = {} if arm.form == "meta_unlearn" else {"loss": "task" if experiment.faces.multilabel else "unlikelihood"}
-    experiment = experiment.with_settings({arm.form: {**arm.settings, **loss}})
-    return along(experiment, other_step(experiment, arm.step) if arm.step else own_step(experiment, arm.form))
+    found = []
+    for damping in dampings if "damping" in arm.settings else (0.0,):
+        damped = {"damping": damping} if damping else {}
+        one = experiment.with_settings({arm.form: {**arm.settings, **damped, **loss}})
+        step = other_step(one, arm.step) if arm.step else own_step(one, arm.form)
+        found.append(along(one, step).assign(damping=damping))
+    return pd.concat(found, ignore_index=True)
 
 
 def own_step(experiment: Experiment, form: str) -> Theta:
@@ -91,15 +104,18 @@ def other_step(experiment: Experiment, kind: str) -> Theta:
     """What moves the weights in place of Curvature's own step, by parameter.
 
     Args:
-        kind: exact (damping) or corrected (eigenvalues) on the same copies of the Support Set; strangers: on copies of
-            as many validation images, which say nothing of those who ask.
+        kind: exact (damping) or corrected (eigenvalues) on the same copies of the Support Set; three: on copies of
+            three images to forget of each person; strangers: of an image of as many validation people.
+    Raises:
+        ValueError: there are fewer validation people than those who ask.
     """
     method, model, train = experiment.method("curvature"), experiment.model("original"), experiment.part("train")
     factors = unpacked(experiment.artefacts("curvature").tensors, like=parameters(model))
     draws = partial(torch.Generator().manual_seed, experiment.seed)  # the same copies whatever they are divided by
     photos = experiment.part("support")
-    if kind == "strangers":
-        photos, divide = experiment.part("val")[slice(0, len(photos))], Preconditioner(factors, damping=method.damping)
+    if kind in ("three", "strangers"):
+        divide = Preconditioner(factors, damping=method.damping)
+        photos = some_each(experiment.part("forget"), 3) if kind == "three" else strangers(experiment)
     else:
         basis = KroneckerBasis(factors)
         some = train[some_of(np.arange(len(train)), SOME)]
@@ -108,14 +124,27 @@ def other_step(experiment: Experiment, kind: str) -> Theta:
     return divide(method.gradient(model, photos, generator=draws()))
 
 
+def some_each(faces: Faces, most: int) -> Faces:
+    """The first images of every identity, so many at most."""
+    return faces[np.flatnonzero(pd.Series(faces.identity).groupby(faces.identity).cumcount().to_numpy() < most)]
+
+
+def strangers(experiment: Experiment) -> Faces:
+    """An image each of as many validation people as ask: they say nothing of those who do."""
+    found, n = some_each(experiment.part("val"), 1), len(experiment.part("support"))
+    if len(found) < n:
+        raise ValueError(f"{experiment.dataset}: validation has {len(found)} people, and {n} ask: leave out strangers")
+    return found[slice(n)]
+
+
 def upper_ends(curves: pd.DataFrame) -> pd.DataFrame:
-    """Of each curve the line with the highest Tug-of-War, and what it gains.
+    """Of each arm the line with the highest Tug-of-War, whatever its damping, and what it gains.
 
     Args:
         curves: columns `COLUMNS`, points and percent.
     Returns:
-        A line a setting, seed and arm, index `KEY`: strength, the length of the way; how many points retain, forget and
-        test fell; tow (%); untouched, that of doing nothing; gain, the difference of both, never below zero.
+        A line a setting, seed and arm, index `KEY`: strength, the length of the way; damping; how many points retain,
+        forget and test fell; tow (%); untouched, that of doing nothing; gain, the difference of both, never below zero.
     """
     ordered = curves.sort_values([*KEY, "strength"], ignore_index=True)
     groups = ordered.groupby(KEY)["tow"]
@@ -159,6 +188,7 @@ class Command(Setting):
     """Options of this command."""
 
     arms: tuple[str, ...] = tuple(ARMS)  # which ones, by name
+    dampings: tuple[float, ...] = DAMPINGS  # of arms that have one
     results: Path = RESULTS / "upper_ends.csv"
 
 
@@ -167,15 +197,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = command_line(Command, argv, __doc__)
     if asked.settings:
         raise SystemExit("--settings is for methods that choose; an arm's settings are those of ARMS")
+    if not asked.dampings or min(asked.dampings) <= 0:
+        raise SystemExit(f"--dampings {' '.join(map(str, asked.dampings))}: give one or more numbers above 0")
     if not asked.arms or set(asked.arms) - set(ARMS):
         raise SystemExit(f"--arms {', '.join(asked.arms)}: choose one or more of {', '.join(ARMS)}")
     for seed in progress(asked.seeds, desc="upper ends", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in KEY[:-1]}
         for name in progress(asked.arms, desc=f"seed {seed}", unit="arm", leave=False):
-            found = ways(experiment, ARMS[name]).assign(**key, arm=name, git=git_commit())
-            every = put(asked.results, found[COLUMNS], KEY, "strength", decimals=None)
-    print(upper_ends(every)[["gain", *Scores._fields]].round(1).to_string())
+            found = ways(experiment, ARMS[name], asked.dampings).assign(**key, arm=name, git=git_commit())
+            every = put(asked.results, found[COLUMNS], CURVE, "strength", decimals=None)
+    print(upper_ends(every)[["gain", "damping", *Scores._fields]].round(1).to_string())
 
 
 if __name__ == "__main__":

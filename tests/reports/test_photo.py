@@ -35,7 +35,7 @@ def test_a_cosine_is_the_mean_of_people_with_an_interval_over_seeds(tmp_path):
 
 def test_an_upper_end_is_told_with_what_it_loses_and_against_curvature_on_copies(tmp_path):
     assert ends_table(tmp_path).startswith("Not measured: `python -m shui_workbook.studies.upper_ends`")
-    about = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "gap": 9.0, "git": "abc", "test": 0.5}
+    about = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "gap": 9.0, "git": "abc", "test": 0.5, "damping": 1.0}
     ways = {"gradient ascent": (0, 4, 1), "Curvature, copies": (0, 2, 6), "Curvature, the images to forget": (0, 1, 8)}
     lines = [
         {**about, "seed": seed, "arm": arm, "strength": k, "tow": 80 + tow + seed * k, "retain": k, "forget": 3 * k}
@@ -45,9 +45,10 @@ def test_an_upper_end_is_told_with_what_it_loses_and_against_curvature_on_copies
     ]
     pd.DataFrame(lines).to_csv(tmp_path / "upper_ends.csv", index=False)
     title, _, head, _, *table = ends_table(tmp_path).splitlines()
-    assert title.endswith(
-        "Doing nothing reaches 80.0; the retrained model scores 9.0 points less on the images to forget."
+    said = (
+        "Doing nothing reaches 80.0; the retrained model scores 9.0 points less on the images to forget. Dampings: 1."
     )
+    assert f"{said} Not run: gradient ascent, copies; MetaUnlearn; Curvature; " in title and "forget." in title
     assert head.split(" | ")[1:3] == ["ToW − doing nothing", "− that of Curvature, copies"]
     cells = ["gradient ascent", "+4.5 [-1.9, +10.9]", "-2.5 [-8.9, +3.9]", "+3.0 [+3.0, +3.0]", "+1.0 [+1.0, +1.0]"]
     assert table[0] == f"| {' | '.join([*cells, '+0.5 [+0.5, +0.5]', '2'])} |"

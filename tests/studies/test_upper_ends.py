@@ -19,17 +19,20 @@ from shui_workbook.studies.upper_ends import (
     ARMS,
     BOTH_ENDS,
     COLUMNS,
+    CURVE,
     KEY,
     beside_handles,
     main,
     other_step,
     own_step,
     read,
+    some_each,
+    strangers,
     upper_ends,
     ways,
 )
 
-ABOUT = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "gap": 9.0, "git": "abc"}
+ABOUT = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "damping": 1.0, "gap": 9.0, "git": "abc"}
 
 
 def way(arm: str, seed: int, tows: list[float]) -> pd.DataFrame:
@@ -44,6 +47,12 @@ def test_the_best_place_of_each_way_and_what_it_gains():
     assert found["gain"].to_dict() == {("a", 0): 5, ("a", 1): 0, ("b", 0): 19}
     assert found["forget"].to_dict() == {("a", 0): 2, ("a", 1): 0, ("b", 0): 4}, "nothing is lost where nothing helps"
     assert found.loc[("b", 0), ["untouched", "tow"]].tolist() == [80, 99]
+
+
+def test_the_best_place_may_be_of_any_damping():
+    curves = pd.concat([way("a", 0, [80, 85]), way("a", 0, [80, 83, 87]).assign(damping=0.05)])
+    found = upper_ends(curves)
+    assert found["damping"].tolist() == [0.05] and found["gain"].tolist() == [7]
 
 
 def test_gains_stand_beside_what_is_known_of_people(tmp_path):
@@ -70,7 +79,9 @@ def where(tmp_path):
 def test_a_way_is_that_of_the_form_at_every_strength(where):
     one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where)
     arm = ARMS["Curvature"]
-    found = ways(one, arm).set_index("strength")
+    both = ways(one, arm, (1.0, 0.05))
+    assert both["damping"].unique().tolist() == [1.0, 0.05]
+    found = both[both["damping"] == 1.0].set_index("strength")
     assert found.loc[0, "tow"] == pytest.approx(one.tug_of_war("original"))
     step = own_step(one.with_settings({arm.form: {**arm.settings, "loss": "task"}}), arm.form)
     length = inner_product(step, step).sqrt().item()
@@ -96,7 +107,8 @@ def test_other_steps_are_of_the_same_copies_or_of_strangers(where):
     ways_to_divide = {
         "exact": (DividedInBasis(basis, basis.products, damping=1.0), one.part("support")),
         "corrected": (DividedInBasis(basis, measured, damping=1.0), one.part("support")),
-        "strangers": (Preconditioner(factors, damping=1.0), one.part("val")[slice(0, 2)]),
+        "strangers": (Preconditioner(factors, damping=1.0), strangers(one)),
+        "three": (Preconditioner(factors, damping=1.0), some_each(one.part("forget"), 3)),
     }
     found = {kind: other_step(one, kind) for kind in ways_to_divide}
     for kind, (divide, photos) in ways_to_divide.items():
@@ -108,10 +120,27 @@ def test_other_steps_are_of_the_same_copies_or_of_strangers(where):
         assert cosine < 0.999, "another step"
 
 
+def test_strangers_are_as_many_people_as_ask(where):
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where)
+    assert len(set(strangers(one).identity)) == len(strangers(one)) == 2
+    assert not set(strangers(one).identity) & set(one.part("train").identity)
+    most = len(set(one.part("val").identity))
+    everybody = Experiment(dataset="tiny", n_ids=most + 1, preset="smoke", reserved=most + 1, device="cpu", **where)
+    with pytest.raises(ValueError, match=f"tiny: validation has {most} people, and {most + 1} ask"):
+        strangers(everybody)
+
+
+def test_some_images_of_everybody(where):
+    faces = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where).part("forget")
+    counts = pd.Series(faces.identity).value_counts()
+    found = pd.Series(some_each(faces, 3).identity).value_counts()
+    assert found.to_dict() == counts.clip(upper=3).to_dict() and counts.max() > 3
+
+
 def test_where_images_have_classes_every_arm_takes_the_same_loss(where, monkeypatch):
     seen = {}
     monkeypatch.setattr(module, "own_step", lambda asked, form: seen.setdefault(form, asked.method(form).loss))
-    monkeypatch.setattr(module, "along", lambda asked, step: None)
+    monkeypatch.setattr(module, "along", lambda asked, step: pd.DataFrame())
     one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where)
     forms = {arm.form: arm for arm in ARMS.values() if not arm.step and arm.form != "meta_unlearn"}
     for multilabel, loss in ((True, "task"), (False, "unlikelihood")):
@@ -135,9 +164,11 @@ def test_ways_are_recorded_and_a_second_time_takes_their_place(where, tmp_path, 
     first = pd.read_csv(tmp_path / "ends.csv")
     main(words)
     pd.testing.assert_frame_equal(first, pd.read_csv(tmp_path / "ends.csv"))
-    assert first.columns.tolist() == COLUMNS and first.groupby(KEY).ngroups == 2
+    assert first.columns.tolist() == COLUMNS and first.groupby(KEY).ngroups == 2 and first.groupby(CURVE).ngroups == 3
     assert "gradient ascent" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="--arms nonsense: choose one or more of gradient ascent"):
         main([*words[:-2], "nonsense"])
+    with pytest.raises(SystemExit, match="--dampings 0.0: give one or more numbers above 0"):
+        main([*words, "--dampings", "0"])
     with pytest.raises(SystemExit, match="an arm's settings are those of ARMS"):
         main([*words, "--settings", "{}"])
