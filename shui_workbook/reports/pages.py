@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from shui_lib.core.names import TRAINED
 from shui_lib.core.store import save_text
 from shui_workbook import figures
 from shui_workbook.records import benchmark_rows, form_of, interval, read_rows
@@ -133,7 +134,23 @@ def costs(results: Path) -> str:
         shown = shown.map(lambda cost: "–" if pd.isna(cost) else f"{cost:.3g}")
         shown.insert(0, "access", [access_of(form) for form in shown.index])
         parts += [f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({machine})", "", as_markdown(shown), ""]
+    if len(trained := trained_in(read_rows(results))):
+        parts += ["**Training a model**", "", as_markdown(trained)]
     return "\n".join(parts).strip()
+
+
+def trained_in(rows: pd.DataFrame) -> pd.DataFrame:
+    """A line a data set and preset: how many seconds the training of one model took, and of how many models.
+
+    Machines did other things as well, so the least is nearest to what a model needs. Of a training that was
+    interrupted nothing is known.
+    """
+    models = rows[rows["method"].isin(TRAINED) & rows["device"].str.startswith("cpu")].dropna(subset=["seconds"])
+    models = models.assign(dataset=models["dataset"].str.split("+").str[0])  # strangers are not trained on
+    models = models.drop_duplicates(["dataset", "preset", "config"])
+    seconds = models.groupby(["dataset", "preset"])["seconds"].agg(["min", "median", "size"]).round().astype(int)
+    seconds.columns = ["the least, s", "half of them within, s", "models"]
+    return seconds.set_axis([f"{dataset}, `{preset}`" for dataset, preset in seconds.index], axis=0)
 
 
 def gain(results: Path) -> str:

@@ -24,6 +24,7 @@ from shui_workbook.reports.pages import (
     rivalry,
     shown,
     tables,
+    trained_in,
     trainings,
     write,
 )
@@ -153,8 +154,21 @@ def test_rivals_are_compared_within_seeds(house):
 def test_costs_stand_by_form(house):
     lines = costs(house / "results").splitlines()
     assert lines[0] == "**tiny, n_ids 10, preset `cpu`** (2core)"
-    assert lines[-2] == "| curvature | support | 0 | – | 2 | 0.123 | 1e+03 |"
-    assert lines[-1].startswith("| scrub one-shui | forget + retain |")
+    assert lines[4] == "| curvature | support | 0 | – | 2 | 0.123 | 1e+03 |"
+    assert lines[5].startswith("| scrub one-shui | forget + retain |")
+    assert len(lines) == 6, "rows that name no time and no machine tell nothing of trainings"
+
+
+def test_the_least_and_the_usual_time_of_a_training_count_every_model_once():
+    def of(config: str, seconds: float | None, **other) -> pd.DataFrame:
+        about = {"dataset": "tiny", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": 0, "method": "original"}
+        about |= {"device": "cpu x86_64 1 threads", "config": config, "seconds": seconds}
+        return make_rows({("forget", "map"): 70.0, ("all", "tow"): 80.0}, about | other)
+
+    models = [of("a", 50.4), of("b", 60.0), of("c", 100.0, dataset="tiny+strangers", method="retrained")]
+    others = [of("a", 50.4, n_ids=5), of("d", 1.0, method="ssd"), of("e", None), of("f", 2.0, device="NVIDIA H200")]
+    found = trained_in(pd.concat(models + others))
+    assert found.index.tolist() == ["tiny, `cpu`"] and found.iloc[0].tolist() == [50, 60, 3]
 
 
 def test_trainings_stand_by_form_and_part_with_the_most_that_were_measured(house):
