@@ -70,7 +70,7 @@ class Sharpened(NamedTuple):
     """What is known of other people."""
 
     wiener: WienerFilter
-    displacements: Displacements
+    displacements: Displacements | None  # of a network without the place where photos are moved
 
 
 def cosines(
@@ -107,7 +107,7 @@ def cosines(
                 goal = replace(method, copies=0).gradient(model, rest, generator=generator)
                 goals[left_out] = (goal, precondition(goal))
         for name, proxy in PROXIES.items():
-            if not sharpened and (proxy.filtered or proxy.moved):
+            if (proxy.filtered and not sharpened) or (proxy.moved and not (sharpened and sharpened.displacements)):
                 continue
             taken = photos[proxy.whose][slice(0, proxy.photos)]
             with sharpened.displacements.added(proxy.moved, generator) if proxy.moved else nullcontext():
@@ -137,10 +137,8 @@ def sharpened_by(
     *,
     generator: torch.Generator,
     place: str = PLACE,
-) -> Sharpened | None:
-    """Filter and displacements, from the people who stay; None where the network has no such layer."""
-    if place not in dict(model.named_modules()):
-        return None
+) -> Sharpened:
+    """Filter and displacements, from the people who stay; no displacements where the network has no such layer."""
     alone, others, pairs = [], [], []
     people, photos = np.unique(retain.identity, return_counts=True)
     for person in people[photos > 1][:PEOPLE]:
@@ -150,8 +148,9 @@ def sharpened_by(
         alone.append(method.gradient(model, retain[own[:1]], generator=generator))
         others.append(replace(method, copies=0).gradient(model, retain[own[1:]], generator=generator))
     one, another = (retain[places] for places in np.array(pairs).T)
-    wiener = WienerFilter(factors, alone, others)
-    return Sharpened(wiener, Displacements(model, one, another, place=place))
+    there = place in dict(model.named_modules())
+    moves = Displacements(model, one, another, place=place) if there else None
+    return Sharpened(WienerFilter(factors, alone, others), moves)
 
 
 def measured(experiment: Experiment) -> pd.DataFrame:

@@ -82,4 +82,7 @@ def test_proxies_are_sharpened_by_people_who_stay(factors):
     wide = found.pivot(index="identity", columns="proxy", values="gradient")
     for sharper in [name for name, proxy in PROXIES.items() if proxy.filtered or proxy.moved]:
         assert not np.allclose(wide[sharper], wide["copies of the photo"], atol=1e-3)
-    assert sharpened_by(method, model, factors, faces, generator=generator, place="nowhere") is None
+    elsewhere = sharpened_by(method, model, factors, faces, generator=generator, place="nowhere")
+    assert elsewhere.displacements is None
+    found = cosines(method, model, dict, **kind | {"sharpened": elsewhere})
+    assert set(found["proxy"]) == {name for name, proxy in PROXIES.items() if not proxy.moved}, "filtered, not moved"
