@@ -21,7 +21,7 @@ from shui_workbook import figures
 from shui_workbook.records import benchmark_rows, form_of, interval, read_rows
 from shui_workbook.reports import claims, gan_page
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
-from shui_workbook.reports.photo import ends_table, handle_table, proxy_table
+from shui_workbook.reports.photo import climbs_table, ends_table, handle_table, proxy_table
 from shui_workbook.reports.searched import searches_table
 from shui_workbook.reports.sections import save_figure, save_section
 from shui_workbook.reports.tables import (
@@ -329,6 +329,7 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "trainings", trainings(results), by="make tables")
     save_section(docs / "results.md", "handle", handle_table(results), by="make tables")
     save_section(docs / "results.md", "proxies", proxy_table(results), by="make tables")
+    save_section(docs / "results.md", "climbs", climbs_table(results), by="make tables")
     save_section(docs / "results.md", "upper-ends", ends_table(results), by="make tables")
     save_text(root / "site" / "tables.html", page(results))
     found = shown(gains(results))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from shui_workbook.records.compare import interval, over_seeds
 from shui_workbook.reports.tables import as_markdown
-from shui_workbook.studies import handle, proxies, upper_ends
+from shui_workbook.studies import climbs, handle, proxies, upper_ends
 
 
 def handle_table(results: Path) -> str:
@@ -40,6 +40,19 @@ def proxy_table(results: Path) -> str:
         seeds = "1 seed" if one["seed"].nunique() == 1 else f"{one['seed'].nunique()} seeds"
         cells[f"{dataset}, {n_ids} people, {preset} ({seeds})"] = pd.Series(told).reindex(list(proxies.PROXIES))
     return as_markdown(pd.DataFrame(cells).fillna("–"))
+
+
+def climbs_table(results: Path) -> str:
+    """results/climbs.csv: a line a way to climb, a column a setting: mean cosine of steps over people."""
+    if (found := climbs.read(results)).empty:
+        return "Not measured: `python -m shui_workbook.studies.climbs` does it."
+    cells = {}
+    for (dataset, preset), one in found.groupby(climbs.KEY[:2]):
+        people = one.drop_duplicates(["seed", "identity"])
+        pools = "1 pool" if one["seed"].nunique() == 1 else f"{one['seed'].nunique()} pools"
+        cells[f"{dataset}, {preset} ({len(people)} people, {pools})"] = one.groupby("climb")["step"].mean()
+    table = pd.DataFrame(cells).sort_values([*cells], ascending=False)
+    return as_markdown(table.map(lambda cosine: "–" if pd.isna(cosine) else f"{cosine:.2f}"))
 
 
 def ends_table(results: Path) -> str:

@@ -28,7 +28,7 @@ from shui_workbook.reports.pages import (
     trainings,
     write,
 )
-from shui_workbook.reports.photo import handle_table, proxy_table
+from shui_workbook.reports.photo import climbs_table, handle_table, proxy_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -62,7 +62,7 @@ def house(tmp_path) -> Path:
         "high": 8.0,
     }
     pd.DataFrame(klom | {"normal": 0.126}).to_csv(tmp_path / "results" / "klom.csv", index=False)
-    sections = "searches results rivals gain costs ltu trainings handle proxies upper-ends gan evidence verdicts"
+    sections = "searches results rivals gain costs ltu trainings handle proxies climbs upper-ends gan evidence verdicts"
     for page, names in (("README.md", ["claims", "overview"]), ("docs/results.md", sections.split())):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -209,7 +209,7 @@ def test_a_changed_row_changes_the_digest(house):
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
-    of_photos = (handle_table, proxy_table)
+    of_photos = (handle_table, proxy_table, climbs_table)
     for section in (tables, rivalries, costs, learning_to_unlearn, trainings, gan_page.section, *of_photos):
         assert section(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(shown(gains(RESULTS))), "run `make tables`"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from shui_workbook.reports.photo import ends_table, handle_table, proxy_table
+from shui_workbook.reports.photo import climbs_table, ends_table, handle_table, proxy_table
 
 
 def test_a_handle_is_told_in_percent_with_its_interval(tmp_path):
@@ -54,3 +54,18 @@ def test_an_upper_end_is_told_with_what_it_loses_and_against_curvature_on_copies
     assert table[0] == f"| {' | '.join([*cells, '+0.5 [+0.5, +0.5]', '2'])} |"
     assert table[1].startswith("| Curvature, copies | +7.0 [-5.7, +19.7] |  | +6.0")
     assert table[2].split(" | ")[2] == "+2.0 [+2.0, +2.0]", "paired over seeds: the same in both"
+
+
+def test_ways_to_climb_stand_by_their_cosine(tmp_path):
+    assert climbs_table(tmp_path).startswith("Not measured: `python -m shui_workbook.studies.climbs`")
+    about = {"dataset": "faces", "preset": "cpu", "git": "abc", "gradient": 0.5}
+    ways = {"margins": (0.1, 0.2), "labels": (0.3, 0.24)}
+    lines = [
+        {**about, "seed": seed, "identity": k, "climb": climb, "step": values[k] + 0.1 * (seed - 100)}
+        for seed in (100, 101)
+        for climb, values in ways.items()
+        for k in (0, 1)
+    ]
+    pd.DataFrame(lines).to_csv(tmp_path / "climbs.csv", index=False)
+    head, _, *table = climbs_table(tmp_path).splitlines()
+    assert "faces, cpu (4 people, 2 pools)" in head and table == ["| labels | 0.32 |", "| margins | 0.20 |"]
