@@ -63,18 +63,19 @@ def ends_table(results: Path) -> str:
     for (dataset, preset, n_ids), one in found.groupby(upper_ends.KEY[:3]):
         ends = upper_ends.upper_ends(one).reset_index()
         gain = ends.pivot(index="seed", columns="arm", values="gain")
-        lines = {}
+        lines, tried = {}, sorted(one.loc[one["damping"] > 0, "damping"].unique())
         for arm in (arm for arm in upper_ends.ARMS if arm in gain):
             told = {"ToW − doing nothing": interval(over_seeds(gain[arm]))}
             if arm != upper_ends.COPIES and upper_ends.COPIES in gain:
                 told[f"− that of {upper_ends.COPIES}"] = interval(over_seeds(gain[arm] - gain[upper_ends.COPIES]))
             mine = ends[ends["arm"] == arm]
             told |= {heading: interval(over_seeds(mine[part])) for part, heading in lost.items()}
-            lines[arm] = told | {"seeds": str(len(mine))}
+            own = set(one.loc[(one["arm"] == arm) & (one["damping"] > 0), "damping"])
+            fewer = f" (δ {', '.join(f'{damping:g}' for damping in sorted(own))})" if 0 < len(own) < len(tried) else ""
+            lines[arm] = told | {"seeds": f"{len(mine)}{fewer}"}
         nothing, fell = ends.groupby("seed")[["untouched", "gap"]].first().mean()
         title = f"**{dataset}, {n_ids} people, preset `{preset}`.** Doing nothing reaches {nothing:.1f}; "
         title += f"the retrained model scores {fell:.1f} points less on the images to forget."
-        tried = sorted(one.loc[one["damping"] > 0, "damping"].unique())
         title += f" Dampings: {', '.join(f'{damping:g}' for damping in tried)}." if tried else ""
         absent = [arm for arm in upper_ends.ARMS if arm not in gain]
         title += f" Not run: {'; '.join(absent)}." if absent else ""
