@@ -5,8 +5,10 @@ import copy
 import pandas as pd
 import pytest
 
+from shui_lib.core.places import RESULTS
 from shui_lib.core.rows import make_rows
 from shui_lib.core.store import save_frame
+from shui_workbook.records import benchmark_rows
 from shui_workbook.records.files import read_rows
 from shui_workbook.reports import outdated as code
 from shui_workbook.runs.settings import selected
@@ -61,3 +63,12 @@ def test_outdated_rows_are_named_and_taken_out_when_asked(earlier, tmp_path, cap
 def test_a_commit_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no selected settings at commit '0000000': fetch the whole history"):
         code.outdated(rows_of("curvature", git="0000000"))
+
+
+@pytest.mark.usefixtures("whole_history")
+def test_committed_rows_of_the_tables_have_the_settings_of_today():
+    rows = benchmark_rows(read_rows(RESULTS))
+    rows = rows[~rows["dataset"].str.contains("+", regex=False)]  # docs/results.md: of the search before
+    old = rows[code.outdated(rows)]
+    said = old.groupby(["dataset", "n_ids", "method", "variant"]).size().to_dict()
+    assert not said, "`python -m shui_workbook.reports.outdated --remove`, and compute them again"
