@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shui_lib.core.places import RESULTS
 from shui_lib.core.rows import Measured, make_rows
 from shui_lib.methods import REGISTRY
 from shui_workbook.reports.tables import (
@@ -15,6 +16,7 @@ from shui_workbook.reports.tables import (
     styled,
     table,
     texts,
+    tug_of_wars,
 )
 
 ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
@@ -201,3 +203,17 @@ def test_the_paper_stands_beside_the_published_one_shui_form_of_the_same_setting
     assert cells.loc["ssd one-shui published", "ToW"] == "90.0 [95.5]"
     assert cells.loc["ssd original", "ToW"] == "90.0"
     assert cells.loc["original", "TPR at 0.01 %"] == "not resolvable (N₋ = 5) [1.0]", "the paper's value stands anyway"
+
+
+def test_a_form_of_few_seeds_stands_as_far_from_doing_nothing_as_within_them():
+    nothing, ours = {0: 50.0, 1: 60.0, 2: 100.0}, {0: 51.0, 1: 63.0}
+    about = {"dataset": "faces", "preset": "cpu", "model": "vit", "n_ids": 10}
+    lines = [
+        make_rows({("all", "tow"): tow}, about | {"seed": seed, "method": method})
+        for method, by_seed in {"original": nothing, "curvature": ours}.items()
+        for seed, tow in by_seed.items()
+    ]
+    found = tug_of_wars(pd.concat(lines), pd.read_csv(RESULTS / "reported.csv"))["here: faces, 10"]
+    assert found.loc["original", "tow"] == pytest.approx(70)
+    assert found.loc["curvature", "tow"] == pytest.approx(72), "2 points ahead within seeds, though its mean is 57"
+    assert found.loc["curvature", "std"] == pytest.approx(72**0.5) and found.loc["ssd"].isna().all()
