@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import prepare_tiny, small_vit, tiny_faces
+from tiny import small_vit, tiny_faces
 
 from shui_lib.benchmark.predict import task_loss
 from shui_lib.methods.parts.copies import climbing_gradient
@@ -66,12 +66,6 @@ def test_a_climb_of_labels_is_the_gradient_of_the_task_loss():
         torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-7)
     assert cosine(ours, theirs) == pytest.approx(1, abs=1e-6)
     assert cosine(ours, {name: -value for name, value in theirs.items()}) == pytest.approx(-1, abs=1e-6)
-
-
-@pytest.fixture
-def where(tmp_path):
-    prepare_tiny(tmp_path / "data" / "tiny")
-    return {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs"}
 
 
 def test_nobody_is_judged_by_a_model_that_met_them(where):

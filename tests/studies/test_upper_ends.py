@@ -6,7 +6,6 @@ from itertools import combinations
 import pandas as pd
 import pytest
 import torch
-from tiny import prepare_tiny
 
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import inner_product, parameters
@@ -68,12 +67,6 @@ def test_gains_stand_beside_what_is_known_of_people(tmp_path):
     shown = [text.get_text() for text in left.get_yticklabels()]
     assert shown == ["ages, 10 people, cpu", "faces, 10 people, cpu"] and left.get_ylim() == (1.5, -0.5)
     assert [text.get_text() for text in right.get_legend().get_texts()] == [photo, person]
-
-
-@pytest.fixture
-def where(tmp_path):
-    prepare_tiny(tmp_path / "data" / "tiny")
-    return {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs"}
 
 
 def test_a_way_is_that_of_the_form_at_every_strength(where):
