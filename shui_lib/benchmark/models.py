@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import timm
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from shui_lib.benchmark.face_resnet import FaceResNet
 from shui_lib.benchmark.presets import ModelConfig
 from shui_lib.core import places
 from shui_lib.core.randomness import seeded
-from shui_lib.core.store import checksum, load_tensors
+from shui_lib.core.store import checksum
 
 
 class Output(NamedTuple):
@@ -42,8 +43,7 @@ class FaceModel(nn.Module):
         return Output(self.network.get_classifier()(features), features)
 
 
-_BRING = "`python -m data_prep.weights NAME` brings those of the presets"
-_OTHER = f"give the weights of this architecture; {_BRING}"
+_OTHER = "give the weights of this architecture; `python -m data_prep.weights NAME` brings those of the presets"
 # They answer with several heads, and a FaceModel has one.
 SEVERAL_HEADS = ("distilled", "levit", "crossvit", "efficientformer", "efficientvim", "swiftformer")
 
@@ -76,22 +76,28 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
     """
     _one_head(config.architecture)
     size = config.image_size or image_size
-    file = _weights(config) if config.pretrained else None
-    path = _local(file) if file else None
-    known = _names_in(path) if path else None
+    path = _local(file) if config.pretrained and (file := _weights(config)) else None
+    build = _face_resnet if config.architecture == "face_resnet" else _of_timm
     with seeded(seed):
-        if config.architecture == "face_resnet":
-            network = FaceResNet(n_outputs, **config.options)
-        else:
-            network = _of_timm(config, path, n_outputs=n_outputs, size=size)
+        try:
+            network = build(config, path, n_outputs, size)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if not config.pretrained:
+                raise
+            if path:
+                raise ValueError(f"{path} is damaged, or not of {config.architecture} ({error}): {_OTHER}") from error
+            raise FileNotFoundError(
+                f"ImageNet weights of {config.architecture} could not be loaded ({type(error).__name__}). Without a "
+                f"network, fetch them elsewhere from timm's hub and name the local .safetensors file: "
+                f"ModelConfig(weights=...), or the environment variable SHUI_WEIGHTS for a preset. "
+                f"Configuration: {asdict(config)}"
+            ) from error
     if path:
-        _check_filled(network, known, path, config.architecture)
-        if config.architecture == "face_resnet":
-            _load(network, path)
+        _check_filled(network, path, config.architecture)
     return FaceModel(network, size)
 
 
-def _of_timm(config: ModelConfig, path: Path | None, *, n_outputs: int, size: int) -> nn.Module:
+def _of_timm(config: ModelConfig, path: Path | None, n_outputs: int, size: int) -> nn.Module:
     options = {"pretrained": config.pretrained, "num_classes": n_outputs, **config.options}
     if config.architecture.startswith("vit_"):
         options["img_size"] = size
@@ -99,48 +105,27 @@ def _of_timm(config: ModelConfig, path: Path | None, *, n_outputs: int, size: in
         options["embed_layer"] = ConvStem
     if path:
         options["pretrained_cfg_overlay"] = {"file": str(path)}
-    try:
-        return timm.create_model(config.architecture, **options)
-    except (OSError, RuntimeError) as error:
-        if not config.pretrained:
-            raise
-        if path:
-            raise ValueError(f"{path} does not fit {config.architecture} ({error}): {_OTHER}") from error
-        raise FileNotFoundError(
-            f"ImageNet weights of {config.architecture} could not be loaded ({type(error).__name__}). Without a "
-            f"network, fetch them elsewhere from timm's hub and name the local .safetensors file: "
-            f"ModelConfig(weights=...), or the environment variable SHUI_WEIGHTS for a preset. "
-            f"Configuration: {asdict(config)}"
-        ) from error
+    return timm.create_model(config.architecture, **options)
 
 
-def _load(network: FaceResNet, path: Path) -> None:
-    state = load_tensors(path)
-    state.pop("embedding", None)  # dlib's own last layer
-    try:
+def _face_resnet(config: ModelConfig, path: Path | None, n_outputs: int, size: int) -> FaceResNet:
+    network = FaceResNet(n_outputs, **config.options)
+    if path:
+        state = load_file(path)
+        state.pop("embedding", None)  # dlib's own last layer
         network.load_state_dict({**network.state_dict(), **state})
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit face_resnet ({error}): {_OTHER}") from error
+    return network
 
 
-def _names_in(path: Path) -> set[str]:
-    """The names of the weights in a file, read without loading them."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return set(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} is damaged, or no .safetensors file ({error}): fetch it again; {_BRING}") from error
-
-
-def _check_filled(network: nn.Module, known: set[str], path: Path, architecture: str) -> None:
+def _check_filled(network: nn.Module, path: Path, architecture: str) -> None:
     """Nothing, if a file has every weight but the head's. (timm leaves those that are missing as they were drawn.)"""
+    with safe_open(path, framework="pt") as file:
+        known = set(file.keys())
     head = {id(weight) for weight in network.get_classifier().parameters()}
     lacking = [name for name, weight in network.named_parameters() if id(weight) not in head and name not in known]
     if lacking:
-        raise ValueError(
-            f"{path} lacks {len(lacking)} weights of {architecture}, {lacking[0]} for one: they would stay random. "
-            f"{_OTHER}"
-        )
+        said = f"{path} lacks {len(lacking)} weights of {architecture}, {lacking[0]} for one: they would stay random"
+        raise ValueError(f"{said}. {_OTHER}")
 
 
 def _one_head(architecture: str) -> None:
