@@ -49,10 +49,10 @@ def _has_changed(dataset: str, preset: str, n_ids: int, method: str, variant: st
     variants = getattr(REGISTRY[method], "variants", ())
     form = spec_named(f"{method}:{variant}" if variant in variants else method).name
     setting = {"preset": preset, "dataset": dataset.partition("+")[0]}  # "faces+strangers" has the settings of "faces"
+    then = selected_at(commit)
     return any(
-        settings_for(form, **setting, n_ids=n, known=known) != settings_for(form, **setting, n_ids=n)
+        settings_for(form, **setting, n_ids=n, known=then) != settings_for(form, **setting, n_ids=n)
         for n in _sizes(variant, n_ids)
-        for known in [selected_at(commit)]
     )
 
 
