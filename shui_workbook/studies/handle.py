@@ -54,7 +54,8 @@ class Design:
     photos: int = 9  # of each person, trained on at most
     held: int = 4  # of each person, that no model is trained on
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """ValueError: a number that is not whole, or not above zero."""
         for name, value in asdict(self).items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r}: give a whole number above 0 (--{name})")
