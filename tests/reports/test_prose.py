@@ -144,7 +144,7 @@ def test_chapter_12_says_that_other_ways_to_divide_find_no_more():
         assert abs((gain[arm] - gain[upper_ends.COPIES]).mean()) < 0.5, "within half a point of the first"
     for setting in (TWENTY, PRETRAINED):
         more = (ends(setting)["Curvature, copies of one trained photo"] - ends(setting)[upper_ends.COPIES]).mean()
-        assert 2 <= more <= 3.5, "two to three points more at best"
+        assert 2.5 <= more < 3.5, "about three points more at best"
 
 
 @pytest.mark.parametrize("form", ["aux_loss=first", "eq6+1retain"])
