@@ -97,7 +97,7 @@ class Command(Setting):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Choose η for every row, record trials in results/selection_ablations.csv, rows in results/rows_ablations.csv."""
-    asked = command_line(Command, argv, __doc__)
+    asked = command_line(Command, argv, __doc__).without_settings("what each row changes, and η its own search's")
     changes = {**ablations(asked.n_ids), **steps_and_objectives()}
     changes = {name: change for name, change in changes.items() if name.startswith(asked.only)}
     if not changes:

@@ -105,9 +105,15 @@ class Command(Setting):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Rows of every arm and seed into results/rows_gain.csv, and the split as a table."""
-    asked = command_line(Command, argv, __doc__)
+    asked = command_line(Command, argv, __doc__).without_settings("those of each arm's best trial")
     key = {name: getattr(asked, name) for name in ("preset", "dataset", "n_ids")}
     arms = settings_of_arms(asked.results, key)
+    if not arms:
+        told = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in key.items())
+        raise SystemExit(
+            f"no arm was searched for this setting: python -m shui_workbook.studies.selection {told} "
+            f"--results {asked.results} --forms gradient_ascent curvature curvature:scale"
+        )
     for seed in progress(asked.seeds, desc="gain", unit="seed"):
         rows = gain_rows(Experiment(**asked.of_seed(seed)), arms)
         record(asked.results / ROWS, rows)

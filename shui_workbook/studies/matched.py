@@ -143,7 +143,7 @@ class Command(Setting):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Record every row of the given seeds in results/matched.csv."""
-    asked = command_line(Command, argv, __doc__)
+    asked = command_line(Command, argv, __doc__).without_settings("those of the rows of Table 5")
     for seed in progress(asked.seeds, desc="matched strength", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in ROW_KEY[:-2]}

@@ -154,11 +154,11 @@ def _grown(
     return found.assign(gap=100 * gap)
 
 
-def acting(experiment: Experiment, form: str, trials: pd.DataFrame) -> Experiment:
+def acting(experiment: Experiment, form: str, *trials: pd.DataFrame) -> Experiment:
     """The experiment; where the form's search chose to do nothing, with the settings of its best trial.
 
     Args:
-        trials: recorded ones, of `read_trials`.
+        trials: recorded ones, of `read_trials`; the first file that holds the search counts.
     Raises:
         ValueError: nothing was chosen, and no trial of that search that moves the model is recorded.
     """
@@ -169,10 +169,14 @@ def acting(experiment: Experiment, form: str, trials: pd.DataFrame) -> Experimen
         return experiment
     preset, dataset, n_ids = key.split("/")
     searched = dict(zip(KEY, (preset, dataset, int(n_ids), form), strict=True))
-    mine = trials[(trials[KEY] == pd.Series(searched)).all(axis=1) & (trials["replaced"] == "")]
-    best = choose(mine, or_nothing=False)
+    recorded = (t[(t[KEY] == pd.Series(searched)).all(axis=1) & (t["replaced"] == "")] for t in trials)
+    best = next((choose(mine, or_nothing=False) for mine in recorded if len(mine)), {})
     if form not in best:
-        raise ValueError(f"{form} does nothing with the settings selected for {key}, and no trial is recorded there")
+        told = f"--preset {preset} --dataset {dataset} --n-ids {n_ids} --forms {form}"
+        raise ValueError(
+            f"{form} does nothing with the settings selected for {key}, and no trial that does is recorded: "
+            f"python -m shui_workbook.studies.selection {told}, or give --settings"
+        )
     return experiment.with_settings({**experiment.settings, form: best[form]})
 
 
@@ -303,12 +307,13 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
     asked = command_line(Command, argv, __doc__)
-    trials = read_trials(RESULTS / "selection.csv")
+    files = [folder / "selection.csv" for folder in (asked.runs_root, RESULTS)]  # the user's own before ours
+    trials = [read_trials(file) for file in files if file.is_file()]
     for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}
         for form in STRENGTH:
-            acts = acting(experiment, form, trials)
+            acts = acting(experiment, form, *trials)
             found = curve(acts, form, losses=True, most=None).assign(**key, form=form)
             if acts is not experiment:
                 found["chosen"] = 0.0  # to do nothing

@@ -194,9 +194,7 @@ class Command(Setting):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/upper_ends.csv, and print the ends."""
-    asked = command_line(Command, argv, __doc__)
-    if asked.settings:
-        raise SystemExit("--settings is for methods that choose; an arm's settings are those of ARMS")
+    asked = command_line(Command, argv, __doc__).without_settings("those of ARMS")
     if not asked.dampings or min(asked.dampings) <= 0:
         raise SystemExit(f"--dampings {' '.join(map(str, asked.dampings))}: give one or more numbers above 0")
     if not asked.arms or set(asked.arms) - set(ARMS):

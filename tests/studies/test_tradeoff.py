@@ -153,10 +153,12 @@ def test_a_form_that_was_chosen_to_do_nothing_is_shown_at_its_best_trial(tmp_pat
     lines = [{**line, "settings": f'{{"eta": {eta}}}', "tow": tow, "replaced": old} for eta, tow, old in tried]
     trials = pd.DataFrame(lines)
     assert acting(one, "gradient_ascent", trials).method("gradient_ascent").eta == 0.3, "of the last search, the best"
+    ours = trials.assign(settings='{"eta": 9}')
+    assert acting(one, "gradient_ascent", trials[:0], trials, ours).method("gradient_ascent").eta == 0.3
     assert acting(one, "curvature", trials) is one, "it was chosen to do something"
     by_hand = one.with_settings({"gradient_ascent": {"eta": 0.0}})
     assert acting(by_hand, "gradient_ascent", trials) is by_hand
-    with pytest.raises(ValueError, match="no trial is recorded"):
+    with pytest.raises(ValueError, match="no trial that does is recorded.*--forms gradient_ascent"):
         acting(one, "gradient_ascent", trials[trials["replaced"] != ""])
 
 
