@@ -44,7 +44,7 @@ from shui_lib.core.store import SOON, locked, save_frame, save_json
 from shui_lib.methods import Given
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
 from shui_workbook.arguments import typed
-from shui_workbook.records.files import put
+from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.serve import unlearn_from
 from shui_workbook.runs.settings import OWN, SELECTED, simulated_request_size
@@ -383,6 +383,7 @@ def main(argv: list[str] | None = None) -> None:
     shipped = args.results is not None and args.results.resolve() == (ROOT / "results").resolve()
     selected = SELECTED if shipped else args.runs_root / OWN
     args.results = args.results or args.runs_root
+    check_committed(args.results)
     setting, also = {"dataset": args.dataset, "n_ids": args.n_ids, "preset": args.preset}, typed(args.also)
     where = {"data_root": args.data_root, "runs_root": args.runs_root}
     if args.bias is not None:

@@ -27,7 +27,7 @@ from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import put
+from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import selection
 from shui_workbook.studies.selection import KEY, NOTHING, choose, read_trials, some_of
@@ -307,6 +307,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
     asked = command_line(Command, argv, __doc__)
+    check_committed(asked.results)
     files = [folder / "selection.csv" for folder in (asked.runs_root, RESULTS)]  # the user's own before ours
     trials = [read_trials(file) for file in files if file.is_file()]
     for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
