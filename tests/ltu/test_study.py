@@ -290,6 +290,14 @@ def test_the_papers_gaps_are_found():
     assert len(REPORTED) == 244
 
 
+def test_traces_are_of_models_that_were_attacked():
+    rows = made_up({("original", ""): [1.0, 2.0, 3.0], ("ltu", ""): [1.0, 2.0, 3.0]})
+    assert reports.traces(rows).empty
+    mine = rows[(rows["metric"] == "gap") & (rows["method"] == "ltu")]
+    more = pd.concat([rows, *(mine.assign(metric=name, value=70.0) for name in reports.TRACES)])
+    assert reports.traces(more).to_dict("index") == {"LTU": dict.fromkeys(reports.TRACES.values(), "70.0 [70.0, 70.0]")}
+
+
 def test_tables_have_a_line_a_form():
     forms = {("original", ""): [90.0] * 3, ("retrained", ""): [0.0] * 3, ("ltu", ""): [1.0, 2.0, 93.0]}
     rows = made_up(forms | {("ltu", "GradAdd"): [2.0, 3.0, 94.0]})
