@@ -46,6 +46,7 @@ FIRST, GROWTH, MOST = 1 / 8, 2.0, 11  # of the selected strength; from one step 
 SOME = 500  # images of retain, and of test, that a strength is judged on where nothing is recorded
 FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
 BETWEEN = 12  # strengths that are tried in between for that, at most
+SHARES = np.linspace(0, 1, 51)  # of what retraining forgets
 COPIES = 4  # cropped and mirrored views of each image, for the losses on copies
 SHORT = 1 / 16  # length of the first step along a direction, in the units of the weights
 CURVE_KEY = ["dataset", "preset", "n_ids", "seed", "form"]
@@ -268,6 +269,24 @@ def prices(curves: pd.DataFrame) -> pd.DataFrame:
         A line a setting and seed, a column a form; nan where a form never gets there.
     """
     return curves.groupby(CURVE_KEY).apply(lambda one: price(one, one["gap"].iloc[0])).unstack("form")
+
+
+def by_share(curves: pd.DataFrame) -> pd.DataFrame:
+    """What each form has taken from retain by the time it has forgotten so much: the mean over seeds, by share.
+
+    Args:
+        curves: columns `form`, `seed`, `forget`, `retain` (points lost), `gap` (points that retraining forgets), in the
+            order of growing strength.
+    Returns:
+        Index: share of the gap (%); a column a form, points of retain; nan from where most seeds do not get there. A
+        seed whose retrained model forgets nothing has no gap, and is left out.
+    """
+    means = {}
+    for form, mine in curves[curves["gap"] > 0].groupby("form", sort=False):
+        seeds = [[0.0, *(at_goal(one, s * one["gap"].iloc[0]) for s in SHARES[1:])] for _, one in mine.groupby("seed")]
+        seeds = pd.DataFrame(seeds)
+        means[form] = seeds.mean().where(seeds.notna().mean() >= 0.5).to_numpy()
+    return pd.DataFrame(means, index=100 * SHARES)
 
 
 def stops(curves: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from shui_workbook.studies.tradeoff import (
     _thinned,
     acting,
     along,
+    by_share,
     curve,
     main,
     price,
@@ -36,6 +37,25 @@ def test_the_price_is_the_slope_of_the_line_with_the_same_area():
     assert price(straight, 7.5) == pytest.approx(0.2)  # cut between two strengths
     assert price(drawn([0, 10], [0, 0]), 10) == 0
     assert price(drawn([0, 4, 10], [0, 0, 3]), 10) == pytest.approx(0.18)
+
+
+def lost(form: str, seed: int, forget: list[float], retain: list[float]) -> pd.DataFrame:
+    return drawn(forget, retain, form=form, seed=seed, gap=20.0)
+
+
+def test_the_price_is_the_mean_of_seeds_at_equal_shares_of_what_retraining_forgets():
+    curves = pd.concat([
+        lost("pgu", 0, [0, 10, 20], [0, 2, 6]),
+        lost("pgu", 1, [0, 5, 25], [0, 2, 10]),
+        lost("jit", 0, [0, 4, 3], [0, 1, 5]),  # it goes back: only the first way counts
+    ])  # fmt: skip
+    found = by_share(curves)
+    assert found.loc[50, "pgu"] == pytest.approx((2 + 4) / 2)
+    assert found.loc[100, "pgu"] == pytest.approx((6 + 8) / 2)
+    assert found.loc[10, "jit"] == pytest.approx(0.5) and found.loc[20, "jit"] == pytest.approx(1)
+    assert found["jit"].loc[22:].isna().all(), "it never gets farther"
+    dip = by_share(lost("ssd", 0, [0, 10, 8, 16], [0, 2, 4, 8]))["ssd"]
+    assert dip[60] == pytest.approx(6), "12 points lie on the way from 8 to 16, not from 10"
 
 
 def test_a_method_that_never_gets_there_has_no_price():
