@@ -139,7 +139,6 @@ def test_a_data_set_that_was_tuned_leaves_the_settings_of_others_alone(files):
     study.CHOSEN.write_text(json.dumps({"faces": {"ft": {"lr": 0.1}}, "digits": {"ft": {"lr": 0.3}}}))
     assert study.chosen("ft", "digits") == {"lr": 0.3} and study.chosen("ft", "faces") == {"lr": 0.1}
     assert study.chosen("ft", "mine") == {"lr": 0.1}  # the donor's, and it is named
-    assert (study.donor_of("digits"), study.donor_of("mine")) == ("digits", "faces")
 
 
 def test_a_trial_that_diverges_has_no_gap_and_the_search_goes_on(world, files, monkeypatch, capsys):
