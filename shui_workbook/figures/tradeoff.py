@@ -10,57 +10,28 @@ from matplotlib.axes import Axes
 
 from shui_workbook.figures.style import HALO, NEUTRAL, canvas, look
 
-SHARES = np.linspace(0, 1, 51)  # of what retraining forgets
 
-
-def price_by_share(curves: pd.DataFrame) -> pd.DataFrame:
-    """What each form has taken from retain by the time it has forgotten so much: the mean over seeds, by share.
-
-    Args:
-        curves: columns `form`, `seed`, `forget`, `retain` (points lost), `gap` (points that retraining forgets), in the
-            order of growing strength.
-    Returns:
-        Index: share of the gap (%); a column a form, points of retain; nan from where most seeds do not get there. A
-        seed whose retrained model forgets nothing has no gap, and is left out.
-    """
-    curves = curves[curves["gap"] > 0]
-
-    def along(line: pd.DataFrame) -> np.ndarray:
-        forget, retain = line["forget"].to_numpy() / line["gap"].iloc[0], line["retain"].to_numpy()
-        rising = np.maximum.accumulate(forget)  # the first time that it has forgotten so much
-        first = np.r_[True, np.diff(rising) > 0]
-        found = np.interp(SHARES, forget[first], retain[first])
-        return np.where(rising[-1] >= SHARES, found, np.nan)
-
-    means = {}
-    for form, one in curves.groupby("form", sort=False):
-        seeds = pd.DataFrame([along(line) for _, line in one.groupby("seed")])
-        means[form] = seeds.mean().where(seeds.notna().mean() >= 0.5).to_numpy()
-    return pd.DataFrame(means, index=100 * SHARES)
-
-
-def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_tradeoff_curves(shares: pd.DataFrame, goal: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The price of forgetting: what each method has taken from those who stay, by how much it has forgotten.
 
     Means over seeds, each line with its name at its end; one that ends early does not get farther in most of them.
     Forms that forget nothing at any strength have no line, and are named above.
 
     Args:
-        curves: as in `price_by_share`.
+        shares: points of retain lost by share of what retraining forgets (%), a column a form (`tradeoff.by_share`).
         goal: `forget` and `retain` that the retrained model lost, a line a seed.
     """
     ax = ax or canvas(7, 4.2)
-    shown = price_by_share(curves)
-    if shown.empty:
+    if shares.empty:
         ax.set_axis_off()
         ax.text(0.5, 0.5, "The retrained model forgets nothing here:\nnothing has a price.", ha="center", va="center")
         return ax
-    still = [form for form in shown if shown[form].last_valid_index() == 0]
+    still = [form for form in shares if shares[form].last_valid_index() == 0]
     if still:
         ax.set_title(f"forget nothing: {', '.join(look(form)[0] for form in still)}", loc="left", fontsize=9)
     ends = {}
-    for form in shown.drop(columns=still):
-        line = shown[form].dropna()
+    for form in shares.drop(columns=still):
+        line = shares[form].dropna()
         _, colour, marker = look(form)
         ax.plot(line.index, line, color=colour, linewidth=2)
         ax.plot(line.index[-1], line.iloc[-1], marker, color=colour, markersize=7, clip_on=False, zorder=4)
@@ -68,7 +39,7 @@ def plot_tradeoff_curves(curves: pd.DataFrame, goal: pd.DataFrame, ax: Axes | No
     _, colour, marker = look("retrained")
     ax.plot(100, goal["retain"].mean(), marker, color=colour, markersize=9, clip_on=False)
     ends["retrained"] = (100.0, goal["retain"].mean())
-    low, high = min(-1.5, goal["retain"].mean() - 1), max(3.0, 1.08 * shown.max().max())
+    low, high = min(-1.5, goal["retain"].mean() - 1), max(3.0, 1.08 * shares.max().max())
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set(xlim=(0, 100), ylim=(low, high), ylabel="lost by those who stay (points)")
     ax.set_xlabel("forgotten, of what retraining forgets (%)")

@@ -25,6 +25,9 @@ PAPER = {  # how the paper calls its ablations
     "w/o ForFeed": "LTU (w/o ForFeed)", "w/o RemFeed": "LTU (w/o RemFeed)", "w/o MetaOpt": "LTU (w/o MetaOpt)",
     "GradAdd": "LTU (w/ GradAdd)", "iterative": "LTU (w/ iterative Grad)",
 }  # fmt: skip
+TRACES = {  # metrics that the paper has not
+    "rmia_auc": "RMIA AUC", "relearn_steps": "steps to relearn", "over_forgotten": "farther than before (%)",
+}  # fmt: skip
 COLUMNS = {0.1: "first column", 0.3: "second column"}  # of the paper's Table 2, by the share of D_r that is kept
 LTU, FLOOR, SMALL = ("ltu", ""), ("retrained_again", ""), "D_r′"
 BROKEN = 0.75  # of the original's accuracy on D_r: a model below it is called broken
@@ -124,6 +127,16 @@ def result_table(rows: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
         line |= {"broken": broken(rows, form), "UT (s)": f"{of(rows, form, 'UT').mean():.1f}"}
         line["seeds"] = int(average["seeds"])
         lines[name_of(form)] = line
+    return pd.DataFrame(lines).T
+
+
+def traces(rows: pd.DataFrame) -> pd.DataFrame:
+    """What else shows a trace of D_f, a line a model of one setting: means with intervals over seeds, as text."""
+    lines = {}
+    for form in forms(rows):
+        found = {name: over_seeds(of(rows, form, metric)) for metric, name in TRACES.items()}
+        if all(one["seeds"] for one in found.values()):
+            lines[name_of(form)] = {name: interval(one, ".1f") for name, one in found.items()}
     return pd.DataFrame(lines).T
 
 

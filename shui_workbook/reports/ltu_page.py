@@ -20,6 +20,7 @@ from shui_workbook.reports.ltu import (
     result_table,
     settings,
     taught,
+    traces,
     verdicts,
 )
 from shui_workbook.reports.tables import as_markdown
@@ -34,6 +35,8 @@ def section(folder: Path | str) -> str:
     for dataset, share, group in settings(rows):
         title = f"**{dataset}, {100 * share:g} % to be forgotten, 30 % of the others at hand**"
         parts += [title, as_markdown(result_table(of_tables(group), reported))]
+        if len(left := traces(of_tables(group))):
+            parts += [f"**Traces: {title.strip('*')}**", as_markdown(left)]
     if len(curve := kept_curve(rows, reported)):
         seeds = f"{curve['seeds'].max():.0f} seeds, the same at every share"
         title = f"**Average gap by the share of the others that is at hand (faces, 10 %; {seeds})**"

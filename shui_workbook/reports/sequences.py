@@ -11,6 +11,7 @@ import pandas as pd
 
 from shui_lib.core.places import ROOT
 from shui_workbook.records import form_of, over_seeds, read_rows
+from shui_workbook.records.compare import interval
 from shui_workbook.reports.tables import as_markdown
 
 
@@ -40,10 +41,7 @@ def sequences(results: Path | str) -> pd.DataFrame:
 
 def _said(by_seed: pd.Series, sign: str = "+") -> str:
     found = over_seeds(by_seed)
-    if not found["seeds"]:
-        return ""
-    mean = f"{found['mean']:{sign}.1f}"
-    return mean if found["seeds"] < 2 else f"{mean} [{found['low']:{sign}.1f}, {found['high']:{sign}.1f}]"
+    return interval(found, f"{sign}.1f") if found["seeds"] else ""
 
 
 def markdown(results: Path) -> str:

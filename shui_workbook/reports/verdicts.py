@@ -20,6 +20,8 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import chi2, norm, t
 
+from shui_workbook.records.compare import over_seeds
+
 SEEDS = 3  # with fewer there is no effect
 LEVEL = 0.05
 POWER = 0.8
@@ -62,11 +64,8 @@ def visible_errors(seeds: int, level: float) -> float:
 
 def effect_of(setting: str, by_seed: pd.Series, paper: float) -> list[Effect]:
     """Mean and interval of one difference a seed; nothing with fewer than `SEEDS`."""
-    values = by_seed.dropna().to_numpy()
-    if len(values) < SEEDS:
-        return []
-    mean, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return [Effect(setting, mean, mean - half, mean + half, len(values), paper)]
+    found = over_seeds(by_seed)
+    return [Effect(setting, **found, paper=paper)] if found["seeds"] >= SEEDS else []
 
 
 def holm(p: Sequence[float]) -> list[float]:

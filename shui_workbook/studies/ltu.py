@@ -111,11 +111,6 @@ def chosen(name: str, dataset: str = DONOR, folder: Path | str | None = None) ->
     return known.get(dataset, {}).get(name) or known[DONOR][name]
 
 
-def donor_of(dataset: str, folder: Path | str | None = None) -> str:
-    """Whose settings a data set runs with: its own, or those of the donor."""
-    return dataset if dataset in _choices(Path(folder) / CHOSEN.name if folder else CHOSEN) else DONOR
-
-
 def _choices(path: Path) -> dict[str, dict[str, dict[str, object]]]:
     return json.loads(path.read_text()) if path.is_file() else {}
 

@@ -1,6 +1,8 @@
 """What forgetting costs at every strength of a method, from hardly a step to one that forgets as retraining does.
 
 python -m shui_workbook.studies.tradeoff --dataset faces --n-ids 10 --seeds 0 1 2
+
+A form whose search chose to do nothing is shown with the settings of its best trial: a curve needs a direction.
 """
 
 from __future__ import annotations
@@ -19,14 +21,16 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
+from shui_lib.core.names import parse
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import put
+from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.selection import some_of
+from shui_workbook.runs.settings import selection
+from shui_workbook.studies.selection import KEY, NOTHING, choose, read_trials, some_of
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     "gradient_ascent": ("eta", 1),
@@ -35,12 +39,14 @@ STRENGTH = {  # by form: the setting that grows, and its power that does (SSD da
     "ssd:one-shui": ("alpha", -1),
     "jit:one-shui": ("eta", 1),
     "pgu:one-shui": ("lr", 1),
+    "mu_mis": ("eta", 1),
 }
 ONE_STEP = ("gradient_ascent", "meta_unlearn", "curvature")  # a longer step lies farther along the same line
 FIRST, GROWTH, MOST = 1 / 8, 2.0, 11  # of the selected strength; from one step to the next; steps at most
 SOME = 500  # images of retain, and of test, that a strength is judged on where nothing is recorded
 FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
 BETWEEN = 12  # strengths that are tried in between for that, at most
+SHARES = np.linspace(0, 1, 51)  # of what retraining forgets
 COPIES = 4  # cropped and mirrored views of each image, for the losses on copies
 SHORT = 1 / 16  # length of the first step along a direction, in the units of the weights
 CURVE_KEY = ["dataset", "preset", "n_ids", "seed", "form"]
@@ -149,6 +155,32 @@ def _grown(
     return found.assign(gap=100 * gap)
 
 
+def acting(experiment: Experiment, form: str, *trials: pd.DataFrame) -> Experiment:
+    """The experiment; where the form's search chose to do nothing, with the settings of its best trial.
+
+    Args:
+        trials: recorded ones, of `read_trials`; the first file that holds the search counts.
+    Raises:
+        ValueError: nothing was chosen, and no trial of that search that moves the model is recorded.
+    """
+    if form in experiment.settings:
+        return experiment
+    key, chosen = selection(form, **experiment.setting)
+    if not NOTHING[parse(form).method].items() <= chosen.items():
+        return experiment
+    preset, dataset, n_ids = key.split("/")
+    searched = dict(zip(KEY, (preset, dataset, int(n_ids), form), strict=True))
+    recorded = (t[(t[KEY] == pd.Series(searched)).all(axis=1) & (t["replaced"] == "")] for t in trials)
+    best = next((choose(mine, or_nothing=False) for mine in recorded if len(mine)), {})
+    if form not in best:
+        told = f"--preset {preset} --dataset {dataset} --n-ids {n_ids} --forms {form}"
+        raise ValueError(
+            f"{form} does nothing with the settings selected for {key}, and no trial that does is recorded: "
+            f"python -m shui_workbook.studies.selection {told}, or give --settings"
+        )
+    return experiment.with_settings({**experiment.settings, form: best[form]})
+
+
 Parts = dict[str, Faces]
 
 
@@ -239,6 +271,24 @@ def prices(curves: pd.DataFrame) -> pd.DataFrame:
     return curves.groupby(CURVE_KEY).apply(lambda one: price(one, one["gap"].iloc[0])).unstack("form")
 
 
+def by_share(curves: pd.DataFrame) -> pd.DataFrame:
+    """What each form has taken from retain by the time it has forgotten so much: the mean over seeds, by share.
+
+    Args:
+        curves: columns `form`, `seed`, `forget`, `retain` (points lost), `gap` (points that retraining forgets), in the
+            order of growing strength.
+    Returns:
+        Index: share of the gap (%); a column a form, points of retain; nan from where most seeds do not get there. A
+        seed whose retrained model forgets nothing has no gap, and is left out.
+    """
+    means = {}
+    for form, mine in curves[curves["gap"] > 0].groupby("form", sort=False):
+        seeds = [[0.0, *(at_goal(one, s * one["gap"].iloc[0]) for s in SHARES[1:])] for _, one in mine.groupby("seed")]
+        seeds = pd.DataFrame(seeds)
+        means[form] = seeds.mean().where(seeds.notna().mean() >= 0.5).to_numpy()
+    return pd.DataFrame(means, index=100 * SHARES)
+
+
 def stops(curves: pd.DataFrame) -> pd.DataFrame:
     """Where to stop: Tug-of-War of each curve untouched, at the first strength at which the Support Samples look as
     hard as validation images do (`photo`), at the one at which their copies do (`copies`), at the selected strength
@@ -276,11 +326,17 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
     asked = command_line(Command, argv, __doc__)
+    check_committed(asked.results)
+    files = [folder / "selection.csv" for folder in (asked.runs_root, RESULTS)]  # the user's own before ours
+    trials = [read_trials(file) for file in files if file.is_file()]
     for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}
         for form in STRENGTH:
-            found = curve(experiment, form, losses=True, most=None).assign(**key, form=form)
+            acts = acting(experiment, form, *trials)
+            found = curve(acts, form, losses=True, most=None).assign(**key, form=form)
+            if acts is not experiment:
+                found["chosen"] = 0.0  # to do nothing
             put(asked.results, found[[*CURVE_KEY, *COLUMNS]], CURVE_KEY, "strength")
 
 

@@ -11,8 +11,8 @@ from matplotlib.text import Text
 from shui_lib.core.rows import Measured, make_rows
 from shui_workbook import figures
 from shui_workbook.figures.ltu import plot_kept
-from shui_workbook.figures.tradeoff import price_by_share
 from shui_workbook.reports.tables import BESIDE, LEFT_OVER, PAPERS, tug_of_wars
+from shui_workbook.studies.tradeoff import by_share
 
 
 @pytest.fixture(autouse=True)
@@ -66,29 +66,16 @@ def curve(form, seed, forget, retain):
     return pd.DataFrame({"form": form, "seed": seed, "forget": forget, "retain": retain, "gap": 20.0})
 
 
-def test_the_price_is_the_mean_of_seeds_at_equal_shares_of_what_retraining_forgets():
-    curves = pd.concat([
-        curve("pgu", 0, [0, 10, 20], [0, 2, 6]),
-        curve("pgu", 1, [0, 5, 25], [0, 2, 10]),
-        curve("jit", 0, [0, 4, 3], [0, 1, 5]),  # it goes back: only the first way counts
-    ])  # fmt: skip
-    found = price_by_share(curves)
-    assert found.loc[50, "pgu"] == pytest.approx((2 + 4) / 2)
-    assert found.loc[100, "pgu"] == pytest.approx((6 + 8) / 2)
-    assert found.loc[10, "jit"] == pytest.approx(0.5) and found.loc[20, "jit"] == pytest.approx(1)
-    assert found["jit"].loc[22:].isna().all(), "it never gets farther"
-
-
 def test_every_line_of_the_trade_off_has_its_name():
     curves = pd.concat([curve("pgu", 0, [0, 20], [0, 6]), curve("curvature", 0, [0, 20], [0, 2])])
-    ax = figures.plot_tradeoff_curves(curves, pd.DataFrame({"forget": [20.0], "retain": [0.5]}))
+    ax = figures.plot_tradeoff_curves(by_share(curves), pd.DataFrame({"forget": [20.0], "retain": [0.5]}))
     assert set(words(ax)) == {"PGU", "Curvature", "Retrained"}
     assert ax.get_legend() is None and ax.get_title(loc="left") == ""
 
 
 def test_forms_that_forget_nothing_are_named_above_and_not_at_the_origin():
     curves = pd.concat([curve("pgu", 0, [0, 20], [0, 6]), curve("jit", 0, [0, 0], [0, 0])])
-    ax = figures.plot_tradeoff_curves(curves, pd.DataFrame({"forget": [20.0], "retain": [0.5]}))
+    ax = figures.plot_tradeoff_curves(by_share(curves), pd.DataFrame({"forget": [20.0], "retain": [0.5]}))
     assert set(words(ax)) == {"PGU", "Retrained"}
     assert ax.get_title(loc="left") == "forget nothing: JiT"
 
@@ -96,10 +83,12 @@ def test_forms_that_forget_nothing_are_named_above_and_not_at_the_origin():
 def test_where_retraining_forgets_nothing_there_is_no_price():
     """A request of one may leave the forget score as it was (ages, one person)."""
     nothing = curve("pgu", 0, [0, 1], [0, 6]).assign(gap=0.0)
-    ax = figures.plot_tradeoff_curves(nothing, pd.DataFrame({"forget": [0.0], "retain": [0.5]}))
+    ax = figures.plot_tradeoff_curves(by_share(nothing), pd.DataFrame({"forget": [0.0], "retain": [0.5]}))
     assert any("nothing has a price" in text for text in words(ax))
     both = pd.concat([nothing.assign(seed=1), curve("pgu", 0, [0, 20], [0, 6])])
-    assert set(words(figures.plot_tradeoff_curves(both, pd.DataFrame({"forget": [20.0], "retain": [0.5]})))) == {
+    assert set(
+        words(figures.plot_tradeoff_curves(by_share(both), pd.DataFrame({"forget": [20.0], "retain": [0.5]})))
+    ) == {
         "PGU",
         "Retrained",
     }
@@ -109,8 +98,15 @@ def test_trials_that_a_later_search_replaced_are_not_drawn():
     old = pd.DataFrame({"form": "ssd:one-shui", "tow": [99.0, 70.0], "tow_before": 90.0, "replaced": "abc"})
     new = old.assign(tow=[80.0, 75.0], tow_before=81.0, replaced=[np.nan, ""])
     ax = figures.plot_trials(pd.concat([old, new]))
-    assert sorted({x for dots in ax.collections for x, _ in dots.get_offsets()}) == [75, 80]
-    assert ax.lines[0].get_xdata()[0] == 81, "and what doing nothing gave the old models neither"
+    assert sorted({x for dots in ax.collections for x, _ in dots.get_offsets()}) == [-6, -1]
+
+
+def test_trials_are_compared_with_doing_nothing_on_their_own_requests():
+    easy = pd.DataFrame({"form": "ssd:one-shui", "tow": [92.0, 93.0], "tow_before": 91.0})
+    hard = pd.DataFrame({"form": "bad_teacher:one-shui", "tow": [88.0, 89.5], "tow_before": 90.0})
+    ax = figures.plot_trials(pd.concat([easy, hard]))
+    best = [max(x for x, _ in dots.get_offsets()) for dots in ax.collections[1::2]]
+    assert best == [2, -0.5] and ax.lines[0].get_xdata()[0] == 0, "the mean of both baselines would show a gain"
 
 
 def test_the_numbers_of_a_gain_lie_within_their_panel():

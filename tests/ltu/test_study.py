@@ -139,7 +139,6 @@ def test_a_data_set_that_was_tuned_leaves_the_settings_of_others_alone(files):
     study.CHOSEN.write_text(json.dumps({"faces": {"ft": {"lr": 0.1}}, "digits": {"ft": {"lr": 0.3}}}))
     assert study.chosen("ft", "digits") == {"lr": 0.3} and study.chosen("ft", "faces") == {"lr": 0.1}
     assert study.chosen("ft", "mine") == {"lr": 0.1}  # the donor's, and it is named
-    assert (study.donor_of("digits"), study.donor_of("mine")) == ("digits", "faces")
 
 
 def test_a_trial_that_diverges_has_no_gap_and_the_search_goes_on(world, files, monkeypatch, capsys):
@@ -288,6 +287,14 @@ def test_the_papers_gaps_are_found():
     known = {m for m in reports.NAMES if len(reports.paper_gaps(REPORTED, (m, ""))) == 4}
     assert known == {*reports.NAMES} - {"original", "retrained", "retrained_again"}
     assert len(REPORTED) == 244
+
+
+def test_traces_are_of_models_that_were_attacked():
+    rows = made_up({("original", ""): [1.0, 2.0, 3.0], ("ltu", ""): [1.0, 2.0, 3.0]})
+    assert reports.traces(rows).empty
+    mine = rows[(rows["metric"] == "gap") & (rows["method"] == "ltu")]
+    more = pd.concat([rows, *(mine.assign(metric=name, value=70.0) for name in reports.TRACES)])
+    assert reports.traces(more).to_dict("index") == {"LTU": dict.fromkeys(reports.TRACES.values(), "70.0 [70.0, 70.0]")}
 
 
 def test_tables_have_a_line_a_form():

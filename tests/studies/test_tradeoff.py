@@ -16,7 +16,9 @@ from shui_workbook.studies.tradeoff import (
     STRENGTH,
     _resolved,
     _thinned,
+    acting,
     along,
+    by_share,
     curve,
     main,
     price,
@@ -35,6 +37,25 @@ def test_the_price_is_the_slope_of_the_line_with_the_same_area():
     assert price(straight, 7.5) == pytest.approx(0.2)  # cut between two strengths
     assert price(drawn([0, 10], [0, 0]), 10) == 0
     assert price(drawn([0, 4, 10], [0, 0, 3]), 10) == pytest.approx(0.18)
+
+
+def lost(form: str, seed: int, forget: list[float], retain: list[float]) -> pd.DataFrame:
+    return drawn(forget, retain, form=form, seed=seed, gap=20.0)
+
+
+def test_the_price_is_the_mean_of_seeds_at_equal_shares_of_what_retraining_forgets():
+    curves = pd.concat([
+        lost("pgu", 0, [0, 10, 20], [0, 2, 6]),
+        lost("pgu", 1, [0, 5, 25], [0, 2, 10]),
+        lost("jit", 0, [0, 4, 3], [0, 1, 5]),  # it goes back: only the first way counts
+    ])  # fmt: skip
+    found = by_share(curves)
+    assert found.loc[50, "pgu"] == pytest.approx((2 + 4) / 2)
+    assert found.loc[100, "pgu"] == pytest.approx((6 + 8) / 2)
+    assert found.loc[10, "jit"] == pytest.approx(0.5) and found.loc[20, "jit"] == pytest.approx(1)
+    assert found["jit"].loc[22:].isna().all(), "it never gets farther"
+    dip = by_share(lost("ssd", 0, [0, 10, 8, 16], [0, 2, 4, 8]))["ssd"]
+    assert dip[60] == pytest.approx(6), "12 points lie on the way from 8 to 16, not from 10"
 
 
 def test_a_method_that_never_gets_there_has_no_price():
@@ -136,6 +157,29 @@ def test_the_images_of_those_who_stay_are_asked_for_the_lines_alone(tmp_path, mo
     asked.clear()
     assert curve(one, "gradient_ascent", most=3)["forget"].equals(found["forget"])
     assert asked.count(sizes["retain"]) == 0 and asked.count(3) >= 2 * len(found), "of retain and test some alone"
+
+
+def test_a_form_that_was_chosen_to_do_nothing_is_shown_at_its_best_trial(tmp_path, monkeypatch):
+    prepare_tiny(tmp_path / "data" / "tiny")
+    where = {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs", "device": "cpu"}
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, **where)
+
+    def chosen(form, **setting):
+        return "smoke/tiny/2", {"eta": 0.0 if form == "gradient_ascent" else 0.5}
+
+    monkeypatch.setattr(tradeoff, "selection", chosen)
+    line = {"preset": "smoke", "dataset": "tiny", "n_ids": 2, "form": "gradient_ascent", "tow_before": 90.0}
+    tried = [("1", 70.0, ""), ("0.3", 80.0, ""), ("2", 85.0, "abc")]
+    lines = [{**line, "settings": f'{{"eta": {eta}}}', "tow": tow, "replaced": old} for eta, tow, old in tried]
+    trials = pd.DataFrame(lines)
+    assert acting(one, "gradient_ascent", trials).method("gradient_ascent").eta == 0.3, "of the last search, the best"
+    ours = trials.assign(settings='{"eta": 9}')
+    assert acting(one, "gradient_ascent", trials[:0], trials, ours).method("gradient_ascent").eta == 0.3
+    assert acting(one, "curvature", trials) is one, "it was chosen to do something"
+    by_hand = one.with_settings({"gradient_ascent": {"eta": 0.0}})
+    assert acting(by_hand, "gradient_ascent", trials) is by_hand
+    with pytest.raises(ValueError, match="no trial that does is recorded.*--forms gradient_ascent"):
+        acting(one, "gradient_ascent", trials[trials["replaced"] != ""])
 
 
 def test_ssd_grows_as_its_threshold_falls(tmp_path):
