@@ -26,7 +26,7 @@ from shui_lib.core.progress import progress
 from shui_lib.methods import Given
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.forms import forms_named
-from shui_workbook.records.files import put
+from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
 
 COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
@@ -69,6 +69,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure every tuned form and record what was found."""
     asked = command_line(Command, argv, __doc__)
+    check_committed(asked.results)
     forms = forms_named(asked.forms)
     for seed in asked.seeds:
         Experiment(**asked.of_seed(seed)).stage("original")  # trained here, if it is not there

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import tyro
 
@@ -35,6 +35,12 @@ class Setting:
         """The arguments of the `Experiment` of one seed."""
         names = ("dataset", "n_ids", "preset", "reserved", "settings", "data_root", "runs_root")
         return {"seed": seed} | {name: getattr(self, name) for name in names}
+
+    def without_settings(self, whose: str) -> Self:
+        """The same, for a command that gives methods settings itself. SystemExit: others were asked for."""
+        if self.settings:
+            raise SystemExit(f"--settings has no part here: settings are {whose}. Leave it out")
+        return self
 
 
 def command_line(kind: type[Arguments], argv: Sequence[str] | None, about: str) -> Arguments:

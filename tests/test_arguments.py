@@ -1,5 +1,7 @@
 """Words of a command line become values of the types that a parameters cell declares, or are refused by name."""
 
+import importlib
+
 import pytest
 
 from shui_workbook.arguments import Setting, command_line, of_type, typed, words_by_name
@@ -65,3 +67,10 @@ def test_a_command_line_with_another_word_ends(words, capsys):
     with pytest.raises(SystemExit) as ended:
         command_line(Setting, words, "About.")
     assert ended.value.code == 2 and words[-1 if words[0] == "more" else 0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("study", ["ablations", "gain", "matched", "upper_ends"])
+def test_a_study_that_gives_methods_settings_itself_refuses_others(study):
+    command = importlib.import_module(f"shui_workbook.studies.{study}")
+    with pytest.raises(SystemExit, match="--settings has no part here"):
+        command.main(["--dataset", "nowhere", "--settings", '{"curvature": {"eta": 0.1}}'])

@@ -53,7 +53,7 @@ class Knob(NamedTuple):
         return min(max(100 * (math.log10(strength) - self.low) / (self.high - self.low), 0.0), 100.0)
 
 
-KNOBS = {  # the methods that see the Support Set only
+KNOBS = {  # of forms that see the Support Set only, without MU-Mis, whose ten steps take longer than a hand waits
     "gradient_ascent": Knob("eta", "η", "size of the one step up the task loss", -3, 0),
     "meta_unlearn": Knob("eta", "η", "size of the one step along the learned loss", -4, -1),
     "curvature": Knob("eta", "η", "size of the one step, held back where the training data is sensitive", -4, -1.5),

@@ -169,7 +169,9 @@ def plot_bargain(lost: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_trials(search: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """The search for settings: Tug-of-War against the folds of every trial (dots), by form; the chosen one is filled.
+    """The search for settings: what every trial (dots) gains in Tug-of-War against the folds, by form; best one filled.
+
+    Forms are judged on two to six requests, so each is compared with the original model on its own ones.
 
     Args:
         search: rows of results/selection.csv of one setting; trials that a later search has replaced are not drawn.
@@ -179,15 +181,14 @@ def plot_trials(search: pd.DataFrame, ax: Axes | None = None) -> Axes:
     forms = list(dict.fromkeys(search["form"]))
     ax = ax or canvas(6.5, 0.3 * len(forms) + 1.1)
     for y, form in enumerate(forms):
-        tow = search.loc[search["form"] == form, "tow"]
-        _, colour, marker = look(form)
-        ax.scatter(tow, [y] * len(tow), marker=marker, s=28, facecolor="none", edgecolor=colour, alpha=0.8)
-        ax.scatter(tow.max(), y, marker=marker, s=60, color=colour, zorder=3)
-    if "tow_before" in search:
-        ax.axvline(search["tow_before"].mean(), color="black", linestyle=":", linewidth=1.2, label="original model")
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
+        trials = search[search["form"] == form]
+        gained, (_, colour, marker) = trials["tow"] - trials["tow_before"], look(form)
+        ax.scatter(gained, [y] * len(gained), marker=marker, s=28, facecolor="none", edgecolor=colour, alpha=0.8)
+        ax.scatter(gained.max(), y, marker=marker, s=60, color=colour, zorder=3)
+    ax.axvline(0, color="black", linestyle=":", linewidth=1.2, label="original model")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1))
     labels = [look(form)[0] for form in forms]
     ax.set(yticks=range(len(forms)), yticklabels=labels, ylim=(len(forms) - 0.5, -0.5))
-    ax.set(xlabel="Tug-of-War against the fold models (%)")
+    ax.set(xlabel="Tug-of-War gained, against the fold models (points)")
     ax.grid(axis="y", visible=False)
     return ax

@@ -143,6 +143,20 @@ def check_provenance(rows: pd.DataFrame, where: str = "these rows") -> None:
         )
 
 
+def check_committed(results: Path) -> None:
+    """Nothing, if `put` will take lines there: asked at the start of a study, and not after its hours.
+
+    Args:
+        results: a file or a folder.
+    Raises:
+        SystemExit: it is the repository's own, and the code that is loaded now is in no commit.
+    """
+    path, commit = Path(results).resolve(), git_commit()
+    if RESULTS.resolve() in (path, path.parent) and not in_history(commit):
+        told = "commit the code first, or give --results a folder of your own"
+        raise SystemExit(f"{results}: what is computed now would be of no commit ({commit or 'no repository'}): {told}")
+
+
 @cache
 def in_history(commit: str) -> bool:
     """Is it a commit that the one checked out comes from?

@@ -1,8 +1,9 @@
-"""Result rows of settings that are no longer the selected ones: a new search leaves its form's old rows behind.
+"""Rows of settings that are no longer the selected ones: a new search leaves its form's old rows behind.
 
-A row names the commit that made it, and that commit holds what was selected then. A line of a table that takes some
-seeds from before a search and some from after it is of two methods. Not looked at: settings by hand, as in ablations,
-published constants, and what presets state.
+Result rows (`rows_*.csv`), and what chapters 07 and 08 record of single people (`people_*.csv`). A row names the commit
+that made it, and that commit holds what was selected then. A line of a table that takes some seeds from before a search
+and some from after it is of two methods. Not looked at: settings by hand, as in ablations, published constants, and
+what presets state.
 
     python -m shui_workbook.reports.outdated             # names the rows
     python -m shui_workbook.reports.outdated --remove    # and takes them out of results/ (`make results` adds new ones)
@@ -24,10 +25,11 @@ from shui_lib.core.store import save_frame
 from shui_lib.methods import REGISTRY
 from shui_workbook.arguments import command_line
 from shui_workbook.records.compare import form_of
-from shui_workbook.records.files import read_rows
+from shui_workbook.records.files import lines_of, read_rows
 from shui_workbook.runs.settings import Selected, settings_for, spec_named
 
 ROW = ["dataset", "preset", "n_ids", "method", "variant", "git"]
+PERSON = ["dataset", "preset", "n_ids", "form", "git"]
 # Where the file of selected settings has lain, the latest place first.
 PLACES = ("shui_workbook/runs/selected.json", "shui_lib/runs/selected.json", "shui_lib/selected.json")
 
@@ -43,9 +45,18 @@ def outdated(rows: pd.DataFrame) -> pd.Series:
     return rows[ROW].merge(kinds, how="left")["changed"].set_axis(rows.index)
 
 
+def read_people(path: Path) -> pd.DataFrame:
+    """Recorded people, with the columns of `ROW` besides; where no form is named it is gradient ascent (`pairs`)."""
+    people = lines_of(path, PERSON, [name for name in PERSON if name != "n_ids"])
+    form = people.get("form", pd.Series("gradient_ascent", people.index)).str.partition(" ")
+    return people.assign(method=form[0], variant=form[2], git=people.get("git", ""))
+
+
 def _has_changed(dataset: str, preset: str, n_ids: int, method: str, variant: str, commit: str) -> bool:
     if method not in REGISTRY or "=" in variant or "published" in variant:
         return False
+    if not commit:  # people that were recorded before their commit was
+        return True
     variants = getattr(REGISTRY[method], "variants", ())
     form = spec_named(f"{method}:{variant}" if variant in variants else method).name
     setting = {"preset": preset, "dataset": dataset.partition("+")[0]}  # "faces+strangers" has the settings of "faces"
@@ -85,14 +96,15 @@ class Command:
 def main(argv: Sequence[str] | None = None) -> None:
     """Name the outdated rows of a results folder, and remove them if asked."""
     asked = command_line(Command, argv, __doc__)
-    for path in sorted(asked.results.glob("rows_*.csv")):
-        rows = read_rows(path)
+    for path in [*sorted(asked.results.glob("rows_*.csv")), *sorted(asked.results.glob("people_*.csv"))]:
+        rows = read_rows(path) if path.name.startswith("rows_") else read_people(path)
         old = outdated(rows)
-        for (preset, n_ids, form), mine in rows[old].groupby(["preset", "n_ids", form_of(rows[old])]):
-            seeds = ", ".join(map(str, sorted(mine["seed"].unique())))
-            print(f"{path.name}: {form}, {n_ids} people, preset {preset}: seeds {seeds}: {len(mine)} rows")
+        for setting, mine in rows[old].groupby(["dataset", "preset", "n_ids", form_of(rows[old])]):
+            (dataset, preset, n_ids, form), seeds = setting, ", ".join(map(str, sorted(mine["seed"].unique())))
+            print(f"{path.name}: {form}, {dataset}, {n_ids} people, {preset}: seeds {seeds}: {len(mine)} rows")
         if asked.remove and old.any():
-            save_frame(path, rows[~old])
+            every = pd.read_csv(path, dtype=str, keep_default_na=False)
+            save_frame(path, every[~old])
 
 
 if __name__ == "__main__":

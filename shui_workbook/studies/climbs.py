@@ -29,7 +29,7 @@ from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, inner_product, parameters, streamed_gradient
 from shui_workbook.arguments import command_line
-from shui_workbook.records.files import lines_of, put
+from shui_workbook.records.files import check_committed, lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.selection import SEEDS, pool_experiment
 
@@ -156,6 +156,7 @@ class Command:
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the cosines of the given pools in results/climbs.csv, and print their means."""
     asked = command_line(Command, argv, __doc__)
+    check_committed(asked.results)
     where = {"dataset": asked.dataset, "preset": asked.preset}
     where |= {"data_root": asked.data_root, "runs_root": asked.runs_root}
     for seed in progress(asked.seeds, desc="climbs", unit="pool"):

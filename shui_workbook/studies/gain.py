@@ -23,6 +23,7 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records import paired_difference, read_rows, record
+from shui_workbook.records.files import check_committed
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.selection import read_trials
 
@@ -105,9 +106,16 @@ class Command(Setting):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Rows of every arm and seed into results/rows_gain.csv, and the split as a table."""
-    asked = command_line(Command, argv, __doc__)
+    asked = command_line(Command, argv, __doc__).without_settings("those of each arm's best trial")
+    check_committed(asked.results)
     key = {name: getattr(asked, name) for name in ("preset", "dataset", "n_ids")}
     arms = settings_of_arms(asked.results, key)
+    if not arms:
+        told = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in key.items())
+        raise SystemExit(
+            f"no arm was searched for this setting: python -m shui_workbook.studies.selection {told} "
+            f"--results {asked.results} --forms gradient_ascent curvature curvature:scale"
+        )
     for seed in progress(asked.seeds, desc="gain", unit="seed"):
         rows = gain_rows(Experiment(**asked.of_seed(seed)), arms)
         record(asked.results / ROWS, rows)

@@ -37,7 +37,7 @@ from shui_lib.core.randomness import checked_seed
 from shui_lib.core.source import source_of
 from shui_lib.core.stages import load_or_compute
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
-from shui_workbook.records.files import lines_of, put
+from shui_workbook.records.files import check_committed, lines_of, put
 
 KEY = ["dataset", "preset", "seed"]
 GAPS = ["trained", "held"]
@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args(argv)
     design = Design(**{name: getattr(args, name) for name in asdict(Design())})
-    git_commit()  # of the code that is loaded now
+    check_committed(args.results)
     pairs = [(preset, seed) for seed in args.seeds for preset in args.presets]
     for preset, seed in progress(pairs, desc="handle", unit="model pair"):
         found = gaps(args.dataset, preset, seed, design, data_root=args.data_root, runs_root=args.runs_root)

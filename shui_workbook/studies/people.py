@@ -21,6 +21,7 @@ from torch import Tensor
 
 from shui_lib.benchmark.metrics import average_precision, score
 from shui_lib.benchmark.predict import task_loss
+from shui_lib.core.machine import git_commit
 from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import as_before, put
 
@@ -228,7 +229,7 @@ def with_recorded(
     Args:
         people: lines with a column `seed`; four significant digits of each number are recorded.
         results: folder of the files `people_WHAT_DATASET_N.csv`.
-        record: also write them to the file, in place of its lines of the same setting and seeds.
+        record: also write them to the file with their commit, in place of its lines of the same setting and seeds.
         setting: dataset, preset and n_ids.
     Raises:
         ValueError: the repository's own results would hold people measured by code that is not committed.
@@ -240,7 +241,7 @@ def with_recorded(
     further = others[same & ~others["seed"].isin(people["seed"])]
     if record:
         ours = people.assign(**setting)[[*setting, *people.columns]].map(_four_digits)
-        put(path, ours, [*setting, "seed"], decimals=None)
+        put(path, ours.assign(git=git_commit()), [*setting, "seed"], decimals=None)
     return pd.concat([people, further[people.columns]] if len(further) else [people], ignore_index=True)
 
 

@@ -28,7 +28,7 @@ from shui_lib.methods.curvature import Curvature
 from shui_lib.methods.parts.kfac import Factors, Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, inner_product, parameters
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import lines_of, put
+from shui_workbook.records.files import check_committed, lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.sharpen import Displacements, WienerFilter
 
@@ -185,6 +185,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the cosines of the given seeds in results/proxies.csv."""
     asked = command_line(Command, argv, __doc__)
+    check_committed(asked.results)
     for seed in progress(asked.seeds, desc="proxies", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         found = measured(experiment).assign(**{name: getattr(experiment, name) for name in KEY}, git=git_commit())

@@ -44,7 +44,7 @@ from shui_lib.core.store import SOON, locked, save_frame, save_json
 from shui_lib.methods import Given
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
 from shui_workbook.arguments import typed
-from shui_workbook.records.files import put
+from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.serve import unlearn_from
 from shui_workbook.runs.settings import OWN, SELECTED, simulated_request_size
@@ -185,12 +185,13 @@ def choices_without_bias(found: pd.DataFrame, requests: Sequence[PoolRequest], b
     """Would another setting be chosen if the folds' bias were taken off? The `BEST` trials of each form, judged again.
 
     Returns:
-        A line a form: what was chosen, what would be, and the Tug-of-War of both without the bias.
+        A line a form: what was chosen, what would be, whether that differs, and the highest Tug-of-War of those judged
+        again. Forms whose trials all made the model diverge are left out.
     """
     lines = []
-    for form, trials in found.groupby("form"):
+    for form, trials in found.dropna(subset="tow").groupby("form"):
         trying = _Trying(form, corrected(requests, bias), {})
-        best = trials.dropna(subset="tow").nlargest(BEST, "tow")
+        best = trials.nlargest(BEST, "tow")
         again = pd.DataFrame([trying.one(json.loads(settings)) for settings in best["settings"]])
         (was,), (would,) = choose(best).values(), choose(again).values()
         places = {"bias": 100 * bias, "chosen": json.dumps(was), "without_bias": json.dumps(would)}
@@ -360,7 +361,13 @@ def main(argv: list[str] | None = None) -> None:
         help="what if: settings of every trial besides; recorded in selection_also.csv, and nothing is chosen",
     )
     parser.add_argument("--resume", action="store_true", help="go on from recorded trials of the same pool models")
-    parser.add_argument("--bias", action="store_true", help="measure the folds against truly retrained models instead")
+    parser.add_argument(
+        "--bias",
+        type=int,
+        nargs="*",
+        metavar="N_IDS",
+        help="measure the folds against truly retrained models instead, for requests of these sizes (5 10 20)",
+    )
     parser.add_argument(
         "--unbiased",
         type=float,
@@ -376,10 +383,13 @@ def main(argv: list[str] | None = None) -> None:
     shipped = args.results is not None and args.results.resolve() == (ROOT / "results").resolve()
     selected = SELECTED if shipped else args.runs_root / OWN
     args.results = args.results or args.runs_root
+    check_committed(args.results)
     setting, also = {"dataset": args.dataset, "n_ids": args.n_ids, "preset": args.preset}, typed(args.also)
     where = {"data_root": args.data_root, "runs_root": args.runs_root}
-    if args.bias:
-        found = fold_bias(dataset=args.dataset, preset=args.preset, **where)
+    if args.bias is not None:
+        sizes = {"sizes": args.bias} if args.bias else {}
+        bias = partial(fold_bias, dataset=args.dataset, preset=args.preset, **sizes, **where)
+        found = pd.concat([bias(seed=seed) for seed in args.seeds])
         put(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
         return print(found.round(1).to_string(index=False))
     requests = pool_requests(**setting, seeds=args.seeds, **where)

@@ -1,6 +1,8 @@
 """What forgetting costs at every strength of a method, from hardly a step to one that forgets as retraining does.
 
 python -m shui_workbook.studies.tradeoff --dataset faces --n-ids 10 --seeds 0 1 2
+
+A form whose search chose to do nothing is shown with the settings of its best trial: a curve needs a direction.
 """
 
 from __future__ import annotations
@@ -19,14 +21,16 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
+from shui_lib.core.names import parse
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import put
+from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.selection import some_of
+from shui_workbook.runs.settings import selection
+from shui_workbook.studies.selection import KEY, NOTHING, choose, read_trials, some_of
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     "gradient_ascent": ("eta", 1),
@@ -35,6 +39,7 @@ STRENGTH = {  # by form: the setting that grows, and its power that does (SSD da
     "ssd:one-shui": ("alpha", -1),
     "jit:one-shui": ("eta", 1),
     "pgu:one-shui": ("lr", 1),
+    "mu_mis": ("eta", 1),
 }
 ONE_STEP = ("gradient_ascent", "meta_unlearn", "curvature")  # a longer step lies farther along the same line
 FIRST, GROWTH, MOST = 1 / 8, 2.0, 11  # of the selected strength; from one step to the next; steps at most
@@ -147,6 +152,32 @@ def _grown(
     ])  # fmt: skip
     found[[*Scores._fields]] = 100 * (found.loc[0, [*Scores._fields]] - found[[*Scores._fields]]).astype(float)
     return found.assign(gap=100 * gap)
+
+
+def acting(experiment: Experiment, form: str, *trials: pd.DataFrame) -> Experiment:
+    """The experiment; where the form's search chose to do nothing, with the settings of its best trial.
+
+    Args:
+        trials: recorded ones, of `read_trials`; the first file that holds the search counts.
+    Raises:
+        ValueError: nothing was chosen, and no trial of that search that moves the model is recorded.
+    """
+    if form in experiment.settings:
+        return experiment
+    key, chosen = selection(form, **experiment.setting)
+    if not NOTHING[parse(form).method].items() <= chosen.items():
+        return experiment
+    preset, dataset, n_ids = key.split("/")
+    searched = dict(zip(KEY, (preset, dataset, int(n_ids), form), strict=True))
+    recorded = (t[(t[KEY] == pd.Series(searched)).all(axis=1) & (t["replaced"] == "")] for t in trials)
+    best = next((choose(mine, or_nothing=False) for mine in recorded if len(mine)), {})
+    if form not in best:
+        told = f"--preset {preset} --dataset {dataset} --n-ids {n_ids} --forms {form}"
+        raise ValueError(
+            f"{form} does nothing with the settings selected for {key}, and no trial that does is recorded: "
+            f"python -m shui_workbook.studies.selection {told}, or give --settings"
+        )
+    return experiment.with_settings({**experiment.settings, form: best[form]})
 
 
 Parts = dict[str, Faces]
@@ -276,11 +307,17 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
     asked = command_line(Command, argv, __doc__)
+    check_committed(asked.results)
+    files = [folder / "selection.csv" for folder in (asked.runs_root, RESULTS)]  # the user's own before ours
+    trials = [read_trials(file) for file in files if file.is_file()]
     for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}
         for form in STRENGTH:
-            found = curve(experiment, form, losses=True, most=None).assign(**key, form=form)
+            acts = acting(experiment, form, *trials)
+            found = curve(acts, form, losses=True, most=None).assign(**key, form=form)
+            if acts is not experiment:
+                found["chosen"] = 0.0  # to do nothing
             put(asked.results, found[[*CURVE_KEY, *COLUMNS]], CURVE_KEY, "strength")
 
 

@@ -9,6 +9,7 @@ steps over a peak that may be narrower than its steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -21,6 +22,7 @@ from shui_lib.methods.parts.learned_loss import INPUTS
 FIRST = 12  # trials of every form
 FURTHER = 12  # at most, beyond edges and between the best trial and its neighbours
 CLOSE = 1.25  # values this close are not told apart
+EPOCHS = 30  # of forms that train, at most: as many as `cpu` trains for. Beyond, retraining is cheaper
 
 Settings = dict[str, object]
 
@@ -32,15 +34,18 @@ class Axis:
     values: tuple[object, ...]
     factor: float = 0.0  # between a value and the next; 0 for words and the like, which have no order
     share: bool = False  # a share between 0 and 1: its odds grow by the factor
+    most: int = 0  # whole numbers grow no further; 0: they have no end
 
     def next(self, value: object, *, up: bool, tried: Iterable[object] = ()) -> object:
         """The neighbour of a value: the nearest that was tried, beyond all of them a new one.
 
-        The value itself where there is none: whole numbers end at 1.
+        The value itself where there is none: whole numbers end at 1 and at `most`.
         """
         beyond = [v for v in {*self.values, *tried} if (v > value if up else v < value)]
         if beyond:
             return min(beyond) if up else max(beyond)
+        if self.most and np.max(value) >= self.most and up:
+            return value
         if isinstance(value, tuple):
             return tuple(self._grown(v, up) for v in value)
         return self._grown(value, up)
@@ -58,7 +63,7 @@ class Axis:
     def _grown(self, value: float, up: bool) -> float:
         by = self.factor if up else 1 / self.factor
         if isinstance(value, int):
-            return max(1, round(value * by))
+            return min(max(1, round(value * by)), self.most or math.inf)
         if self.share:
             return share_of(by * value / (1 - value))
         return float(f"{value * by:.2g}")
@@ -81,7 +86,10 @@ _CURVATURE = {"eta": Axis((1.2e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4), 2), "damping
 _SSD = {"alpha": Axis((10.0, 30.0, 50.0, 100.0, 200.0, 500.0), 2), "shrink": Axis((0.1, 1.0), 10)}
 _JIT = {"sigma": Axis((0.1, 0.5, 2.0), 4), "eta": Axis((1e-4, 3e-4, 1e-3, 3e-3), ROOT10)}
 _PGU = {"gamma": Axis((0.5, 0.75, 0.9), 3, share=True), "lr": Axis((0.1, 0.3, 1.0, 3.0), ROOT10)}
-_SCRUB = {"lr": Axis((1e-3, 3e-3, 1e-2, 3e-2), ROOT10), "epochs max_epochs": Axis(((2, 1), (3, 2), (5, 3)), 1.6)}
+_SCRUB = {
+    "lr": Axis((1e-3, 3e-3, 1e-2, 3e-2), ROOT10),
+    "epochs max_epochs": Axis(((2, 1), (3, 2), (5, 3)), 1.6, most=EPOCHS),
+}
 AXES: dict[str, dict[str, Axis]] = {  # by form, as in `shui_lib.core.names`
     "gradient_ascent": {"eta": Axis(spread(0.03, 0.96, 6), 2), "copies": COPIES},
     # Half with all four inputs, as published, half without features and identities: see notebook 03.
@@ -102,8 +110,8 @@ AXES: dict[str, dict[str, Axis]] = {  # by form, as in `shui_lib.core.names`
     "mu_mis": {"eta": Axis((3e-5, 1e-4, 3e-4), ROOT10), "steps": Axis((3, 10), 3), "copies": COPIES},
     "scrub:original": _SCRUB,
     "scrub:one-shui": _SCRUB,
-    "bad_teacher:original": {"lr": Axis((3e-5, 1e-4, 3e-4, 1e-3), ROOT10), "epochs": Axis((1, 2, 3), 2)},
-    "bad_teacher:one-shui": {"lr": Axis((1e-3, 3e-3, 1e-2, 3e-2), ROOT10), "epochs": Axis((1, 3, 5), 2)},
+    "bad_teacher:original": {"lr": Axis((3e-5, 1e-4, 3e-4, 1e-3), ROOT10), "epochs": Axis((1, 2, 3), 2, most=EPOCHS)},
+    "bad_teacher:one-shui": {"lr": Axis((1e-3, 3e-3, 1e-2, 3e-2), ROOT10), "epochs": Axis((1, 3, 5), 2, most=EPOCHS)},
 }
 # Where each image has one class, losses are larger than a mean over attributes, and grids of attributes end too early
 # or begin too late: laid on the pool alone.

@@ -31,7 +31,7 @@ from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import lines_of, put
+from shui_workbook.records.files import check_committed, lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.selection import some_of
 from shui_workbook.studies.steps import DividedInBasis, KroneckerBasis, corrected_eigenvalues
@@ -194,9 +194,8 @@ class Command(Setting):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/upper_ends.csv, and print the ends."""
-    asked = command_line(Command, argv, __doc__)
-    if asked.settings:
-        raise SystemExit("--settings is for methods that choose; an arm's settings are those of ARMS")
+    asked = command_line(Command, argv, __doc__).without_settings("those of ARMS")
+    check_committed(asked.results)
     if not asked.dampings or min(asked.dampings) <= 0:
         raise SystemExit(f"--dampings {' '.join(map(str, asked.dampings))}: give one or more numbers above 0")
     if not asked.arms or set(asked.arms) - set(ARMS):

@@ -77,7 +77,7 @@ def emptied(out: Path) -> None:
 def measured(out: Path, parameters: Mapping[str, object], notebooks: Sequence[Path]) -> dict[str, dict[str, object]]:
     """By chapter, those of an earlier call included: its `Outcome` and the stages that it used (`read_journal`).
 
-    One chapter at a time, written to `out`/outcomes.json as soon as it has ended.
+    One chapter at a time, written to `out`/outcomes.json as soon as it has ended. One that failed is run again.
 
     Raises:
         ValueError: as `shared_out`, before anything runs.
@@ -85,7 +85,7 @@ def measured(out: Path, parameters: Mapping[str, object], notebooks: Sequence[Pa
     file = out / "outcomes.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
     for path, values in shared_out(notebooks, parameters).items():
-        if path.stem not in known:
+        if path.stem not in known or known[path.stem]["outcome"]["error"]:
             (one,) = run_all(out, values, [path])
             stages = read_journal(out / "stages" / f"{path.stem}.txt")
             known[path.stem] = {"outcome": one._asdict(), "stages": stages}
@@ -109,10 +109,13 @@ def main(argv: list[str] | None = None) -> int:
     table = profile(outcomes, {chapter: one["stages"] for chapter, one in found.items()})
     print(table.round(1).to_string())
     save_frame(out / "profile.csv", table.round(2).reset_index())
-    if args.write:
+    failed = [one.chapter for one in outcomes if one.error]
+    if args.write and failed:
+        print(f"not written to {SPEED.name}: {', '.join(failed)} failed, whose minutes are too few", file=sys.stderr)
+    elif args.write:
         told = f"Minutes at commit {git_commit()}, and what of the clock went into stages, by kind:"
         save_section(SPEED, "chapters", f"{told}\n\n{as_markdown(table.round(1).astype(str))}", by=WRITES)
-    return 1 if any(one.error for one in outcomes) else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 from papermill.inspection import inspect_notebook
 
+from shui_lib.core.source import source_of_method
 from shui_lib.core.store import save_json
 from shui_workbook.course.notebooks import ROOT, run_notebook
 from shui_workbook.sweep.cost import read_journal
@@ -45,10 +46,12 @@ class Run:
         return "_".join([*words, short_hash([self.notebook.stem, self.parameters])[:6]])
 
     def key(self, places: Places) -> str:
-        """A hash over all that decides what the run finds: code cells, parameters, package, data and weights."""
+        """A hash over all that decides what the run finds: code cells, parameters, package, the settings that the
+        owner of the runs folder has searched, methods of other packages, data and weights."""
         code = [c.source for c in nbformat.read(self.notebook, as_version=4).cells if c.cell_type == "code"]
         data = [_data(places.data_root / str(self.parameters[p])) for p in DATA if self.parameters.get(p)]
-        return short_hash([code, self.parameters, _package(), data, os.environ.get("SHUI_WEIGHTS", "")])
+        users = [_searched(places.runs_root), _other_methods(), os.environ.get("SHUI_WEIGHTS", "")]
+        return short_hash([code, self.parameters, _package(), data, users])
 
 
 def short_hash(value: object) -> str:
@@ -58,12 +61,29 @@ def short_hash(value: object) -> str:
 
 @cache
 def _package() -> str:
-    """Of all files of the package, settings included."""
+    """Of all files of the package, selected settings and published constants included."""
     digest = hashlib.sha256()
     files = [path for room in ("shui_lib", "shui_workbook") for path in (ROOT / room).rglob("*")]
-    for path in sorted(path for path in files if path.suffix in (".py", ".json")):
+    for path in sorted(path for path in files if path.suffix in (".py", ".json", ".toml")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _searched(runs_root: Path) -> str:
+    """The settings that searches of the user's own have chosen; "" where there were none."""
+    from shui_workbook.runs.settings import OWN  # here, as below: it loads PyTorch
+
+    own = runs_root / OWN
+    return own.read_text() if own.is_file() else ""
+
+
+@cache
+def _other_methods() -> dict[str, str]:
+    """By name, the source of every registered method that is not the library's own."""
+    from shui_lib.methods import REGISTRY
+
+    others = {name: one for name, one in REGISTRY.items() if one.__module__.split(".")[0] != "shui_lib"}
+    return {name: source_of_method(one) for name, one in sorted(others.items())}
 
 
 @cache

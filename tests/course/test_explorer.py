@@ -19,6 +19,7 @@ from shui_workbook.course import explorer, panel
 from shui_workbook.course.explorer import KNOBS, Choice
 from shui_workbook.course.panel import Panel
 from shui_workbook.figures import thumbnails
+from shui_workbook.forms import forms_named
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import PUBLISHED, published_for, settings_for, spec_named
 
@@ -232,6 +233,10 @@ def test_answers_to_classes():
 
 
 # Knobs
+
+
+def test_every_form_that_sees_the_photo_alone_has_a_knob_but_the_slow_one():
+    assert {*KNOBS} == {*forms_named("support")} - {"mu_mis"}
 
 
 @pytest.mark.parametrize("form", KNOBS)

@@ -109,8 +109,15 @@ def test_trials_that_a_later_search_replaced_are_not_drawn():
     old = pd.DataFrame({"form": "ssd:one-shui", "tow": [99.0, 70.0], "tow_before": 90.0, "replaced": "abc"})
     new = old.assign(tow=[80.0, 75.0], tow_before=81.0, replaced=[np.nan, ""])
     ax = figures.plot_trials(pd.concat([old, new]))
-    assert sorted({x for dots in ax.collections for x, _ in dots.get_offsets()}) == [75, 80]
-    assert ax.lines[0].get_xdata()[0] == 81, "and what doing nothing gave the old models neither"
+    assert sorted({x for dots in ax.collections for x, _ in dots.get_offsets()}) == [-6, -1]
+
+
+def test_trials_are_compared_with_doing_nothing_on_their_own_requests():
+    easy = pd.DataFrame({"form": "ssd:one-shui", "tow": [92.0, 93.0], "tow_before": 91.0})
+    hard = pd.DataFrame({"form": "bad_teacher:one-shui", "tow": [88.0, 89.5], "tow_before": 90.0})
+    ax = figures.plot_trials(pd.concat([easy, hard]))
+    best = [max(x for x, _ in dots.get_offsets()) for dots in ax.collections[1::2]]
+    assert best == [2, -0.5] and ax.lines[0].get_xdata()[0] == 0, "the mean of both baselines would show a gain"
 
 
 def test_the_numbers_of_a_gain_lie_within_their_panel():

@@ -1,14 +1,16 @@
 """Files of results: lines added by key, provenance, paired differences."""
 
+import importlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from shui_lib.core.places import RESULTS
 from shui_lib.core.rows import make_rows
 from shui_workbook.records import benchmark_rows, paired_difference, record
-from shui_workbook.records.files import check_provenance, check_rows, in_history, put, read_rows
+from shui_workbook.records.files import check_committed, check_provenance, check_rows, in_history, put, read_rows
 from shui_workbook.reports.sections import save_section
 
 ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
@@ -155,6 +157,23 @@ def test_the_repositorys_results_take_rows_of_committed_code_only(tmp_path, monk
 
 
 @pytest.mark.usefixtures("whole_history")
+@pytest.mark.parametrize("name", ["", "klom.csv"])
+def test_a_study_of_uncommitted_code_is_refused_before_it_begins(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("shui_workbook.records.files.RESULTS", tmp_path)
+    monkeypatch.setattr("shui_workbook.records.files.git_commit", lambda: "abcdefg-dirty")
+    with pytest.raises(SystemExit, match="of no commit .abcdefg-dirty.: commit the code first"):
+        check_committed(tmp_path / name)
+    check_committed(tmp_path / "mine" / "klom.csv")
+
+
+@pytest.mark.parametrize("study", ["ablations", "climbs", "gain", "handle", "klom", "matched", "proxies", "selection"])
+def test_long_studies_ask_at_their_beginning(monkeypatch, study):
+    monkeypatch.setattr("shui_workbook.records.files.git_commit", lambda: "abcdefg-dirty")
+    words = ["--results", str(RESULTS)] if study == "selection" else []
+    with pytest.raises(SystemExit, match="of no commit"):
+        importlib.import_module(f"shui_workbook.studies.{study}").main(["--dataset", "nowhere", *words])
+
+
 def test_committed_rows_were_made_by_committed_code():
     folder = Path(__file__).parents[2]
     check_provenance(read_rows(folder / "results"), "results")

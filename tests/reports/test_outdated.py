@@ -53,16 +53,43 @@ def test_outdated_rows_are_named_and_taken_out_when_asked(earlier, tmp_path, cap
     rows = pd.concat([rows_of("curvature"), rows_of("curvature", seed=1, git="now"), rows_of("ssd", "one-shui")])
     save_frame(tmp_path / "rows_faces_10.csv", rows)
     code.main(["--results", str(tmp_path)])
-    assert capsys.readouterr().out == "rows_faces_10.csv: curvature, 10 people, preset cpu: seeds 0: 1 rows\n"
+    assert capsys.readouterr().out == "rows_faces_10.csv: curvature, faces, 10 people, cpu: seeds 0: 1 rows\n"
     assert len(read_rows(tmp_path)) == 3
     code.main(["--results", str(tmp_path), "--remove"])
     kept = read_rows(tmp_path)
     assert list(zip(kept["method"], kept["git"], strict=True)) == [("curvature", "now"), ("ssd", "then")]
 
 
+def test_people_are_looked_up_by_form_and_those_without_a_commit_are_outdated(earlier, tmp_path, capsys):
+    line = {"dataset": "faces", "preset": "cpu", "n_ids": 10, "identity": 3, "gap": 0.1, "seed": 0}
+    forms = [
+        ("curvature", "then"),
+        ("curvature", "now"),
+        ("pgu one-shui", "then"),
+        ("pgu one-shui", ""),
+        ("original", ""),
+    ]
+    save_frame(tmp_path / "people_asking_faces_10.csv", pd.DataFrame([{**line, "form": f, "git": g} for f, g in forms]))
+    save_frame(tmp_path / "people_pairs_faces_10.csv", pd.DataFrame([line]))  # of gradient ascent, without a commit
+    code.main(["--results", str(tmp_path), "--remove"])
+    said = capsys.readouterr().out
+    assert said.count("\n") == 3 and "people_pairs_faces_10.csv: gradient_ascent, faces, 10 people, cpu" in said
+    kept = pd.read_csv(tmp_path / "people_asking_faces_10.csv", keep_default_na=False)
+    assert list(zip(kept["form"], kept["git"], strict=True)) == [forms[1], forms[2], forms[4]]
+    assert kept["gap"].eq(0.1).all() and not len(pd.read_csv(tmp_path / "people_pairs_faces_10.csv"))
+
+
 def test_a_commit_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no selected settings at commit '0000000': fetch the whole history"):
         code.outdated(rows_of("curvature", git="0000000"))
+
+
+@pytest.mark.usefixtures("whole_history")
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("people_*.csv")), ids=lambda path: path.stem)
+def test_committed_people_have_the_settings_of_today(path):
+    people = code.read_people(path)
+    old = people[code.outdated(people)]
+    assert old.empty, f"{sorted(set(old['form']))}: chapters 07 and 08 with `record=True`"
 
 
 @pytest.mark.usefixtures("whole_history")

@@ -66,10 +66,10 @@ def test_the_command_writes_lines_that_name_their_code(small, tmp_path, capsys):
 
 
 def test_the_repositorys_own_lines_come_from_committed_code(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(klom, "git_commit", lambda: "abc-dirty")
+    monkeypatch.setattr("shui_workbook.records.files.git_commit", lambda: "abc-dirty")
     monkeypatch.setattr(klom, "Experiment", lambda **_: small)
     monkeypatch.setattr(klom, "table", lambda *_: pd.DataFrame({"form": ["original"], "part": ["test"], "klom": [1.0]}))
     monkeypatch.setattr("shui_workbook.records.files.RESULTS", tmp_path)  # nothing real is at stake
-    with pytest.raises(ValueError, match="not in the history"):
+    with pytest.raises(SystemExit, match="of no commit .abc-dirty."):
         klom.main(["--results", str(tmp_path)])
     assert not (tmp_path / "klom.csv").exists()

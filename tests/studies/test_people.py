@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from shui_lib.benchmark.metrics import accuracy, average_precision
 from shui_lib.benchmark.predict import task_loss
+from shui_lib.core.machine import git_commit
 from shui_workbook import figures
 from shui_workbook.studies import people
 
@@ -214,9 +215,9 @@ def test_people_of_further_seeds_join_those_measured_now(tmp_path):
     other = people.with_recorded(measured(2, 0.1), *to, dataset="ages", n_ids=10)
     assert other["seed"].tolist() == [2], "another request size is another setting"
     people.with_recorded(measured(1, 0.9), *to, record=True, **setting)
-    assert pd.read_csv(tmp_path / "people_asking_ages_5.csv")["gap"].tolist() == [0.1235, 0.9], (
-        "recorded again is recorded once"
-    )
+    known = pd.read_csv(tmp_path / "people_asking_ages_5.csv", keep_default_na=False)
+    assert known["gap"].tolist() == [0.1235, 0.9], "recorded again is recorded once"
+    assert known["git"].eq(git_commit()).all()
 
 
 @pytest.mark.parametrize("name", ["NA", "None", "2024", "1e5"])
@@ -230,7 +231,7 @@ def test_people_of_a_data_set_with_any_name_are_recorded_once(tmp_path, name):
 
 def test_people_of_the_repository_are_recorded_by_committed_code_only(tmp_path, monkeypatch):
     monkeypatch.setattr("shui_workbook.records.files.RESULTS", tmp_path)
-    monkeypatch.setattr("shui_workbook.records.files.git_commit", lambda: "abcdefg-dirty")
+    monkeypatch.setattr(people, "git_commit", lambda: "abcdefg-dirty")
     setting = {"dataset": "faces", "preset": "cpu", "n_ids": 10}
     with pytest.raises(ValueError, match="abcdefg-dirty"):
         people.with_recorded(one_person(1, 0.1), tmp_path, "tow", record=True, **setting)

@@ -16,6 +16,9 @@ GAMMA = Axis((0.5, 0.75), 3, share=True)
         (GAMMA, 0.5, 0.25, 0.75),
         (Axis((1, 3), 3), 1, 1, 3),  # whole numbers end at one
         (Axis(((2, 1), (5, 3)), 1.6), (5, 3), (2, 1), (8, 5)),
+        (Axis((1, 3), 2, most=5), 3, 1, 5),
+        (Axis((1, 3), 2, most=3), 3, 1, 3),  # and where retraining would be cheaper
+        (Axis(((2, 1), (5, 3)), 1.6, most=5), (5, 3), (2, 1), (5, 3)),
     ],
 )
 def test_the_neighbours_of_a_value(axis, value, below, above):

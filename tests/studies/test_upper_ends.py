@@ -163,5 +163,5 @@ def test_ways_are_recorded_and_a_second_time_takes_their_place(where, tmp_path, 
         main([*words[:-2], "nonsense"])
     with pytest.raises(SystemExit, match="--dampings 0.0: give one or more numbers above 0"):
         main([*words, "--dampings", "0"])
-    with pytest.raises(SystemExit, match="an arm's settings are those of ARMS"):
+    with pytest.raises(SystemExit, match="settings are those of ARMS"):
         main([*words, "--settings", "{}"])

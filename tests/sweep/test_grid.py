@@ -160,6 +160,32 @@ def test_a_run_is_done_until_notebook_package_or_data_change(notebook, places, m
     assert not done(one, places)
 
 
+def test_a_run_is_done_again_after_a_search_of_ones_own_and_with_another_method_of_a_package(
+    notebook, places, monkeypatch
+):
+    one = Run(notebook, {"dataset": "tiny", "seed": 0})
+    finish(one, places)
+    own = places.runs_root / "selected.json"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text('{"cpu/tiny/2": {"gradient_ascent": {"eta": 0.5}}}')
+    assert not done(one, places), "make tune has chosen another setting"
+    own.unlink()
+    assert done(one, places)
+    monkeypatch.setattr(run, "_other_methods", lambda: {"mine": "abc"})
+    assert not done(one, places)
+
+
+def test_constants_of_the_literature_are_part_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    (tmp_path / "shui_workbook" / "runs").mkdir(parents=True)
+    published = tmp_path / "shui_workbook" / "runs" / "published.toml"
+    keys = []
+    for alpha in (5, 10):
+        published.write_text(f"alpha = {alpha}")
+        keys.append(run._package.__wrapped__())
+    assert keys[0] != keys[1]
+
+
 def test_shared_stages_are_paid_in_equal_parts():
     def stage(seconds, made):
         return {"seconds": seconds, "mib": 8.0, "made": made}

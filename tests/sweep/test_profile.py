@@ -55,6 +55,28 @@ def test_a_profile_empties_no_other_folder_and_charges_what_really_was_made(tmp_
     assert re.search(r"\| 00_a \| \d+\.\d \|", page.read_text())
 
 
+def test_a_chapter_that_failed_is_measured_again_and_written_nowhere(tmp_path, monkeypatch, capsys):
+    errors = ["it broke", "", ""]
+
+    def run_all(out, values, notebooks):
+        (out / "stages").mkdir(parents=True, exist_ok=True)
+        return [Outcome(notebooks[0].stem, 60.0, 30.0, errors.pop(0))]
+
+    monkeypatch.setattr("shui_workbook.sweep.profile.run_all", run_all)
+    page = tmp_path / "speed.md"
+    page.write_text(before := f"<!-- chapters: written by `{WRITES}` -->\n<!-- end of chapters -->")
+    monkeypatch.setattr("shui_workbook.sweep.profile.SPEED", page)
+    chapter = tmp_path / "00_a.ipynb"
+    parameters = new_code_cell('data_root: str = ""\nruns_root: str = ""', metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[parameters], metadata=KERNEL), chapter)
+    command = ["--out", str(tmp_path / "out"), "--notebooks", str(chapter), "--write"]
+    assert main(command) == 1 and page.read_text() == before
+    assert "00_a failed" in capsys.readouterr().err
+    assert main([*command, "--go-on"]) == 0 and "| 00_a |" in page.read_text()
+    assert len(errors) == 1, "and what did not fail is not run a third time"
+    assert main([*command, "--go-on"]) == 0 and len(errors) == 1
+
+
 def test_a_profile_that_was_stopped_goes_on(tmp_path, monkeypatch):
     asked = []
 
