@@ -33,13 +33,13 @@ from shui_workbook.runs.settings import selection
 from shui_workbook.studies.selection import KEY, NOTHING, choose, read_trials, some_of
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
+    # MU-Mis is left out: ten steps of second derivatives for each strength, where the others take one or none.
     "gradient_ascent": ("eta", 1),
     "meta_unlearn": ("eta", 1),
     "curvature": ("eta", 1),
     "ssd:one-shui": ("alpha", -1),
     "jit:one-shui": ("eta", 1),
     "pgu:one-shui": ("lr", 1),
-    "mu_mis": ("eta", 1),
 }
 ONE_STEP = ("gradient_ascent", "meta_unlearn", "curvature")  # a longer step lies farther along the same line
 FIRST, GROWTH, MOST = 1 / 8, 2.0, 11  # of the selected strength; from one step to the next; steps at most
