@@ -33,7 +33,7 @@ from shui_workbook.runs.settings import selection
 from shui_workbook.studies.selection import KEY, NOTHING, choose, read_trials, some_of
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
-    # MU-Mis is left out: ten steps of second derivatives for each strength, where the others take one or none.
+    # MU-Mis is left out: each strength would take it ten steps of second derivatives.
     "gradient_ascent": ("eta", 1),
     "meta_unlearn": ("eta", 1),
     "curvature": ("eta", 1),
