@@ -121,8 +121,8 @@ def test_contrasts_have_the_sign_of_the_papers_figures(tmp_path, slope, said):
 
 def test_a_drop_that_shrinks_with_distance_is_the_papers_figure_5(tmp_path):
     who = ["near", "near", "middle", "middle", "middle", "middle", "middle", "middle", "far", "far"]
-    before, after = (pd.DataFrame({m: 80.0, "images": 9, "constant": 0.0}, index=range(10)) for m in ["score"] * 2)
-    after["score"] = [70.0 if one == "near" else 79.0 for one in who]  # who is near pays ten points, others one
+    before = pd.DataFrame({"score": 80.0, "images": 9, "constant": 0.0}, index=range(10))
+    after = before.assign(score=[70.0 if one == "near" else 79.0 for one in who])  # who is near pays ten, others one
     models = {"original": before, "a": after, "b": after, "c": after}
     models = {name: one.assign(pooled=0.0, loss=0.0).rename_axis("identity") for name, one in models.items()}
     found = people.compared(models, "original").assign(preset="cpu", dataset="faces", n_ids=10, tow=80.0)
