@@ -16,13 +16,14 @@ from itertools import product
 
 import numpy as np
 
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.names import parse
 from shui_lib.methods.parts.learned_loss import INPUTS
 
 FIRST = 12  # trials of every form
 FURTHER = 12  # at most, beyond edges and between the best trial and its neighbours
 CLOSE = 1.25  # values this close are not told apart
-EPOCHS = 30  # of forms that train, at most: as many as `cpu` trains for. Beyond, retraining is cheaper
+EPOCHS = preset_named("cpu").train.epochs  # of forms that train, at most: beyond, retraining is cheaper
 
 Settings = dict[str, object]
 
