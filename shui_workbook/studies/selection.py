@@ -1,13 +1,12 @@
 """Choosing settings honestly: on requests made of the tuning pool, of seeds that are never reported.
 
 Fold models, each trained without a fifth of the training identities, tell what a retrained model would say about pool
-identities (with a bias, measured by `--bias`: a fold also misses people who did not ask). Every form of every method
-gets the same number of first trials and the same right to go on (`trials.py`), and the trial with the highest Tug-of-
-War against the fold predictions is chosen (D27), or doing nothing where that scores higher. Validation identities stand
-for the test set here. A of eq. 6 is recorded beside it and chooses nothing.
+identities (with a bias, which `fold_bias.py` measures: a fold also misses people who did not ask). Every form of every
+method gets the same number of first trials and the same right to go on (`trials.py`). The trial with the highest
+Tug-of-War against the fold predictions is chosen (D27), or doing nothing where that scores higher. Validation
+identities stand for the test set here. A of eq. 6 is recorded beside it and chooses nothing.
 
-    python -m shui_workbook.studies.selection --dataset faces --n-ids 10
-    python -m shui_workbook.studies.selection --dataset faces --bias
+python -m shui_workbook.studies.selection --dataset faces --n-ids 10
 
 Trials and choices are written to the runs folder, where experiments find them; with `--results results`, to the
 repository's own. Trials are appended and never taken out: a later search of the same form marks the earlier ones as
@@ -16,11 +15,11 @@ repository's own. Trials are appended and never taken out: a later search of the
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -38,12 +37,12 @@ from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
 from shui_lib.core.machine import git_commit
 from shui_lib.core.names import parse
-from shui_lib.core.places import ROOT
+from shui_lib.core.places import DATA, ROOT, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.core.store import SOON, locked, save_frame, save_json
 from shui_lib.methods import Given
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
-from shui_workbook.arguments import typed
+from shui_workbook.arguments import command_line, typed
 from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.serve import unlearn_from
@@ -64,7 +63,6 @@ JUDGED = ("tow", "tow_before", "forget_drop", "retain_drop", "val_drop", "object
 SEEDS = (100,)  # reported seeds are 0, 1, 2, …
 REQUESTS = 6  # of one seed, at most: everybody of the pool asks once, and again where that makes less than two
 REQUESTS_WITH_DATA = 2  # for forms that train on retain data, which cost a hundred times as much
-BEST = 6  # trials of each form that are judged again without the folds' bias
 MOST = 400  # images of retain, and of validation, that a trial is judged on; of forget all
 
 
@@ -154,51 +152,6 @@ def untouched(experiment: Experiment, group: np.ndarray, *, most: int | None = M
     return Scores._make(score(before, faces.targets) for faces, before in asked)
 
 
-def fold_bias(
-    *, dataset: str, preset: str, seed: int = SEEDS[0], sizes: Sequence[int] = (5, 10, 20), **where: object
-) -> pd.DataFrame:
-    """How far `fold_scores` are from models truly retrained without the same pool identities.
-
-    Returns:
-        One row per request size and split: score by the folds and of the retrained model, and their difference (%).
-    """
-    whole, _ = pool_experiment(n_ids=max(sizes), seed=seed, dataset=dataset, preset=preset, **where)
-    rows = []
-    for n_ids in progress(sizes, desc="fold bias", unit="request"):
-        pool = {"reserved": whole.reserved, "from_pool": True}
-        one = Experiment(dataset=dataset, preset=preset, seed=seed, n_ids=n_ids, **pool, **where)
-        folds = fold_scores(one, one.request.identities, most=None)
-        truly = Scores(*(one.score("retrained", part) for part in ("retain", "forget", "val")))
-        key = {"preset": preset, "dataset": dataset, "seed": seed, "n_ids": n_ids}
-        for part, ours, theirs in zip(("retain", "forget", "val"), folds, truly, strict=True):
-            found = {"folds": 100 * ours, "retrained": 100 * theirs, "difference": 100 * (ours - theirs)}
-            rows.append({**key, "split": part, **found})
-    return pd.DataFrame(rows)
-
-
-def corrected(requests: Sequence[PoolRequest], bias: float) -> list[PoolRequest]:
-    """The same requests, the folds' forget score without its measured bias (a fraction, folds − retrained)."""
-    return [one._replace(wanted=one.wanted._replace(forget=one.wanted.forget - bias)) for one in requests]
-
-
-def choices_without_bias(found: pd.DataFrame, requests: Sequence[PoolRequest], bias: float) -> pd.DataFrame:
-    """Would another setting be chosen if the folds' bias were taken off? The `BEST` trials of each form, judged again.
-
-    Returns:
-        A line a form: what was chosen, what would be, whether that differs, and the highest Tug-of-War of those judged
-        again. Forms whose trials all made the model diverge are left out.
-    """
-    lines = []
-    for form, trials in found.dropna(subset="tow").groupby("form"):
-        trying = _Trying(form, corrected(requests, bias), {})
-        best = trials.nlargest(BEST, "tow")
-        again = pd.DataFrame([trying.one(json.loads(settings)) for settings in best["settings"]])
-        (was,), (would,) = choose(best).values(), choose(again).values()
-        places = {"bias": 100 * bias, "chosen": json.dumps(was), "without_bias": json.dumps(would)}
-        lines.append({**trying.key, **places, "changes": was != would, "tow": again["tow"].max()})
-    return pd.DataFrame(lines)
-
-
 def judge(experiment: Experiment, form: str, group: np.ndarray, wanted: Scores) -> dict[str, float]:
     """One trial on one request: Tug-of-War against `wanted` (percent), the drops of scores (fractions), A of eq. 6."""
     train, val = experiment.part("train"), experiment.part("val")
@@ -251,7 +204,7 @@ def search(
         made: recorded trials of the same search, which are not made again.
         keep: is given the trials so far after every one that is made.
     """
-    trying = _Trying(form, requests, also)
+    trying = Trying(form, requests, also)
     faces = requests[0].experiment.faces
     kind = {"multilabel": faces.multilabel, "outputs": len(faces.classes)}
     preset = requests[0].experiment.preset
@@ -284,7 +237,7 @@ def _not_made(trials: list[dict], found: Sequence[Mapping], also: Mapping[str, o
     return [trial for trial, whole in zip(trials, wanted, strict=True) if not any(m == m | whole for m in made)]
 
 
-class _Trying:
+class Trying:
     """One form on one set of requests."""
 
     def __init__(self, form: str, requests: Sequence[PoolRequest], also: Mapping[str, object]):
@@ -345,95 +298,6 @@ def remarks(found: pd.DataFrame) -> list[str]:
     return told
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the trials, record them in results/selection.csv and what they chose in shui_workbook/runs/selected.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="faces")
-    parser.add_argument("--n-ids", type=int, default=10)
-    parser.add_argument("--preset", default="cpu")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--forms", nargs="+", default=[], help="all by default")
-    parser.add_argument(
-        "--also",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what if: settings of every trial besides; recorded in selection_also.csv, and nothing is chosen",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from recorded trials of the same pool models")
-    parser.add_argument(
-        "--bias",
-        type=int,
-        nargs="*",
-        metavar="N_IDS",
-        help="measure the folds against truly retrained models instead, for requests of these sizes (5 10 20)",
-    )
-    parser.add_argument(
-        "--unbiased",
-        type=float,
-        nargs="?",
-        const=np.nan,
-        metavar="POINTS",
-        help="test whether the folds' bias of forget changes any choice (by default as results/fold_bias.csv has it)",
-    )
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
-    parser.add_argument("--results", type=Path, help="folder of the trials; the runs folder by default")
-    args = parser.parse_args(argv)
-    shipped = args.results is not None and args.results.resolve() == (ROOT / "results").resolve()
-    selected = SELECTED if shipped else args.runs_root / OWN
-    args.results = args.results or args.runs_root
-    check_committed(args.results)
-    setting, also = {"dataset": args.dataset, "n_ids": args.n_ids, "preset": args.preset}, typed(args.also)
-    where = {"data_root": args.data_root, "runs_root": args.runs_root}
-    if args.bias is not None:
-        sizes = {"sizes": args.bias} if args.bias else {}
-        bias = partial(fold_bias, dataset=args.dataset, preset=args.preset, **sizes, **where)
-        found = pd.concat([bias(seed=seed) for seed in args.seeds])
-        put(args.results / "fold_bias.csv", found, ["preset", "dataset", "seed", "n_ids"], "split")
-        return print(found.round(1).to_string(index=False))
-    requests = pool_requests(**setting, seeds=args.seeds, **where)
-    if args.unbiased is not None:
-        return print(_unbiased(args, requests).to_string(index=False))
-    path = args.results / "selection.csv"
-    for form in args.forms or AXES:
-        if also:
-            found = search(form, requests, also).assign(also=" ".join(args.also))
-            put(args.results / "selection_also.csv", found, [*KEY, "also"], "settings")
-            print(found[["settings", "tow", "tow_before"]].round(1).to_string(index=False))
-            continue
-        made = recorded_trials(path, form, requests) if args.resume else None
-        found = search(form, requests, made=made, keep=partial(append, path))  # a killed search loses a trial
-        chosen = choose(found)
-        select(selected, "{preset}/{dataset}/{n_ids}".format(**setting), chosen)
-        print(*remarks(found), json.dumps(chosen), sep="\n", flush=True)
-    print(f"trials are in {path}, choices in {selected}")
-
-
-def _unbiased(args: argparse.Namespace, requests: Sequence[PoolRequest]) -> pd.DataFrame:
-    """`choices_without_bias` of recorded trials and the recorded bias, into fold_bias_choices.csv."""
-    key = pd.Series({"preset": args.preset, "dataset": args.dataset, "n_ids": args.n_ids})
-    points = args.unbiased if args.unbiased == args.unbiased else _recorded_bias(args.results / "fold_bias.csv", key)
-    trials = read_trials(args.results / "selection.csv")
-    mine = (trials[key.index] == key).all(axis=1) & (trials["replaced"] == "") & (trials["git"] != "")
-    found = choices_without_bias(trials[mine], requests, points / 100)
-    put(args.results / "fold_bias_choices.csv", found, [*KEY, "bias"], "form")
-    return found
-
-
-def _recorded_bias(path: Path, key: pd.Series) -> float:
-    """How far the folds' forget score lies above a retrained model's, in points.
-
-    Raises:
-        SystemExit: it was not measured for this setting.
-    """
-    known = pd.read_csv(path)
-    known = known[(known[key.index] == key).all(axis=1) & (known["split"] == "forget")]
-    if known.empty:
-        raise SystemExit(f"no bias is recorded for {dict(key)}: measure it with --bias")
-    return known["difference"].iloc[0]
-
-
 def read_trials(path: Path) -> pd.DataFrame:
     """Recorded trials; `git` is their commit, `replaced` that of a later search that counts in their place."""
     texts = {name: str for name in (*KEY, "settings", "note", "git", "replaced") if name != "n_ids"}  # NA, 2024, 1e5
@@ -445,7 +309,7 @@ def recorded_trials(path: Path, form: str, requests: Sequence[PoolRequest]) -> p
     """The trials that count of a form's earlier search, if it was of models that score the same before unlearning."""
     if not path.is_file():
         return None
-    found, trying = read_trials(path), _Trying(form, requests, {})
+    found, trying = read_trials(path), Trying(form, requests, {})
     mine = found[(found[KEY] == pd.Series(trying.key)).all(axis=1) & (found["replaced"] == "")]
     before = np.mean([tug_of_war(untouched(r.experiment, r.group), r.wanted) for r in trying.requests])
     if mine.empty or not np.allclose(mine["tow_before"].dropna(), before, atol=1e-4):
@@ -473,6 +337,70 @@ def select(path: Path, key: str, chosen: dict[str, dict[str, object]]) -> None:
     with locked(path):
         selected = json.loads(path.read_text()) if path.is_file() else {}
         save_json(path, {**selected, key: selected.get(key, {}) | chosen})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSetting:
+    """Options of commands that make requests of the tuning pool."""
+
+    dataset: str = "faces"
+    n_ids: int = 10
+    preset: str = "cpu"
+    seeds: tuple[int, ...] = SEEDS
+    data_root: Path = DATA
+    runs_root: Path = RUNS
+    results: Path | None = None  # folder of what is found; the runs folder by default
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What rows of the setting have in common."""
+        return {"preset": self.preset, "dataset": self.dataset, "n_ids": self.n_ids}
+
+    @property
+    def where(self) -> dict[str, Path]:
+        """Where data and stages lie."""
+        return {"data_root": self.data_root, "runs_root": self.runs_root}
+
+    @property
+    def folder(self) -> Path:
+        """Where trials are recorded, checked to take them."""
+        folder = self.results or self.runs_root
+        check_committed(folder)
+        return folder
+
+    def requests(self) -> list[PoolRequest]:
+        """Those of `pool_requests`."""
+        return pool_requests(**self.key, seeds=self.seeds, **self.where)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(PoolSetting):
+    """Options of this command."""
+
+    forms: tuple[str, ...] = ()  # all by default
+    also: tuple[str, ...] = ()  # NAME=VALUE, settings of every trial besides, as a what-if: nothing is chosen
+    resume: bool = False  # go on from recorded trials of the same pool models
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Record trials in selection.csv and choices in selected.json, or what-ifs in selection_also.csv."""
+    asked = command_line(Command, argv, __doc__)
+    also, path = typed(asked.also), asked.folder / "selection.csv"
+    shipped = path.parent.resolve() == (ROOT / "results").resolve()
+    selected = SELECTED if shipped else asked.runs_root / OWN
+    requests = asked.requests()
+    for form in asked.forms or AXES:
+        if also:
+            found = search(form, requests, also).assign(also=" ".join(asked.also))
+            put(asked.folder / "selection_also.csv", found, [*KEY, "also"], "settings")
+            print(found[["settings", "tow", "tow_before"]].round(1).to_string(index=False))
+            continue
+        made = recorded_trials(path, form, requests) if asked.resume else None
+        found = search(form, requests, made=made, keep=partial(append, path))  # a killed search loses a trial
+        chosen = choose(found)
+        select(selected, "{preset}/{dataset}/{n_ids}".format(**asked.key), chosen)
+        print(*remarks(found), json.dumps(chosen), sep="\n", flush=True)
+    print(f"trials are in {path}, choices in {selected}")
 
 
 if __name__ == "__main__":

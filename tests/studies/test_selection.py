@@ -26,12 +26,9 @@ from shui_workbook.studies.selection import (
     REQUESTS,
     REQUESTS_WITH_DATA,
     SEEDS,
-    _Trying,
+    Trying,
     append,
-    choices_without_bias,
     choose,
-    corrected,
-    fold_bias,
     fold_scores,
     judge,
     main,
@@ -294,7 +291,7 @@ def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
 
 def test_how_long_the_first_trials_take_is_said_after_the_first(where, monkeypatch, capsys):
     monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 80.0))
-    trying = _Trying("gradient_ascent", pool_requests(n_ids=2, **where)[:1], {})
+    trying = Trying("gradient_ascent", pool_requests(n_ids=2, **where)[:1], {})
     trying.started -= 60
     for eta in (0.1, 0.2):
         trying.one({"eta": eta}, of=12)
@@ -418,16 +415,6 @@ def test_a_choice_leaves_those_of_other_forms_and_settings(tmp_path):
     }
 
 
-def test_the_bias_of_the_folds_is_measured_on_a_retrained_model(where):
-    options = {name: value for name, value in where.items() if name not in ("dataset", "preset")}
-    found = fold_bias(dataset=where["dataset"], preset=where["preset"], sizes=(2,), **options)
-    assert found["split"].tolist() == ["retain", "forget", "val"]
-    everyone, _ = pool_experiment(n_ids=2, **where)
-    one = Experiment(n_ids=2, reserved=everyone.reserved, from_pool=True, seed=SEEDS[0], **where)
-    assert one.stage("fold_0").folder == everyone.stage("fold_0").folder
-    assert found["retrained"].tolist() == pytest.approx([100 * one.score("retrained", p) for p in found["split"]])
-
-
 def counted() -> pd.DataFrame:
     """Trials of the repository's searches that no later search took the place of."""
     if not FOUND.is_file():
@@ -457,30 +444,6 @@ def test_the_recorded_trials_are_those_that_the_code_would_run():
         outputs = {"faces": 14, "celebahq": 40}.get(dataset, 1)
         wanted = json.loads(json.dumps(trials_of(form, preset=preset, multilabel=dataset != "ages", outputs=outputs)))
         assert all(trial in recorded for trial in wanted), (dataset, form)
-
-
-def test_a_bias_of_the_folds_is_taken_off_what_is_wanted(where):
-    (one, *_), (other, *_) = (requests := pool_requests(n_ids=2, **where)), corrected(requests, -0.05)
-    assert other.wanted == one.wanted._replace(forget=one.wanted.forget + 0.05)
-
-
-def test_the_bias_changes_a_choice_where_it_is_large_enough(where, monkeypatch):
-    requests = pool_requests(n_ids=2, **where)[:2]
-
-    def judge(experiment, form, group, wanted):  # the model scores η on the images to forget
-        tow = 100 * (1 - abs(experiment.method(form).eta - wanted.forget))
-        return dict.fromkeys(("forget_drop", "retain_drop", "val_drop", "objective"), 0.0) | {
-            "tow": tow,
-            "tow_before": 0.0,
-        }
-
-    monkeypatch.setattr("shui_workbook.studies.selection.judge", judge)
-    level = np.mean([request.wanted.forget for request in requests])
-    monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((round(level, 2), round(level + 0.2, 2)))})
-    found = search("gradient_ascent", requests)
-    assert not choices_without_bias(found, requests, 0.0)["changes"].item()
-    (line,) = choices_without_bias(found, requests, -0.2).to_dict("records")
-    assert line["changes"] and json.loads(line["without_bias"])["eta"] == round(level + 0.2, 2)
 
 
 # Growing
