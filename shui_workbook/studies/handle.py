@@ -15,10 +15,10 @@ knows, and no method that is given such a photo can find it there. One that reme
 
 from __future__ import annotations
 
-import argparse
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,13 @@ from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.train import fit
 from shui_lib.core.machine import device_name, git_commit
-from shui_lib.core.places import RESULTS, ROOT
+from shui_lib.core.places import DATA, RESULTS, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.core.randomness import checked_seed
 from shui_lib.core.source import source_of
 from shui_lib.core.stages import load_or_compute
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
+from shui_workbook.arguments import command_line
 from shui_workbook.records.files import check_committed, lines_of, put
 
 KEY = ["dataset", "preset", "seed"]
@@ -56,7 +57,8 @@ class Design:
 
     def __post_init__(self) -> None:
         """ValueError: a number that is not whole, or not above zero."""
-        for name, value in asdict(self).items():
+        for name in (field.name for field in fields(Design)):
+            value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r}: give a whole number above 0 (--{name})")
 
@@ -69,6 +71,12 @@ class Draw:
     trained: tuple[np.ndarray, np.ndarray]  # photos of group 0, which model 0 is trained on, and of group 1
     held: tuple[np.ndarray, np.ndarray]  # photos of the same persons that neither is trained on
     watched: np.ndarray  # held photos of shared persons: the validation of training
+
+    @property
+    def mark(self) -> str:
+        """Sixteen hexadecimal digits that are others when any row is."""
+        rows = [*self.train, *self.trained, *self.held, self.watched]
+        return hashlib.sha256(json.dumps([part.tolist() for part in rows]).encode()).hexdigest()[:16]
 
 
 def draw(identity: np.ndarray, design: Design, *, generator: torch.Generator) -> Draw:
@@ -112,8 +120,8 @@ def gaps(
     seed: int,
     design: Design = Design(),
     *,
-    data_root: Path = ROOT / "data",
-    runs_root: Path = ROOT / "runs",
+    data_root: Path = DATA,
+    runs_root: Path = RUNS,
     device: str | None = None,
 ) -> pd.DataFrame:
     """Both models of a seed, and what they say of the persons that one of them never met.
@@ -128,7 +136,7 @@ def gaps(
     for which in (0, 1):
         facts = {"dataset": dataset, "fingerprint": faces.fingerprint, "seed": seed, "which": which}
         facts["code"] = source_of("shui_lib.benchmark.train", "shui_lib.benchmark.predict")
-        facts |= {"design": asdict(design), "classes": faces.classes, "image_size": faces.size}
+        facts |= {"design": asdict(design), "classes": faces.classes, "image_size": faces.size, "rows": drawn.mark}
         losses.append(_losses(faces, preset, facts, drawn, runs_root / dataset, device))
     return pd.concat([_by_person(faces, losses, drawn, group) for group in (0, 1)], ignore_index=True)
 
@@ -218,25 +226,28 @@ def _handle(one: pd.DataFrame) -> dict[str, object]:
     return told | {"handle": told["held"] / told["trained"], "handle_low": low, "handle_high": high, "note": ""}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command(Design):
+    """Options of this command."""
+
+    dataset: str = "faces"
+    presets: tuple[str, ...] = ("cpu",)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data_root: Path = DATA
+    runs_root: Path = RUNS
+    results: Path = RESULTS
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the gaps of the given presets and seeds in results/handle.csv."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="faces")
-    parser.add_argument("--presets", nargs="+", default=["cpu"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data-root", type=Path, default=ROOT / "data")
-    parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "handle.csv")
-    for name, default in asdict(Design()).items():
-        parser.add_argument(f"--{name}", type=int, default=default)
-    args = parser.parse_args(argv)
-    design = Design(**{name: getattr(args, name) for name in asdict(Design())})
-    check_committed(args.results)
-    pairs = [(preset, seed) for seed in args.seeds for preset in args.presets]
+    asked = command_line(Command, argv, __doc__)
+    design = Design(**{field.name: getattr(asked, field.name) for field in fields(Design)})
+    check_committed(asked.results)
+    pairs = [(preset, seed) for seed in asked.seeds for preset in asked.presets]
     for preset, seed in progress(pairs, desc="handle", unit="model pair"):
-        found = gaps(args.dataset, preset, seed, design, data_root=args.data_root, runs_root=args.runs_root)
-        found = found.assign(dataset=args.dataset, preset=preset, seed=seed, git=git_commit())
-        put(args.results, found[COLUMNS], KEY, "identity")
+        found = gaps(asked.dataset, preset, seed, design, data_root=asked.data_root, runs_root=asked.runs_root)
+        found = found.assign(dataset=asked.dataset, preset=preset, seed=seed, git=git_commit())
+        put(asked.results / "handle.csv", found[COLUMNS], KEY, "identity")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The handle: who is drawn, what is measured, and what follows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,6 +39,8 @@ def test_everyone_has_a_place_and_no_held_photo_is_trained_on():
     )
     again, other = (draw(identity, SMALL, generator=generator(seed)) for seed in (0, 1))
     assert np.array_equal(again.train[0], drawn.train[0]) and not np.array_equal(other.train[0], drawn.train[0])
+    assert again.mark == drawn.mark != other.mark
+    assert replace(drawn, watched=drawn.watched[::-1]).mark != drawn.mark, "any row"
 
 
 def test_too_few_people_are_named():
@@ -99,12 +103,12 @@ def test_gaps_are_between_the_model_that_met_a_person_and_the_one_that_did_not(t
 def test_a_second_run_replaces_the_first(tmp_path):
     prepare_tiny(tmp_path / "data" / "tiny")
     told = ["--dataset", "tiny", "--presets", "smoke", "--shared", "8", "--own", "4", "--held", "2", "--data-root"]
-    told += [str(tmp_path / "data"), "--runs-root", str(tmp_path / "runs"), "--results", str(tmp_path / "found.csv")]
+    told += [str(tmp_path / "data"), "--runs-root", str(tmp_path / "runs"), "--results", str(tmp_path)]
     main([*told, "--seeds", "0", "1"])
-    once = pd.read_csv(tmp_path / "found.csv")
+    once = pd.read_csv(tmp_path / "handle.csv")
     main([*told, "--seeds", "1"])
     assert list(once) == COLUMNS and len(once) == 2 * 2 * 4
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "found.csv"), once)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "handle.csv"), once)
     main([*told, "--seeds", "0"])
     with pytest.raises(ValueError, match="'big' is unknown"):
         main([*told, "--presets", "big"])
