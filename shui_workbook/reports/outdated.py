@@ -1,9 +1,9 @@
 """Rows of settings that are no longer the selected ones: a new search leaves its form's old rows behind.
 
-Result rows (`rows_*.csv`), and what chapters 07 and 08 record of single people (`people_*.csv`). A row names the commit
-that made it, and that commit holds what was selected then. A line of a table that takes some seeds from before a search
-and some from after it is of two methods. Not looked at: settings by hand, as in ablations, published constants, and
-what presets state.
+Result rows (`rows_*.csv`), what chapters 07 and 08 record of single people (`people_*.csv`), and KLoM (`klom.csv`). A
+row names the commit that made it, and that commit holds what was selected then. A line of a table that takes some seeds
+from before a search and some from after it is of two methods. Not looked at: settings by hand, as in ablations,
+published constants, and what presets state.
 
     python -m shui_workbook.reports.outdated             # names the rows
     python -m shui_workbook.reports.outdated --remove    # and takes them out of results/ (`make results` adds new ones)
@@ -29,7 +29,8 @@ from shui_workbook.records.files import lines_of, read_rows
 from shui_workbook.runs.settings import Selected, settings_for, spec_named
 
 ROW = ["dataset", "preset", "n_ids", "method", "variant", "git"]
-PERSON = ["dataset", "preset", "n_ids", "form", "git"]
+LINE = ["dataset", "preset", "n_ids", "form", "git"]
+OF_FORMS = ("people_*.csv", "klom.csv")  # a form in one column, where result rows have method and variant
 # Where the file of selected settings has lain, the latest place first.
 PLACES = ("shui_workbook/runs/selected.json", "shui_lib/runs/selected.json", "shui_lib/selected.json")
 
@@ -45,11 +46,18 @@ def outdated(rows: pd.DataFrame) -> pd.Series:
     return rows[ROW].merge(kinds, how="left")["changed"].set_axis(rows.index)
 
 
-def read_people(path: Path) -> pd.DataFrame:
-    """Recorded people, with the columns of `ROW` besides; where no form is named it is gradient ascent (`pairs`)."""
-    people = lines_of(path, PERSON, [name for name in PERSON if name != "n_ids"])
-    form = people.get("form", pd.Series("gradient_ascent", people.index)).str.partition(" ")
-    return people.assign(method=form[0], variant=form[2], git=people.get("git", ""))
+def files(results: Path) -> list[Path]:
+    """Every file that is looked at."""
+    return [path for pattern in ("rows_*.csv", *OF_FORMS) for path in sorted(results.glob(pattern))]
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Its lines, with the columns of `ROW`; where no form is named it is gradient ascent (`people_pairs_*.csv`)."""
+    if path.name.startswith("rows_"):
+        return read_rows(path)
+    lines = lines_of(path, LINE, [name for name in LINE if name != "n_ids"])
+    form = lines.get("form", pd.Series("gradient_ascent", lines.index)).str.partition(" ")
+    return lines.assign(method=form[0], variant=form[2], git=lines.get("git", ""))
 
 
 def _has_changed(dataset: str, preset: str, n_ids: int, method: str, variant: str, commit: str) -> bool:
@@ -96,8 +104,8 @@ class Command:
 def main(argv: Sequence[str] | None = None) -> None:
     """Name the outdated rows of a results folder, and remove them if asked."""
     asked = command_line(Command, argv, __doc__)
-    for path in [*sorted(asked.results.glob("rows_*.csv")), *sorted(asked.results.glob("people_*.csv"))]:
-        rows = read_rows(path) if path.name.startswith("rows_") else read_people(path)
+    for path in files(asked.results):
+        rows = read(path)
         old = outdated(rows)
         for setting, mine in rows[old].groupby(["dataset", "preset", "n_ids", form_of(rows[old])]):
             (dataset, preset, n_ids, form), seeds = setting, ", ".join(map(str, sorted(mine["seed"].unique())))

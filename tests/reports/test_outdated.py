@@ -8,6 +8,7 @@ import pytest
 from shui_lib.core.places import RESULTS
 from shui_lib.core.rows import make_rows
 from shui_lib.core.store import save_frame
+from shui_workbook.records.compare import form_of
 from shui_workbook.records.files import read_rows
 from shui_workbook.reports import outdated as code
 from shui_workbook.runs.settings import selected
@@ -84,16 +85,9 @@ def test_a_commit_that_is_not_there_is_named():
 
 
 @pytest.mark.usefixtures("whole_history")
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("people_*.csv")), ids=lambda path: path.stem)
-def test_committed_people_have_the_settings_of_today(path):
-    people = code.read_people(path)
-    old = people[code.outdated(people)]
-    assert old.empty, f"{sorted(set(old['form']))}: chapters 07 and 08 with `record=True`"
-
-
-@pytest.mark.usefixtures("whole_history")
-def test_committed_rows_of_the_tables_have_the_settings_of_today():
-    rows = read_rows(RESULTS)
+@pytest.mark.parametrize("path", code.files(RESULTS), ids=lambda path: path.stem)
+def test_committed_rows_have_the_settings_of_today(path):
+    rows = code.read(path)
     old = rows[code.outdated(rows)]
-    said = old.groupby(["dataset", "n_ids", "method", "variant"]).size().to_dict()
+    said = old.groupby(["dataset", "n_ids", form_of(old)]).size().to_dict()
     assert not said, "`python -m shui_workbook.reports.outdated --remove`, and compute them again"
