@@ -56,7 +56,8 @@ def read(path: Path) -> pd.DataFrame:
     if path.name.startswith("rows_"):
         return read_rows(path)
     lines = lines_of(path, LINE, [name for name in LINE if name != "n_ids"])
-    form = lines.get("form", pd.Series("gradient_ascent", lines.index)).str.partition(" ")
+    form = lines.get("form", pd.Series("gradient_ascent", lines.index))
+    form = form.str.replace(":", " ").str.partition(" ")
     return lines.assign(method=form[0], variant=form[2], git=lines.get("git", ""))
 
 

@@ -21,6 +21,7 @@ from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
+from shui_lib.core.machine import git_commit
 from shui_lib.core.names import parse
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
@@ -337,7 +338,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             found = curve(acts, form, losses=True, most=None).assign(**key, form=form)
             if acts is not experiment:
                 found["chosen"] = 0.0  # to do nothing
-            put(asked.results, found[[*CURVE_KEY, *COLUMNS]], CURVE_KEY, "strength")
+            found = found.assign(git=git_commit())
+            put(asked.results, found[[*CURVE_KEY, *COLUMNS, "git"]], CURVE_KEY, "strength")
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ def test_a_second_run_replaces_the_first(tmp_path, monkeypatch):
     main([*told, "--seeds", "0"])
     once = pd.read_csv(tmp_path / "found.csv")
     main([*told, "--seeds", "0"])
-    assert list(once) == [*CURVE_KEY, *COLUMNS] and set(once["form"]) == set(STRENGTH)
+    assert list(once) == [*CURVE_KEY, *COLUMNS, "git"] and set(once["form"]) == set(STRENGTH)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "found.csv"), once)
 
 
