@@ -3,7 +3,8 @@
 python -m benchmarks.costs --dataset faces --n-ids 10     # results/costs.csv
 
 Rows of experiments tell the time of the last step on a machine that does other things, too. Here each form has a fresh
-process to itself, and both of its steps are measured as `make bench` measures: processor seconds on a CPU.
+process to itself, and both of its steps are measured as `make bench` measures: processor seconds on a CPU. A form whose
+search chose to do nothing is measured with the settings of its best trial.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from benchmarks.machine import machine, slug
 from benchmarks.measure import measured
 from shui_lib.benchmark.predict import predict
+from shui_lib.core.machine import git_commit
 from shui_lib.core.names import parse
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
@@ -28,6 +30,7 @@ from shui_workbook.arguments import Setting, command_line
 from shui_workbook.forms import forms_named
 from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
+from shui_workbook.studies.selection import acting, trials_known
 
 COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
 
@@ -35,6 +38,7 @@ COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
 def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
     """One form in one experiment: seconds and MiB of `prepare` and of `unlearn`, and MiB of the artefacts."""
     experiment = Experiment(**setting)
+    experiment = acting(experiment, form, *trials_known(setting["runs_root"]))
     method, model, device = experiment.method(form), experiment.model("original"), experiment.device
     predict(model, experiment.part("support"))  # the first call of all is slower
     data = {part: experiment.part(part) for part in method.prepares_on}
@@ -55,6 +59,7 @@ def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
         "artefacts_mib": kept,
         "unlearn_seconds": served.seconds,
         "unlearn_mib": served.mib,
+        "git": git_commit(),
     }
 
 

@@ -37,7 +37,7 @@ from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
 from shui_lib.core.machine import git_commit
 from shui_lib.core.names import parse
-from shui_lib.core.places import DATA, ROOT, RUNS
+from shui_lib.core.places import DATA, RESULTS, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.core.store import SOON, locked, save_frame, save_json
 from shui_lib.methods import Given
@@ -46,7 +46,7 @@ from shui_workbook.arguments import command_line, typed
 from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.serve import unlearn_from
-from shui_workbook.runs.settings import OWN, SELECTED, simulated_request_size
+from shui_workbook.runs.settings import OWN, SELECTED, selection, simulated_request_size
 from shui_workbook.studies.trials import (
     AXES,
     FIRST,
@@ -305,6 +305,38 @@ def read_trials(path: Path) -> pd.DataFrame:
     return found.assign(**{name: "" for name in ("git", "replaced") if name not in found})
 
 
+def trials_known(runs_root: Path) -> list[pd.DataFrame]:
+    """Recorded trials: those of the owner of a runs folder, if there are any, before the repository's."""
+    files = [folder / "selection.csv" for folder in (runs_root, RESULTS)]
+    return [read_trials(file) for file in files if file.is_file()]
+
+
+def acting(experiment: Experiment, form: str, *trials: pd.DataFrame) -> Experiment:
+    """The experiment; where the form's search chose to do nothing, with the settings of its best trial.
+
+    Args:
+        trials: recorded ones, of `read_trials`; the first file that holds the search counts.
+    Raises:
+        ValueError: nothing was chosen, and no trial of that search that moves the model is recorded.
+    """
+    if form in experiment.settings:
+        return experiment
+    key, chosen = selection(form, **experiment.setting)
+    if not NOTHING[parse(form).method].items() <= chosen.items():
+        return experiment
+    preset, dataset, n_ids = key.split("/")
+    searched = dict(zip(KEY, (preset, dataset, int(n_ids), form), strict=True))
+    recorded = (t[(t[KEY] == pd.Series(searched)).all(axis=1) & (t["replaced"] == "")] for t in trials)
+    best = next((choose(mine, or_nothing=False) for mine in recorded if len(mine)), {})
+    if form not in best:
+        told = f"--preset {preset} --dataset {dataset} --n-ids {n_ids} --forms {form}"
+        raise ValueError(
+            f"{form} does nothing with the settings selected for {key}, and no trial that does is recorded: "
+            f"python -m shui_workbook.studies.selection {told}, or give --settings"
+        )
+    return experiment.with_settings({**experiment.settings, form: best[form]})
+
+
 def recorded_trials(path: Path, form: str, requests: Sequence[PoolRequest]) -> pd.DataFrame | None:
     """The trials that count of a form's earlier search, if it was of models that score the same before unlearning."""
     if not path.is_file():
@@ -386,7 +418,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Record trials in selection.csv and choices in selected.json, or what-ifs in selection_also.csv."""
     asked = command_line(Command, argv, __doc__)
     also, path = typed(asked.also), asked.folder / "selection.csv"
-    shipped = path.parent.resolve() == (ROOT / "results").resolve()
+    shipped = path.parent.resolve() == RESULTS.resolve()
     selected = SELECTED if shipped else asked.runs_root / OWN
     requests = asked.requests()
     for form in asked.forms or AXES:

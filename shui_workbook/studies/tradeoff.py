@@ -22,7 +22,6 @@ from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import predict, query_losses, task_loss
 from shui_lib.core.machine import git_commit
-from shui_lib.core.names import parse
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
@@ -30,8 +29,7 @@ from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import check_committed, put
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.runs.settings import selection
-from shui_workbook.studies.selection import KEY, NOTHING, choose, read_trials, some_of
+from shui_workbook.studies.selection import acting, some_of, trials_known
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     # MU-Mis is left out: each strength would take it ten steps of second derivatives.
@@ -154,32 +152,6 @@ def _grown(
     ])  # fmt: skip
     found[[*Scores._fields]] = 100 * (found.loc[0, [*Scores._fields]] - found[[*Scores._fields]]).astype(float)
     return found.assign(gap=100 * gap)
-
-
-def acting(experiment: Experiment, form: str, *trials: pd.DataFrame) -> Experiment:
-    """The experiment; where the form's search chose to do nothing, with the settings of its best trial.
-
-    Args:
-        trials: recorded ones, of `read_trials`; the first file that holds the search counts.
-    Raises:
-        ValueError: nothing was chosen, and no trial of that search that moves the model is recorded.
-    """
-    if form in experiment.settings:
-        return experiment
-    key, chosen = selection(form, **experiment.setting)
-    if not NOTHING[parse(form).method].items() <= chosen.items():
-        return experiment
-    preset, dataset, n_ids = key.split("/")
-    searched = dict(zip(KEY, (preset, dataset, int(n_ids), form), strict=True))
-    recorded = (t[(t[KEY] == pd.Series(searched)).all(axis=1) & (t["replaced"] == "")] for t in trials)
-    best = next((choose(mine, or_nothing=False) for mine in recorded if len(mine)), {})
-    if form not in best:
-        told = f"--preset {preset} --dataset {dataset} --n-ids {n_ids} --forms {form}"
-        raise ValueError(
-            f"{form} does nothing with the settings selected for {key}, and no trial that does is recorded: "
-            f"python -m shui_workbook.studies.selection {told}, or give --settings"
-        )
-    return experiment.with_settings({**experiment.settings, form: best[form]})
 
 
 Parts = dict[str, Faces]
@@ -328,8 +300,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
     asked = command_line(Command, argv, __doc__)
     check_committed(asked.results)
-    files = [folder / "selection.csv" for folder in (asked.runs_root, RESULTS)]  # the user's own before ours
-    trials = [read_trials(file) for file in files if file.is_file()]
+    trials = trials_known(asked.runs_root)
     for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}

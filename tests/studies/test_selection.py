@@ -27,6 +27,7 @@ from shui_workbook.studies.selection import (
     REQUESTS_WITH_DATA,
     SEEDS,
     Trying,
+    acting,
     append,
     choose,
     fold_scores,
@@ -271,6 +272,27 @@ def test_doing_nothing_is_chosen_where_every_trial_harms():
     assert remarks(found[found["form"] == "gradient_ascent"]) == [
         "gradient_ascent: the best trial reaches 80.0, doing nothing 85.0"
     ]
+
+
+def test_a_form_that_was_chosen_to_do_nothing_acts_as_its_best_trial(where, monkeypatch):
+    one = Experiment(n_ids=2, reserved=3, **where)
+
+    def chosen(form, **setting):
+        return "smoke/tiny/2", {"eta": 0.0 if form == "gradient_ascent" else 0.5}
+
+    monkeypatch.setattr("shui_workbook.studies.selection.selection", chosen)
+    line = {"preset": "smoke", "dataset": "tiny", "n_ids": 2, "form": "gradient_ascent", "tow_before": 90.0}
+    tried = [("1", 70.0, ""), ("0.3", 80.0, ""), ("2", 85.0, "abc")]
+    lines = [{**line, "settings": f'{{"eta": {eta}}}', "tow": tow, "replaced": old} for eta, tow, old in tried]
+    trials = pd.DataFrame(lines)
+    assert acting(one, "gradient_ascent", trials).method("gradient_ascent").eta == 0.3, "of the last search, the best"
+    ours = trials.assign(settings='{"eta": 9}')
+    assert acting(one, "gradient_ascent", trials[:0], trials, ours).method("gradient_ascent").eta == 0.3
+    assert acting(one, "curvature", trials) is one, "it was chosen to do something"
+    by_hand = one.with_settings({"gradient_ascent": {"eta": 0.0}})
+    assert acting(by_hand, "gradient_ascent", trials) is by_hand
+    with pytest.raises(ValueError, match="no trial that does is recorded.*--forms gradient_ascent"):
+        acting(one, "gradient_ascent", trials[trials["replaced"] != ""])
 
 
 def test_an_edge_of_the_grid_is_said():

@@ -16,7 +16,6 @@ from shui_workbook.studies.tradeoff import (
     STRENGTH,
     _resolved,
     _thinned,
-    acting,
     along,
     by_share,
     curve,
@@ -157,29 +156,6 @@ def test_the_images_of_those_who_stay_are_asked_for_the_lines_alone(tmp_path, mo
     asked.clear()
     assert curve(one, "gradient_ascent", most=3)["forget"].equals(found["forget"])
     assert asked.count(sizes["retain"]) == 0 and asked.count(3) >= 2 * len(found), "of retain and test some alone"
-
-
-def test_a_form_that_was_chosen_to_do_nothing_is_shown_at_its_best_trial(tmp_path, monkeypatch):
-    prepare_tiny(tmp_path / "data" / "tiny")
-    where = {"data_root": tmp_path / "data", "runs_root": tmp_path / "runs", "device": "cpu"}
-    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, **where)
-
-    def chosen(form, **setting):
-        return "smoke/tiny/2", {"eta": 0.0 if form == "gradient_ascent" else 0.5}
-
-    monkeypatch.setattr(tradeoff, "selection", chosen)
-    line = {"preset": "smoke", "dataset": "tiny", "n_ids": 2, "form": "gradient_ascent", "tow_before": 90.0}
-    tried = [("1", 70.0, ""), ("0.3", 80.0, ""), ("2", 85.0, "abc")]
-    lines = [{**line, "settings": f'{{"eta": {eta}}}', "tow": tow, "replaced": old} for eta, tow, old in tried]
-    trials = pd.DataFrame(lines)
-    assert acting(one, "gradient_ascent", trials).method("gradient_ascent").eta == 0.3, "of the last search, the best"
-    ours = trials.assign(settings='{"eta": 9}')
-    assert acting(one, "gradient_ascent", trials[:0], trials, ours).method("gradient_ascent").eta == 0.3
-    assert acting(one, "curvature", trials) is one, "it was chosen to do something"
-    by_hand = one.with_settings({"gradient_ascent": {"eta": 0.0}})
-    assert acting(by_hand, "gradient_ascent", trials) is by_hand
-    with pytest.raises(ValueError, match="no trial that does is recorded.*--forms gradient_ascent"):
-        acting(one, "gradient_ascent", trials[trials["replaced"] != ""])
 
 
 def test_ssd_grows_as_its_threshold_falls(tmp_path):
