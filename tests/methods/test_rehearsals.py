@@ -66,7 +66,7 @@ def test_the_mean_over_batches_has_scores_of_its_own_for_each():
         losses = (task_loss(logits, part.targets) for logits, part in pairs)
         scores = (score(logits.detach(), part.targets) for logits, part in pairs)
         values.append(alignment_objective(Alignment(*losses, *scores)))
-    by_hand = torch.stack(values).mean()
+    by_hand = (16 * values[0] + 14 * values[1]) / 30
     gradient = torch.autograd.grad(by_hand, list(theta.values()), allow_unused=True, materialize_grads=True)
     plain = {name: value.detach() for name, value in theta.items()}
     found = mean_over_batches(model, plain, known, batch=16, **SIZE)

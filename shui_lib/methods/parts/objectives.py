@@ -117,21 +117,23 @@ def mean_over_batches(
 ) -> ObjectiveResult:
     """The mean of A over pairs of a batch of D_f and a batch of validation, each with its own losses and scores.
 
-    As in the authors' code, with batches of 64. A is not linear in the losses nor in the scores, so this is another
-    objective than A of all images. Batches are cut in the order of `known`; a batch without a partner takes no
-    part.
+    As in the authors' code, with batches of 64, each weighted by its images of D_f. A is not linear in the losses nor
+    in the scores, so this is another objective than A of all images. Batches are cut in the order of `known`; a batch
+    without a partner takes no part.
 
     Returns:
         Alignment: the means over batches; scores that a batch does not define are left out.
     """
-    found, seen = [], []
+    found, seen, weights = [], [], []
     for start in range(0, min(len(known.forget), len(known.val)), batch):
         rows = slice(start, start + batch)
         pair = MetaBatch(known.forget[rows], known.val[rows], known.val_logits[rows])
         found.append(alignment_with_gradient(model, theta, pair, **options))
         seen.append([float(torch.as_tensor(number).detach()) for number in found[-1].alignment])
-    gradient = {name: torch.stack([one.gradient[name] for one in found]).mean(0) for name in theta}
-    value = torch.stack([one.value for one in found]).mean()
+        weights.append(len(pair.forget))
+    shares = [weight / sum(weights) for weight in weights]
+    gradient = {n: sum(share * one.gradient[n] for share, one in zip(shares, found, strict=True)) for n in theta}
+    value = sum(share * one.value for share, one in zip(shares, found, strict=True))
     return ObjectiveResult(value, gradient, Alignment._make(torch.tensor(seen, dtype=torch.float64).nanmean(0)))
 
 
