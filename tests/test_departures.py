@@ -54,3 +54,11 @@ def test_preset_paper_has_the_weight_decay_of_each_data_set(dataset, decay):
 def test_the_guide_says_what_the_paper_keeps():
     assert "--min-images 13" not in (ROOT / "docs" / "gpu.md").read_text()
     assert "--min-images 13" in (ROOT / "README.md").read_text()
+
+
+def test_small_presets_have_a_recipe_of_their_own():
+    for name in ("cpu", "face-resnet", "vit-s14"):
+        train = preset_named(name).train
+        assert (train.optimizer, train.clip, train.crop, train.keep) == ("adamw", 1.0, 0.9, "last")
+    paper = preset_named("paper").train
+    assert (paper.optimizer, paper.clip, paper.crop, paper.keep) == ("sgd", None, 0.08, "best")

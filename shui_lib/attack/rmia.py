@@ -75,7 +75,7 @@ def scores(
         gamma: how many times z's ratio; several share the sort.
         a: how far the reference is trusted; 1 takes p_ref for p.
         strict: LR > γ, as in the official code.
-        paired: x's k-th query faces z's k-th, as in the official code; slower, O(Q·N_x·N_z).
+        paired: x's k-th query faces z's k-th, as in the official code (D44); slower, O(Q·N_x·N_z).
     Returns:
         (N_x,) in [0, 1], higher for members; (G, N_x) for G values of γ.
     Raises:

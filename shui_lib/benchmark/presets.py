@@ -68,7 +68,7 @@ PRESETS: dict[str, Preset] = {
         train=TrainConfig(epochs=2),
         methods={"meta_unlearn": {"epochs": 1}},
     ),
-    # Half a minute a model on one core, trained from scratch.
+    # Half a minute a model on one core, trained from scratch (D46).
     "cpu": Preset(
         model=ModelConfig(stem="conv", options=_SMALL_VIT),
         train=TrainConfig(epochs=30, lr=5e-4, beta2=0.95, warmup_epochs=3, clip=1.0),

@@ -15,7 +15,7 @@ FEWEST_IMAGES_ALONE = 6  # a request of one identity: its own mAP must be comput
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Disjoint identities. `pool` is the part of `train` that settings are chosen on."""
+    """Disjoint identities. `pool` is the part of `train` that settings are chosen on, and that never asks (D43)."""
 
     train: np.ndarray
     val: np.ndarray

@@ -163,7 +163,7 @@ class MetaUnlearn:
         loss = LearnedLoss(
             n_outputs=head.out_features,
             n_features=head.in_features,
-            n_identities=n_identities + 1,  # the last one stands for everybody unknown (`settle_strangers`)
+            n_identities=n_identities + 1,  # the last one: everybody unknown (D45)
             inputs=self.inputs,
             n_steps=len(parameters(model)) if self.learned_steps else 0,
             residual=self.residual,

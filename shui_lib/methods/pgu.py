@@ -118,7 +118,7 @@ class PGU:
         return cosine(self.lr, epoch, self.epochs)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """ℓ, mean over the images; logits (B, K), targets (B, K) of attributes or (B,) of classes."""
+        """ℓ, mean over the images; logits (B, K), targets (B, K) of attributes (D47) or (B,) of classes."""
         several = targets.ndim == 2
         if several and self.variant == "one-shui":
             return unlikelihood_by_index(logits, targets) + UNCERTAINTY * negative_entropy(logits)

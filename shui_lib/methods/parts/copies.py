@@ -1,7 +1,7 @@
 """Augmented copies of the photo, and a loss climbed on them: offered to every method that looks at the Support Set.
 
 A person is more than the one photo that is handed in. Copies of it, cropped and mirrored as in training, are a better
-stand-in for the images to forget. That is no method's own idea, so all that can use them take them from here.
+stand-in for the images to forget. That is no method's own idea, so all that can use them take them from here (D42).
 """
 
 from __future__ import annotations
