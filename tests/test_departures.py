@@ -39,10 +39,11 @@ def test_every_number_in_the_code_is_in_the_table_and_stands_where_it_says():
 
 
 @pytest.mark.parametrize("number", TABLE)
-def test_its_test_or_figure_exists(number):
-    path, _, name = TABLE[number][-1].partition("::")
-    assert (ROOT / path).is_file(), path
-    assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{number}: {path} has no {name}"
+def test_its_tests_or_figures_exist(number):
+    for held in TABLE[number][-1].split("; "):
+        path, _, name = held.partition("::")
+        assert (ROOT / path).is_file(), path
+        assert not name or f"def {name}(" in (ROOT / path).read_text(), f"{number}: {path} has no {name}"
 
 
 @pytest.mark.parametrize(("dataset", "decay"), [("celebahq", 1e-3), ("celeba", 1e-4), ("mufac", 1e-4), ("", 1e-3)])

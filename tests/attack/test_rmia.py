@@ -203,6 +203,22 @@ def test_one_shui_takes_losses_of_zero():
         assert np.isfinite([found.auc, found.tpr, *found.positive]).all()
 
 
+def test_a_loss_below_a_trillionth_counts_as_that():
+    chance = np.random.default_rng(0)
+    tiny = [Signals(*10 ** chance.uniform(-14, -10, (2, 8, n))) for n in (30, 80, 120)]
+    floored = [Signals(*(np.where(loss < 1e-12, 1e-12, loss) for loss in group)) for group in tiny]
+    found, (_, _, gamma, a, shares) = one_shui(*tiny), authors(*floored)
+    assert (found.gamma, found.a) == (gamma, a) and len(np.unique(shares[1])) > 20
+    assert np.array_equal(found.positive, shares[0]) and np.array_equal(found.negative, shares[1])
+
+
+def test_losses_that_differ_by_a_billionth_are_told_apart():
+    """In bfloat16, and in float32, all three are 1."""
+    members, others, population = (Signals(np.full((8, 3), loss), np.ones((8, 3))) for loss in (1 - 1e-9, 1 + 1e-9, 1))
+    found = one_shui(members, others, population)
+    assert found.auc == 1 and found.positive.tolist() == [0] * 3 and found.negative.tolist() == [-1] * 3
+
+
 def test_one_shui_reads_a_number_where_nothing_can_be_resolved():
     positive = losses(30, 0)
     found = one_shui(Signals(positive.model / 50, positive.reference), losses(80, 1), losses(120, 2))

@@ -92,6 +92,15 @@ def test_substitutes_at_their_ends():
         assert torch.allclose(at["projection"].at(passed), at["average"].at(0))
 
 
+@pytest.mark.parametrize("passed", [0.0, 0.3, 1.0])
+def test_truncation_is_one_half_of_the_way_to_the_mean_latent(passed):
+    g = small_gan().generator
+    w = torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(10_000, 8, generator=torch.Generator().manual_seed(0))
+    mean = g.latent(z, torch.arange(10_000) % 3).mean(0)
+    torch.testing.assert_close(Substitutes(g, w, "truncation", label=None).at(passed), (w + mean) / 2)
+
+
 def test_other_class_never_picks_its_own():
     g = small_gan().generator
     means = torch.stack([mean_latent(g, label[None]) for label in all_labels(g)])

@@ -12,6 +12,7 @@ from shui_lib.gan.stylegan2 import (
     Generator,
     build,
     load_gan,
+    lrelu,
     modulated_conv,
     save_gan,
     spread,
@@ -84,6 +85,57 @@ def test_both_networks_have_their_gradients(gan):
     assert torch.autograd.gradcheck(lambda x: d(x, y), [numbers(2, 3, 8, 8).requires_grad_()], fast_mode=True)
     weights = list(d.parameters())
     assert torch.autograd.grad(r1_penalty(d, numbers(2, 3, 8, 8), y), weights, allow_unused=True)[0].abs().sum() > 0
+
+
+# Where it is smaller than the official one
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_one_latent_styles_all_layers(gan, training):
+    """No style mixing: every affine map reads the w that the mapping gives, in training too."""
+    g, read = gan.generator.train(training), []
+    styles = [module for module in g.synthesis.modules() if isinstance(module, Equalised)]
+    for style in styles:
+        style.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    z, y, mapped = numbers(6, 5, dtype=torch.float32), torch.arange(6) % 3, []
+    g.mapping[-1].register_forward_hook(lambda _, given, answer: mapped.append(lrelu(answer)))
+    g(z, y, noise=torch.Generator().manual_seed(0))
+    assert len(mapped) == 1 and len(read) == len(styles) == 5, "three convolutions and two maps to colours"
+    assert all(torch.equal(w, mapped[0]) for w in read)
+
+
+def doubled(x):
+    """Bilinear: a new pixel is three parts of the nearest old one and one part of the next, along either axis."""
+    for axis in (2, 3):
+        padded = torch.cat([x.narrow(axis, 0, 1), x, x.narrow(axis, -1, 1)], axis)
+        before, after = padded.narrow(axis, 0, x.shape[axis]), padded.narrow(axis, 2, x.shape[axis])
+        x = torch.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1).flatten(axis, axis + 1)
+    return x
+
+
+def test_maps_and_pictures_are_doubled_by_plain_bilinear_resampling(gan):
+    synthesis, seen = gan.generator.double().synthesis, {}
+    for level, convs in enumerate(synthesis.convs):
+        convs[0].register_forward_pre_hook(lambda _, given, level=level: seen.update({f"in {level}": given[0]}))
+        convs[-1].register_forward_hook(lambda _, given, answer, level=level: seen.update({f"out {level}": answer}))
+    w, picture = numbers(3, 5), 0.0
+    found = synthesis(w)
+    torch.testing.assert_close(seen["in 1"], doubled(seen["out 0"]))
+    for level in range(2):
+        scaled = synthesis.styles[level](w) / synthesis.to_rgb[level].shape[1] ** 0.5
+        shown = modulated_conv(seen[f"out {level}"], synthesis.to_rgb[level], scaled, demodulate=False)
+        picture = shown + (doubled(picture) if level else synthesis.bias)
+    torch.testing.assert_close(found, picture)
+
+
+def test_the_discriminator_halves_by_the_mean_of_four_pixels(gan):
+    block, x = gan.discriminator.double().blocks[0], numbers(2, 4, 8, 8)
+
+    def halved(y):
+        return (y[:, :, ::2, ::2] + y[:, :, 1::2, ::2] + y[:, :, ::2, 1::2] + y[:, :, 1::2, 1::2]) / 4
+
+    main = halved(lrelu(block.second(lrelu(block.first(x)))))
+    torch.testing.assert_close(block(x), (main + block.shortcut(halved(x))) / 2**0.5)
 
 
 def test_equalised_layers_keep_the_variance():

@@ -39,6 +39,21 @@ def test_training_moves_both_and_says_how():
     assert not same(gan, fit_gan(small_faces(), CONFIG, TRAINING, seed=1)[0])
 
 
+def test_the_generator_pays_for_the_verdict_alone(monkeypatch):
+    """There is no path-length penalty."""
+    start, verdicts, paid, step = small_gan(), [], [], Game.step
+    start.discriminator.register_forward_hook(lambda _, given, answer: verdicts.append(answer.detach()))
+
+    def noted(game, network, loss, what):
+        if network is game.gan.generator:
+            paid.append((loss.item(), torch.nn.functional.softplus(-verdicts[-1]).mean().item()))
+        return step(game, network, loss, what)
+
+    monkeypatch.setattr(Game, "step", noted)
+    fit_gan(small_faces(), CONFIG, TRAINING, seed=0, start=start)
+    assert len(paid) == 8 and all(loss == verdict for loss, verdict in paid)
+
+
 def test_a_gan_goes_on_from_where_it_was_and_is_not_changed():
     start, slow = small_gan(), replace(TRAINING, lr=1e-6)
     near = fit_gan(small_faces(), CONFIG, slow, seed=5, start=start)[0]

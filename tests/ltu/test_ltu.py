@@ -1,3 +1,4 @@
+import copy
 import gc
 from dataclasses import replace
 
@@ -5,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from tiny import same_weights, tiny_faces
+from torch.nn.functional import cross_entropy
 
 import shui_lib.ltu.membership as membership
 from shui_lib.ltu.baselines import BASELINES, Fisher, SalUn, fisher, joined, most_salient
 from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import Guide, Member, NoGuide
 from shui_lib.ltu.networks import SIZES, Recipe, build, train
-from shui_lib.methods import REGISTRY, Artefacts, Given
+from shui_lib.methods import REGISTRY, Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import parameters
 from shui_workbook.studies.ltu import ABLATIONS
 from shui_workbook.studies.ltu_requests import PARTS, as_people, draw_random_request, with_wrong_labels
@@ -153,6 +155,37 @@ def test_guides_never_change_while_they_guide(world, monkeypatch):
         assert all(torch.equal(before[kind][n], v) for n, v in guide.model.state_dict().items())
 
 
+def test_it_looks_at_plain_images_in_eval_mode_throughout(world):
+    model, parts = world
+    model, seen, modes = copy.deepcopy(model).train(), set(), set()
+    plain = {image.numpy().tobytes() for part in LTU().needs for image in parts[part].pixels()}
+
+    def looked(network, given):
+        modes.update(module.training for module in network.modules())
+        seen.update(image.numpy().tobytes() for image in given[0])
+
+    model.register_forward_pre_hook(looked)
+    method = LTU(iterations=3, batch=8, size="smoke", least=0.0)
+    done = method.unlearn(model, Given(parts), Artefacts(), generator=generator())
+    assert modes == {False} and not done.training
+    assert len(seen) > len(parts["forget"]) and seen <= plain
+
+
+@pytest.mark.parametrize(("kind", "matter"), [("sorted", False), ("labelled", True)])
+def test_labels_of_the_images_to_forget_matter_to_membership_models_alone(world, kind, matter):
+    model, parts = world
+    torch.manual_seed(0)
+    found = {kind: Guide(Member(kind, 4).eval().requires_grad_(False), 0.6)}
+    wrong = replace(parts["forget"], targets=(parts["forget"].targets + 1) % 4)
+
+    def after(forget):
+        given = Given(parts | {"forget": forget}).only(LTU().needs)
+        *_, last = LTU(iterations=2, batch=8, beta=0.1).turns(model, given, generator=generator(), found=found)
+        return with_parameters(model, last.theta)
+
+    assert same_weights(after(parts["forget"]), after(wrong)) != matter
+
+
 def test_forgetting_makes_guides_say_not_a_member(world):
     """Descending along g_f alone lowers what the guides think of D_f."""
     model, parts = world
@@ -160,7 +193,6 @@ def test_forgetting_makes_guides_say_not_a_member(world):
     found = {"statistics": Guide(Member("statistics", 4).eval().requires_grad_(False), 0.6)}
     method = LTU(iterations=10, batch=32, beta=0.02, remember=False)
     from shui_lib.benchmark.predict import predict
-    from shui_lib.methods import with_parameters
 
     last = list(method.turns(model, Given(parts), generator=generator(), found=found))[-1]
 
@@ -211,6 +243,35 @@ def test_fisher_noise_is_smaller_where_retain_images_need_a_weight(world):
     need = torch.cat([f.flatten() for f in found.values()])
     high = need > need.median()
     assert moved[high].mean() < moved[~high].mean()
+
+
+def test_fisher_forgetting_by_hand(world):
+    """α / F for each weight of each layer alike: of the published code's exceptions none is made."""
+    model, parts = world
+    steep = {name: 10 * value for name, value in parameters(model).items() if ".fc." in name}
+    model, retain = with_parameters(model, steep), parts["retain"][:4]
+    given = Given(parts | {"retain": retain})
+    done = parameters(Fisher(alpha=1e-6).unlearn(model, given, Artefacts(), generator=generator()))
+    chance = generator()
+    logits = model(retain[torch.randperm(4, generator=chance)].pixels()).logits
+    answers = torch.multinomial(logits.detach().softmax(1), 1, generator=chance)[:, 0]
+    slopes = torch.autograd.grad(cross_entropy(logits, answers), [*model.parameters()])
+    uneven = set()
+    for (name, value), slope in zip(parameters(model).items(), slopes, strict=True):
+        deviation = (1e-6 * (1 / (slope.square() + 1e-8)).clamp(max=1e3)).sqrt()
+        torch.testing.assert_close(done[name], value + deviation * torch.randn(value.shape, generator=chance))
+        if deviation.std() > 0.1 * deviation.mean():
+            uneven.add((name.split(".")[-2], value.ndim))
+    assert {("fc", 2), ("conv1", 4), ("bn1", 1)} <= uneven, "elsewhere a mean over inputs would not show"
+
+
+def test_fisher_forgetting_erases_no_class_by_name(world):
+    """Whichever class is to be forgotten, the same noise is added: D_f is not looked at."""
+    model, parts = world
+    of_class = [parts["forget"][parts["forget"].targets == label] for label in range(4)]
+    given = [Given(parts | {"forget": forget}) for forget in of_class]
+    one, *others = (Fisher().unlearn(model, each, Artefacts(), generator=generator()) for each in given)
+    assert all(map(len, of_class)) and all(same_weights(one, other) for other in others)
 
 
 def test_joined_views_keep_their_images(world):

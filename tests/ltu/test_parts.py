@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch.nn.functional import normalize
 
 from shui_lib.ltu.harmonise import flat, harmonise, without
 from shui_lib.ltu.membership import KINDS, Member, NoGuide, fit, guides, statistics
-from shui_lib.ltu.networks import SIZES, build, of_half_width
+from shui_lib.ltu.networks import SIZES, build, of_half_width, train
 from shui_lib.ltu.samplers import Samplers, class_means, nearest_free
 from shui_workbook.studies.ltu_judge import gaps, taken_for_strangers
 from shui_workbook.studies.ltu_measures import relearn_steps
@@ -145,6 +147,26 @@ def test_the_papers_network_has_the_small_stem():
     assert model.network.conv1.kernel_size == (3, 3) and model.network.conv1.stride == (1, 1)
     assert model.network.forward_features(torch.zeros(1, 3, 32, 32)).shape == (1, 512, 4, 4)
     assert sum(p.numel() for p in model.parameters()) == 11_173_962  # as counted for CIFAR ResNet-18 everywhere
+
+
+def test_training_as_the_paper_crops_out_of_the_image_and_adds_no_rim():
+    """Red climbs by a step a pixel to the right, green downwards: how steeply, in a crop, is its share of the side."""
+    faces, seen, climb = tiny_faces(50, (5, 5), size=32, multilabel=False), [], np.arange(32, dtype=np.uint8)
+    pictures = np.zeros_like(faces.images)
+    pictures[..., 0], pictures[..., 1] = 8 * climb, 8 * climb[:, None]
+    model = build(SIZES["smoke"].network, classes=4, image_size=32, seed=0)
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    recipe = replace(SIZES["paper"].recipe, epochs=1)
+    train(model, replace(faces, images=pictures), recipe, generator=generator())
+    red, green = (torch.cat(seen)[:, :2] * 127.5 / 8).unbind(1)
+    wide, tall = (red[:, 16, 24] - red[:, 16, 8]) / 16, (green[:, 24, 16] - green[:, 8, 16]) / 16
+    assert (wide < 0).float().mean().item() == pytest.approx(0.5, abs=0.1) and (tall > 0).all(), "half are mirrored"
+    wide = wide.abs()
+    share, ratio = wide * tall, wide / tall
+    assert 0.639 < share.min() < 0.7 and 0.9 < share.max() < 1.001
+    assert 0.749 < ratio.min() < 0.85 and 1.2 < ratio.max() < 1.334
+    across = red.diff(dim=2).abs()
+    assert (across[..., 1:-1] <= across[..., 15:16] + 1e-3).all(), "the climb is nowhere broken by a rim"
 
 
 # Evaluation

@@ -594,6 +594,33 @@ def test_a_setting_of_another_type_or_range_is_named(method, settings, reason):
         make_method(method, settings)
 
 
+@pytest.mark.parametrize(("name", "variant"), [form for form in FORMS if hasattr(small_method(*form), "bf16")])
+def test_a_method_that_is_asked_to_computes_in_bfloat16(name, variant):
+    parts, model, seen = parts_of(tiny_faces(10, (6, 6), size=32)), small_vit(3, size=32), []
+    model.network.head.register_forward_hook(lambda _, given, answer: seen.append(answer.dtype))
+    kinds = {}
+    for bf16 in (False, True):
+        method = replace(small_method(name, variant), bf16=bf16)
+        artefacts = method.prepare(model, parts, generator=generator())
+        after = method.unlearn(model, Given(parts), artefacts, generator=generator())
+        assert all(value.dtype == torch.float32 for value in after.parameters()), "weights stay as they are"
+        kinds[bf16] = {*seen}
+        seen.clear()
+    assert kinds[False] == {torch.float32} and torch.bfloat16 in kinds[True]
+
+
+def test_meta_unlearn_computes_all_in_bfloat16_but_what_it_says_of_the_photos_handed_in():
+    parts, model, sizes = parts_of(tiny_faces(10, (6, 6), size=32)), small_vit(3, size=32), {}
+
+    def looked(network, given, answer):
+        sizes.setdefault(answer.logits.dtype, set()).add(len(given[0]))
+
+    model.register_forward_hook(looked)
+    replace(small_method("meta_unlearn", ""), bf16=True).prepare(model, parts, generator=generator())
+    assert sizes[torch.float32] == {3}, "one photo each"
+    assert 3 not in sizes[torch.bfloat16] and sizes[torch.bfloat16] > {8, len(parts["val"])}
+
+
 def test_one_and_one_point_naught_are_one_setting():
     one, other = (make_method("gradient_ascent", {"eta": eta}) for eta in (1, 1.0))
     assert json.dumps(settings_of(one)) == json.dumps(settings_of(other))

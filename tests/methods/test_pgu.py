@@ -155,13 +155,33 @@ def test_batches_are_taken_one_after_another(never_stops):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_artefacts_are_the_gram_matrices_of_the_training_data(variant):
-    parts, dtype = data(), torch.float64 if variant == "original" else torch.float32
-    found = PGU(variant=variant).prepare(Small(), parts, generator=generator()).tensors
-    expected = input_grams(Small(), parts["train"], generator=generator())
-    assert found.keys() == {"gram/conv", "gram/head"}
-    for name, gram in expected.items():
-        assert found[f"gram/{name}"].dtype == dtype
-        torch.testing.assert_close(found[f"gram/{name}"], gram.to(dtype), rtol=1e-5, atol=1e-4)
+    """By hand: of the images as they are, and of patches two pixels apart, which is the stride."""
+    model, parts, dtype = Small(), data(), torch.float64 if variant == "original" else torch.float32
+    found = PGU(variant=variant).prepare(model, parts, generator=generator()).tensors
+    x = parts["train"].pixels().double()
+    corners = [(top, left) for top in (0, 2, 4) for left in (0, 2, 4)]
+    padded = nn.functional.pad(x, (1, 1, 1, 1))
+    rows = {"gram/conv": torch.cat([padded[:, :, top : top + 3, left : left + 3].flatten(1) for top, left in corners])}
+    rows["gram/head"] = model(x).features.detach()
+    assert found.keys() == rows.keys()
+    for name, a in rows.items():
+        assert found[name].dtype == dtype
+        torch.testing.assert_close(found[name], (a.T @ a).to(dtype), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_copies_are_taken_out_of_the_gram_matrices(variant, monkeypatch):
+    parts, asked = data(), []
+
+    def looked(method, model, faces, artefacts, *, generator):
+        asked.append(faces.pixels())
+        return {}
+
+    artefacts = PGU(variant=variant).prepare(Small(), parts, generator=generator())
+    monkeypatch.setattr(PGU, "subspaces", looked)
+    PGU(variant=variant, copies=4, epochs=0).unlearn(Small(), Given(parts), artefacts, generator=generator())
+    (x,) = asked
+    assert torch.equal(x, parts["forget" if variant == "original" else "support"].pixels())
 
 
 def subspace(variant: str, left: Tensor, *, gamma: float = 0.75) -> Tensor:

@@ -5,6 +5,9 @@ import json
 import pytest
 from tiny import prepare_tiny
 
+from shui_lib.core.names import parse
+from shui_lib.methods import REGISTRY
+from shui_workbook.forms import every_form
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import OWN, checked_settings, selected, settings_for
 
@@ -51,3 +54,15 @@ def test_what_a_user_has_tuned_is_read_once_and_goes_first(tmp_path, monkeypatch
     assert settings_for("ssd:one-shui", **setting) == {"alpha": 7.5}
     assert len(read) == 1
     assert settings_for("curvature", **setting) == usual["cpu/faces/10"]["curvature"], "theirs adds to ours"
+
+
+@pytest.mark.parametrize(
+    ("preset", "halved"),
+    [("paper", {"meta_unlearn", "scrub:one-shui", "bad_teacher:one-shui"}), ("cpu", set()), ("vit-s14", set())],
+)
+def test_what_runs_in_bfloat16_under_a_preset_with_tuned_and_with_published_constants(where, preset, halved):
+    experiment = Experiment(**where | {"preset": preset})
+    forms = [*every_form(), "curvature:one-trained", "curvature:forget-images"]
+    assert {parse(form).method for form in forms} == set(REGISTRY)
+    expected = halved | {f"{form}:published" for form in halved}
+    assert {form for form in forms if getattr(experiment.method(form), "bf16", False)} == expected

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from small_gan import QUICK, same
-from tiny import prepare_tiny
+from tiny import prepare_tiny, same_weights
 
 from data_prep import faces as rendered
 from shui_lib.core.source import source_of
@@ -21,9 +21,10 @@ from shui_lib.gan.train import GANTraining
 from shui_lib.methods import Given
 from shui_workbook.figures import gan as plots
 from shui_workbook.reports import gan as reports
+from shui_workbook.studies.gan import __main__ as command
+from shui_workbook.studies.gan import measures, tables
 from shui_workbook.studies.gan import rows as told
 from shui_workbook.studies.gan import study as module
-from shui_workbook.studies.gan import tables
 from shui_workbook.studies.gan.measures import fid, sheet, staying, undone
 from shui_workbook.studies.gan.study import Study
 
@@ -96,6 +97,30 @@ def test_a_table_is_made_once(study, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "measure", never)
     tables.table(study, path, **everything | {"later": dict.fromkeys(later, never)})
     assert path.read_bytes() == before
+
+
+def test_distances_are_of_our_own_classifier_and_none_is_called_fid(study, monkeypatch):
+    gan, request, asked = study.original(), study.request("class-1"), []
+    for distance in ("frechet", "kernel_distance"):
+        monkeypatch.setattr(measures, distance, lambda network, *_: asked.append(network) or 1.0)
+    found = measures.measure(study, gan, "class-1") | measures.bounds(study, request)
+    found |= measures.watch(study, request)(gan)
+    found |= measures.photo_measures(study, gan, study.faces[1][:1].in_memory(), 1)
+    assert {"fd_l", "fd_u", "kd_l", "fd_l_floor", "fd_share", "fd_person"} <= set(found)
+    assert not [name for name in found if "fid" in name]
+    others = [network for network in asked if not same_weights(network, study.classifier(0))]
+    assert len(others) == 1 and same_weights(others[0], study.classifier(2, epochs=0)), "of fd_l_random"
+
+
+def test_the_real_fid_is_added_where_inceptions_weights_are_given(monkeypatch):
+    asked = []
+    monkeypatch.setattr(command, "table", lambda *_, later, **__: asked.append(later))
+    monkeypatch.setattr(command, "Inception", lambda weights: f"read from {weights}")
+    command.main(["table"])
+    command.main(["table", "--inception", "inception.safetensors"])
+    without, given = asked
+    assert not without and [*given] == ["fid_l"]
+    assert given["fid_l"].func is fid and given["fid_l"].args == ("read from inception.safetensors",)
 
 
 def test_rates_are_compared_by_what_they_forget_and_what_others_pay(study, monkeypatch):

@@ -1,8 +1,12 @@
 """How grids grow beyond their ends."""
 
+import numpy as np
 import pytest
 
-from shui_workbook.studies.trials import Axis, first_trials, untried_neighbours
+from shui_lib.benchmark.presets import preset_named
+from shui_lib.core.names import parse
+from shui_workbook.forms import needs_of
+from shui_workbook.studies.trials import AXES, Axis, axes_of, first_trials, untried_neighbours
 
 GAMMA = Axis((0.5, 0.75), 3, share=True)
 
@@ -24,6 +28,17 @@ GAMMA = Axis((0.5, 0.75), 3, share=True)
 def test_the_neighbours_of_a_value(axis, value, below, above):
     assert axis.next(value, up=False) == below
     assert axis.next(value, up=True) == pytest.approx(above)
+
+
+@pytest.mark.parametrize("multilabel", [True, False], ids=["attributes", "classes"])
+@pytest.mark.parametrize("form", [form for form in AXES if "retain" in needs_of(*parse(form)[:2])])
+def test_a_form_that_trains_tries_as_many_epochs_as_training_takes_and_no_more(form, multilabel):
+    axes = axes_of(form, multilabel=multilabel)
+    (axis,) = (axis for name, axis in axes.items() if "epochs" in name.split())
+    tried = [axis.values[-1]]
+    for _ in range(12):
+        tried.append(axis.next(tried[-1], up=True, tried=tried))
+    assert np.max(tried) == np.max(tried[-2]) == preset_named("cpu").train.epochs
 
 
 def test_a_share_grows_towards_one_and_never_gets_there():
