@@ -26,8 +26,7 @@ def searches_table(results: Path) -> str:
 
 
 def ended(trials: pd.DataFrame) -> str:
-    """One search: its trials, `*` had no right to go on, `+` spent all that it had; and whether nothing was chosen."""
-    form, could_go_on = trials["form"].iloc[0], bool((trials["git"] != "").all())  # older trials name no commit
-    chosen = choose(trials, or_nothing=could_go_on).get(form)
-    mark = "*" if not could_go_on else "+" if len(trials) >= FIRST + FURTHER else ""
-    return f"{len(trials)}{mark}" + (" (nothing)" if chosen == NOTHING[parse(form).method] else "")
+    """One search: its trials, `+` where it spent all that it had; and whether nothing was chosen."""
+    form = trials["form"].iloc[0]
+    mark = "+" if len(trials) >= FIRST + FURTHER else ""
+    return f"{len(trials)}{mark}" + (" (nothing)" if choose(trials)[form] == NOTHING[parse(form).method] else "")

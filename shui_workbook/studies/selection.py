@@ -269,8 +269,8 @@ class Trying:
 def choose(found: pd.DataFrame, *, or_nothing: bool = True) -> dict[str, dict[str, object]]:
     """Per form, the settings of the trial with the highest Tug-of-War against the folds, of those that have one.
 
-    Doing nothing is one of the trials (`NOTHING`), and the only one where all others diverge; without `or_nothing`, as
-    in searches recorded before it was, the best trial is chosen even if it harms.
+    Doing nothing is one of the trials (`NOTHING`), and the only one where all others diverge; without `or_nothing` the
+    best of the others is chosen, even if it harms.
     """
     chosen = {}
     for form, trials in found.groupby("form"):
