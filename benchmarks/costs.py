@@ -59,7 +59,6 @@ def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
         "artefacts_mib": kept,
         "unlearn_seconds": served.seconds,
         "unlearn_mib": served.mib,
-        "git": git_commit(),
     }
 
 
@@ -81,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for form in progress(forms, desc="costs", unit="form"):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                 found = fresh.submit(cost_of, form, asked.of_seed(seed)).result()
+            found |= {"git": git_commit()}  # of this process, which knew it before it wrote
             put(asked.results, pd.DataFrame([found]).round(3), COST_KEY, "form")
 
 
