@@ -1,11 +1,10 @@
-"""The bias of fold models is measured on retrained ones, and changes a choice where it is large enough."""
+"""The bias of fold models is measured on retrained ones, and changes a choice pooled it is large enough."""
 
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import prepare_tiny
 
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.fold_bias import choices_without_bias, corrected, fold_bias, main
@@ -13,36 +12,23 @@ from shui_workbook.studies.selection import SEEDS, append, pool_experiment, pool
 from shui_workbook.studies.trials import AXES, Axis
 
 
-@pytest.fixture(scope="module")
-def where(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("folds")
-    prepare_tiny(folder / "data" / "tiny", identities=40)
-    return {
-        "dataset": "tiny",
-        "preset": "smoke",
-        "data_root": folder / "data",
-        "runs_root": folder / "runs",
-        "device": "cpu",
-    }
-
-
-def test_the_bias_of_the_folds_is_measured_on_a_retrained_model(where):
-    options = {name: value for name, value in where.items() if name not in ("dataset", "preset")}
-    found = fold_bias(dataset=where["dataset"], preset=where["preset"], sizes=(2,), **options)
+def test_the_bias_of_the_folds_is_measured_on_a_retrained_model(pooled):
+    options = {name: value for name, value in pooled.items() if name not in ("dataset", "preset")}
+    found = fold_bias(dataset=pooled["dataset"], preset=pooled["preset"], sizes=(2,), **options)
     assert found["split"].tolist() == ["retain", "forget", "val"]
-    everyone, _ = pool_experiment(n_ids=2, **where)
-    one = Experiment(n_ids=2, reserved=everyone.reserved, from_pool=True, seed=SEEDS[0], **where)
+    everyone, _ = pool_experiment(n_ids=2, **pooled)
+    one = Experiment(n_ids=2, reserved=everyone.reserved, from_pool=True, seed=SEEDS[0], **pooled)
     assert one.stage("fold_0").folder == everyone.stage("fold_0").folder
     assert found["retrained"].tolist() == pytest.approx([100 * one.score("retrained", p) for p in found["split"]])
 
 
-def test_a_bias_of_the_folds_is_taken_off_what_is_wanted(where):
-    (one, *_), (other, *_) = (requests := pool_requests(n_ids=2, **where)), corrected(requests, -0.05)
+def test_a_bias_of_the_folds_is_taken_off_what_is_wanted(pooled):
+    (one, *_), (other, *_) = (requests := pool_requests(n_ids=2, **pooled)), corrected(requests, -0.05)
     assert other.wanted == one.wanted._replace(forget=one.wanted.forget + 0.05)
 
 
-def test_the_bias_changes_a_choice_where_it_is_large_enough(where, monkeypatch):
-    requests = pool_requests(n_ids=2, **where)[:2]
+def test_the_bias_changes_a_choice_where_it_is_large_enough(pooled, monkeypatch):
+    requests = pool_requests(n_ids=2, **pooled)[:2]
 
     def judge(experiment, form, group, wanted):  # the model scores η on the images to forget
         tow = 100 * (1 - abs(experiment.method(form).eta - wanted.forget))
@@ -60,15 +46,15 @@ def test_the_bias_changes_a_choice_where_it_is_large_enough(where, monkeypatch):
     assert line["changes"] and json.loads(line["without_bias"])["eta"] == round(level + 0.2, 2)
 
 
-def test_choices_are_tested_with_the_bias_that_was_recorded(where, monkeypatch, tmp_path):
+def test_choices_are_tested_with_the_bias_that_was_recorded(pooled, monkeypatch, tmp_path):
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.0, 0.01))})
     told = ["--dataset", "tiny", "--preset", "smoke", "--n-ids", "2", "--results", str(tmp_path)]
-    told += [f"--{name}-root={where[f'{name}_root']}" for name in ("data", "runs")]
+    told += [f"--{name}-root={pooled[f'{name}_root']}" for name in ("data", "runs")]
     with pytest.raises(SystemExit, match="measure it first, without --choices"):
         main([*told, "--choices"])
     main([*told, "--sizes", "2"])
     (bias,) = pd.read_csv(tmp_path / "fold_bias.csv").query("split == 'forget'")["difference"]
-    append(tmp_path / "selection.csv", search("gradient_ascent", pool_requests(n_ids=2, **where)))
+    append(tmp_path / "selection.csv", search("gradient_ascent", pool_requests(n_ids=2, **pooled)))
     main([*told, "--choices"])
     (line,) = pd.read_csv(tmp_path / "fold_bias_choices.csv").to_dict("records")
     assert line["form"] == "gradient_ascent" and line["bias"] == pytest.approx(bias, abs=1e-4)

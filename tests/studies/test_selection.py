@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import prepare_tiny, small_vit, tiny_faces
+from tiny import small_vit, tiny_faces
 
 import shui_workbook
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
@@ -50,36 +50,23 @@ CHOSEN = Path(shui_workbook.__file__).parent / "runs" / "selected.json"
 FOUND = Path(__file__).parents[2] / "results" / "selection.csv"
 
 
-@pytest.fixture(scope="module")
-def where(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("selection")
-    prepare_tiny(folder / "data" / "tiny", identities=40)
-    return {
-        "dataset": "tiny",
-        "preset": "smoke",
-        "data_root": folder / "data",
-        "runs_root": folder / "runs",
-        "device": "cpu",
-    }
-
-
 # On whom
 
 
-def test_requests_come_from_the_pool_and_nobody_asks_twice_in_one(where):
-    experiment, groups = pool_experiment(n_ids=2, **where)
+def test_requests_come_from_the_pool_and_nobody_asks_twice_in_one(pooled):
+    experiment, groups = pool_experiment(n_ids=2, **pooled)
     assert 2 <= len(groups) <= REQUESTS and all(len(set(group)) == 2 for group in groups)
     assert len({tuple(group) for group in groups}) > 1
     assert set(np.concatenate(groups)) <= set(experiment.split.pool)
     assert set(np.concatenate(groups)) <= set(experiment.part("support").identity)
-    again = pool_experiment(n_ids=2, **where)[1]
+    again = pool_experiment(n_ids=2, **pooled)[1]
     assert np.array_equal(groups, again)
 
 
 @pytest.mark.parametrize("seed", REPORTED_SEEDS)
-def test_nobody_of_the_pool_is_in_a_reported_request(where, seed):
-    asking = np.concatenate(pool_experiment(n_ids=2, **where)[1])
-    reported = Experiment(seed=seed, n_ids=10, **where)
+def test_nobody_of_the_pool_is_in_a_reported_request(pooled, seed):
+    asking = np.concatenate(pool_experiment(n_ids=2, **pooled)[1])
+    reported = Experiment(seed=seed, n_ids=10, **pooled)
     assert set(asking).isdisjoint(reported.request.identities)
     assert set(asking) <= set(reported.split.pool)
     assert seed not in SEEDS
@@ -162,18 +149,18 @@ def test_one_person_has_published_constants_of_their_own():
         assert several["alpha"] == 1e-4 and "simulated_n_ids" not in several
 
 
-def test_whoever_asks_alone_has_images_enough(where, monkeypatch):
+def test_whoever_asks_alone_has_images_enough(pooled, monkeypatch):
     monkeypatch.setattr("shui_workbook.studies.selection.FEWEST_IMAGES_ALONE", 7)
-    everyone, groups = pool_experiment(**{**where, "n_ids": 1})
+    everyone, groups = pool_experiment(**{**pooled, "n_ids": 1})
     sizes = pd.Series(everyone.faces.identity).value_counts()
     assert 2 <= len(groups) <= REQUESTS and all(len(group) == 1 and sizes[group[0]] >= 7 for group in groups)
     assert sizes[everyone.request.identities].min() < 7, "others were left out"
 
 
-def test_more_than_the_pool_holds_cannot_ask(where, monkeypatch):
+def test_more_than_the_pool_holds_cannot_ask(pooled, monkeypatch):
     monkeypatch.setattr("shui_workbook.studies.selection.FEWEST_IMAGES_ALONE", 1000)
     with pytest.raises(ValueError, match="the tuning pool has 0 identities with 1000 images or more: 1 cannot ask"):
-        pool_experiment(**{**where, "n_ids": 1})
+        pool_experiment(**{**pooled, "n_ids": 1})
 
 
 def test_forms_are_named_one_by_one_or_by_a_word():
@@ -213,8 +200,8 @@ def test_published_constants_of_the_nearest_setting():
         published_for("gradient_ascent", "", dataset="faces", n_ids=10)
 
 
-def test_a_search_is_the_mean_of_its_trials_over_requests(where, monkeypatch):
-    requests = pool_requests(n_ids=2, **where)
+def test_a_search_is_the_mean_of_its_trials_over_requests(pooled, monkeypatch):
+    requests = pool_requests(n_ids=2, **pooled)
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.0, 0.1))})
     found = search("gradient_ascent", requests)
     assert found["settings"].tolist() == ['{"eta": 0.0}', '{"eta": 0.1}']
@@ -226,9 +213,9 @@ def test_a_search_is_the_mean_of_its_trials_over_requests(where, monkeypatch):
     assert search("scrub:original", requests)["requests"].tolist() == [REQUESTS_WITH_DATA]
 
 
-def test_what_if_is_recorded_apart_and_chooses_nothing(where, monkeypatch, tmp_path):
+def test_what_if_is_recorded_apart_and_chooses_nothing(pooled, monkeypatch, tmp_path):
     monkeypatch.setitem(AXES, "scrub:original", {"epochs max_epochs": Axis(((2, 2),)), "lr": Axis((0.1,))})
-    before, roots = CHOSEN.read_text(), [f"--{n}-root={where[f'{n}_root']}" for n in ("data", "runs")]
+    before, roots = CHOSEN.read_text(), [f"--{n}-root={pooled[f'{n}_root']}" for n in ("data", "runs")]
     told = ["--dataset", "tiny", "--n-ids", "2", "--preset", "smoke", "--forms", "scrub:original", *roots]
     main([*told, "--also", "kl=bernoulli", "--results", str(tmp_path)])
     (found,) = pd.read_csv(tmp_path / "selection_also.csv").to_dict("records")
@@ -274,8 +261,8 @@ def test_doing_nothing_is_chosen_where_every_trial_harms():
     ]
 
 
-def test_a_form_that_was_chosen_to_do_nothing_acts_as_its_best_trial(where, monkeypatch):
-    one = Experiment(n_ids=2, reserved=3, **where)
+def test_a_form_that_was_chosen_to_do_nothing_acts_as_its_best_trial(pooled, monkeypatch):
+    one = Experiment(n_ids=2, reserved=3, **pooled)
 
     def chosen(form, **setting):
         return "smoke/tiny/2", {"eta": 0.0 if form == "gradient_ascent" else 0.5}
@@ -301,8 +288,8 @@ def test_an_edge_of_the_grid_is_said():
     assert not remarks(some_trials(gradient_ascent=[80, 95, 90]).assign(tow_before=70.0))
 
 
-def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
-    requests = pool_requests(n_ids=2, **where)[:1]
+def test_a_trial_that_diverges_is_left_out_and_said(pooled, monkeypatch, capsys):
+    requests = pool_requests(n_ids=2, **pooled)[:1]
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((1e38, 0.01))})
     found = search("gradient_ascent", requests)
     assert np.isnan(found["tow"][0]) and "not finite numbers: the model has diverged" in found["note"][0]
@@ -311,9 +298,9 @@ def test_a_trial_that_diverges_is_left_out_and_said(where, monkeypatch, capsys):
     assert 'gradient_ascent {"eta": 1e+38} is left out' in capsys.readouterr().err
 
 
-def test_how_long_the_first_trials_take_is_said_after_the_first(where, monkeypatch, capsys):
+def test_how_long_the_first_trials_take_is_said_after_the_first(pooled, monkeypatch, capsys):
     monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 80.0))
-    trying = Trying("gradient_ascent", pool_requests(n_ids=2, **where)[:1], {})
+    trying = Trying("gradient_ascent", pool_requests(n_ids=2, **pooled)[:1], {})
     trying.started -= 60
     for eta in (0.1, 0.2):
         trying.one({"eta": eta}, of=12)
@@ -329,14 +316,14 @@ def test_trials_of_a_data_set_with_any_name_replace_those_of_before(tmp_path, da
     assert held["dataset"].tolist() == [dataset] * 2 and sorted(held["replaced"]) == ["", "bbb"]
 
 
-def test_a_users_choice_lies_in_their_folder_and_is_found_again(where, monkeypatch, capsys):
+def test_a_users_choice_lies_in_their_folder_and_is_found_again(pooled, monkeypatch, capsys):
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.0,))})
-    before, roots = CHOSEN.read_text(), [f"--{n}-root={where[f'{n}_root']}" for n in ("data", "runs")]
+    before, roots = CHOSEN.read_text(), [f"--{n}-root={pooled[f'{n}_root']}" for n in ("data", "runs")]
     main(["--dataset", "tiny", "--n-ids", "2", "--preset", "smoke", "--forms", "gradient_ascent", *roots])
     assert CHOSEN.read_text() == before
-    assert (where["runs_root"] / "selection.csv").is_file()
-    assert f"choices in {where['runs_root'] / 'selected.json'}" in capsys.readouterr().out
-    one = Experiment(n_ids=2, **where)
+    assert (pooled["runs_root"] / "selection.csv").is_file()
+    assert f"choices in {pooled['runs_root'] / 'selected.json'}" in capsys.readouterr().out
+    one = Experiment(n_ids=2, **pooled)
     assert one.method("gradient_ascent").eta == 0.0
     assert one.whose_settings("gradient_ascent").tolist() == ["chosen on its own tuning pool"]
 
@@ -349,7 +336,7 @@ def test_settings_that_were_selected_keep_what_the_preset_states(tmp_path):
     assert settings_for("scrub:one-shui", **where) == {"bf16": True, "lr": 0.01}
 
 
-def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tmp_path, monkeypatch):
+def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(pooled, tmp_path, monkeypatch):
     eta = {"cpu/faces/10": 1.0, "cpu/ages/10": 2.0, "cpu/celebahq/20": 3.0}
     found = {key: {"gradient_ascent": {"eta": value}} for key, value in eta.items()}
     monkeypatch.setattr("shui_workbook.runs.settings.selected", lambda: found)
@@ -367,22 +354,22 @@ def test_settings_are_borrowed_from_the_same_task_and_the_nearest_kind(where, tm
     found |= {f"cpu/{name}/5": {"gradient_ascent": {"eta": 4.0}} for name in ("celeba", "writers")}
     assert donor("celeba_clean", True, name="celeba") == "cpu/celeba/5", "of no pair, and yet it was made from it"
     assert donor("writers_clean", False, name="writers") == "cpu/writers/5"
-    assert Experiment(n_ids=2, **where | {"runs_root": tmp_path}).setting["name"] == "tiny"
-    whose = Experiment(n_ids=2, **where | {"runs_root": tmp_path}).whose_settings(
+    assert Experiment(n_ids=2, **pooled | {"runs_root": tmp_path}).setting["name"] == "tiny"
+    whose = Experiment(n_ids=2, **pooled | {"runs_root": tmp_path}).whose_settings(
         "gradient_ascent", "ssd:original:published"
     )
     assert whose["gradient_ascent"] == "settings selected for cpu/faces/10"
     assert whose["ssd:original:published"] == "constants published for celebahq; none are known for tiny"
     said = {"gradient_ascent": {}, "ssd:one-shui": {"alpha": 9.0}}
-    whose = Experiment(n_ids=2, settings=said, **where | {"runs_root": tmp_path}).whose_settings(
+    whose = Experiment(n_ids=2, settings=said, **pooled | {"runs_root": tmp_path}).whose_settings(
         "gradient_ascent", "ssd"
     )
     source = "settings selected for cpu/faces/10"
     assert whose.to_dict() == {"gradient_ascent": source, "ssd": "settings not selected; by hand: alpha"}
 
 
-def test_doing_nothing_drops_nothing(where):
-    nothing = where | {"settings": {"gradient_ascent": {"eta": 0.0}}}
+def test_doing_nothing_drops_nothing(pooled):
+    nothing = pooled | {"settings": {"gradient_ascent": {"eta": 0.0}}}
     experiment, (group, *_) = pool_experiment(n_ids=2, **nothing)
     wanted = fold_scores(experiment, group)
     found = judge(experiment, "gradient_ascent", group, wanted)
@@ -395,8 +382,8 @@ def test_doing_nothing_drops_nothing(where):
     assert found["tow"] == pytest.approx(tug_of_war(by_hand, wanted), abs=1e-4)
 
 
-def test_folds_judge_people_they_have_never_seen(where):
-    experiment, (group, *_) = pool_experiment(n_ids=2, **where)
+def test_folds_judge_people_they_have_never_seen(pooled):
+    experiment, (group, *_) = pool_experiment(n_ids=2, **pooled)
     folds = np.concatenate(experiment.folds)
     assert sorted(folds) == sorted(experiment.split.train)
     forget = experiment.part("forget").of(group)
@@ -407,8 +394,8 @@ def test_folds_judge_people_they_have_never_seen(where):
     assert fold_scores(experiment, group).forget == pytest.approx(score(torch.stack(logits), forget.targets))
 
 
-def test_validation_stands_for_the_test_set_and_the_original_model_for_those_who_stay(where):
-    experiment, (group, *_) = pool_experiment(n_ids=2, **where)
+def test_validation_stands_for_the_test_set_and_the_original_model_for_those_who_stay(pooled):
+    experiment, (group, *_) = pool_experiment(n_ids=2, **pooled)
     found, train = fold_scores(experiment, group), experiment.part("train")
     stay = ~np.isin(train.identity, group)
     logits = experiment.logits("original", "train")[torch.from_numpy(stay)]
@@ -485,8 +472,8 @@ def judged_by(value):
     return judge
 
 
-def test_a_grid_grows_where_its_best_trial_lies_at_an_edge_until_it_does_not(where, monkeypatch):
-    requests = pool_requests(n_ids=2, **where)[:1]
+def test_a_grid_grows_where_its_best_trial_lies_at_an_edge_until_it_does_not(pooled, monkeypatch):
+    requests = pool_requests(n_ids=2, **pooled)[:1]
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2, 0.4), 2)})
     monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 90 - abs(eta - 1.6)))
     found = search("gradient_ascent", requests)
@@ -498,16 +485,16 @@ def test_a_grid_grows_where_its_best_trial_lies_at_an_edge_until_it_does_not(whe
     assert min(found) == 0.1 and max(found) == 0.4, "in the middle, nothing beyond is tried"
 
 
-def test_a_grid_stops_growing_at_the_stated_limit_and_the_edge_is_said(where, monkeypatch):
-    requests = pool_requests(n_ids=2, **where)[:1]
+def test_a_grid_stops_growing_at_the_stated_limit_and_the_edge_is_said(pooled, monkeypatch):
+    requests = pool_requests(n_ids=2, **pooled)[:1]
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2, 0.4), 2)})
     monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 60 - 1 / (1 + eta)))
     found = search("gradient_ascent", requests)
     assert len(found) == FIRST + FURTHER and "is an edge of its grid" in remarks(found)[0]
 
 
-def test_a_search_goes_on_from_recorded_trials_and_none_is_lost(where, monkeypatch, tmp_path):
-    requests = pool_requests(n_ids=2, **where)[:1]
+def test_a_search_goes_on_from_recorded_trials_and_none_is_lost(pooled, monkeypatch, tmp_path):
+    requests = pool_requests(n_ids=2, **pooled)[:1]
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2), 2)})
     monkeypatch.setattr("shui_workbook.studies.selection.judge", judged_by(lambda eta: 90 - abs(eta - 0.2)))
     path = tmp_path / "selection.csv"
@@ -524,8 +511,8 @@ def test_a_search_goes_on_from_recorded_trials_and_none_is_lost(where, monkeypat
     assert held.groupby("replaced")["git"].unique().map(list).to_dict() == {"": ["bbb"], "bbb": ["aaa"]}
 
 
-def test_a_killed_search_goes_on_at_the_trial_that_it_was_in(where, monkeypatch, tmp_path):
-    requests = pool_requests(n_ids=2, **where)[:1]
+def test_a_killed_search_goes_on_at_the_trial_that_it_was_in(pooled, monkeypatch, tmp_path):
+    requests = pool_requests(n_ids=2, **pooled)[:1]
     monkeypatch.setitem(AXES, "gradient_ascent", {"eta": Axis((0.1, 0.2, 0.3))})
     path, judged = tmp_path / "selection.csv", []
 
@@ -552,8 +539,8 @@ def test_what_a_preset_states_is_the_same_in_all_trials_unless_an_axis_moves_it(
     assert len({trial["eta"] for trial in told["paper"]}) > 1, "it states one, too, and the axis moves it"
 
 
-def test_what_is_resumed_scored_the_same_before_unlearning(where, tmp_path, capsys):
-    requests = pool_requests(n_ids=2, **where)
+def test_what_is_resumed_scored_the_same_before_unlearning(pooled, tmp_path, capsys):
+    requests = pool_requests(n_ids=2, **pooled)
     path, form = tmp_path / "selection.csv", "gradient_ascent"
     assert recorded_trials(path, form, requests) is None
     before = np.mean([tug_of_war(untouched(request.experiment, request.group), request.wanted) for request in requests])
