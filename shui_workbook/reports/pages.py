@@ -131,7 +131,7 @@ def costs(results: Path) -> str:
     for (dataset, preset, n_ids, machine), group in pd.read_csv(results / "costs.csv").groupby([*SETTING, "machine"]):
         means = group.groupby("form").mean(numeric_only=True)
         shown = means.loc[ordered(means.index), [*COST_HEADINGS]].rename(columns=COST_HEADINGS)
-        shown = shown.map(lambda cost: "–" if pd.isna(cost) else f"{cost:.3g}")
+        shown = shown.map(lambda cost: "–" if pd.isna(cost) else f"{cost:.0f}" if cost >= 100 else f"{cost:.3g}")
         shown.insert(0, "access", [access_of(form) for form in shown.index])
         parts += [f"**{dataset}, n_ids {n_ids}, preset `{preset}`** ({machine})", "", as_markdown(shown), ""]
     if len(trained := trained_in(read_rows(results))):

@@ -154,7 +154,7 @@ def test_rivals_are_compared_within_seeds(house):
 def test_costs_stand_by_form(house):
     lines = costs(house / "results").splitlines()
     assert lines[0] == "**tiny, n_ids 10, preset `cpu`** (2core)"
-    assert lines[4] == "| curvature | support | 0 | – | 2 | 0.123 | 1e+03 |"
+    assert lines[4] == "| curvature | support | 0 | – | 2 | 0.123 | 1000 |"
     assert lines[5].startswith("| scrub one-shui | forget + retain |")
     assert len(lines) == 6, "rows that name no time and no machine tell nothing of trainings"
 
