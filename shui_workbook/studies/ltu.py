@@ -42,7 +42,7 @@ from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
 from shui_workbook.arguments import command_line
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import put
+from shui_workbook.records.files import check_committed, put
 from shui_workbook.studies.ltu_judge import METRICS
 from shui_workbook.studies.ltu_measures import guidance, measures
 from shui_workbook.studies.ltu_world import World
@@ -328,7 +328,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     what, seeds = args.pop("what"), args.pop("seeds")
     if not what:
         sys.exit(f"say what: tune, {', '.join(COMMANDS)}")
-    git_commit()  # of the code that is loaded now: `tune` writes settings into a file of the repository
+    check_committed(ROWS)
     for word in what:
         if word == "tune":
             tune(World(**args))

@@ -395,10 +395,8 @@ class PoolSetting:
 
     @property
     def folder(self) -> Path:
-        """Where trials are recorded, checked to take them."""
-        folder = self.results or self.runs_root
-        check_committed(folder)
-        return folder
+        """Where trials are recorded."""
+        return self.results or self.runs_root
 
     def requests(self) -> list[PoolRequest]:
         """Those of `pool_requests`."""
@@ -417,6 +415,7 @@ class Command(PoolSetting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record trials in selection.csv and choices in selected.json, or what-ifs in selection_also.csv."""
     asked = command_line(Command, argv, __doc__)
+    check_committed(asked.folder)
     also, path = typed(asked.also), asked.folder / "selection.csv"
     shipped = path.parent.resolve() == RESULTS.resolve()
     selected = SELECTED if shipped else asked.runs_root / OWN

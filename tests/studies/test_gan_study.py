@@ -112,12 +112,12 @@ def test_distances_are_of_our_own_classifier_and_none_is_called_fid(study, monke
     assert len(others) == 1 and same_weights(others[0], study.classifier(2, epochs=0)), "of fd_l_random"
 
 
-def test_the_real_fid_is_added_where_inceptions_weights_are_given(monkeypatch):
-    asked = []
+def test_the_real_fid_is_added_where_inceptions_weights_are_given(tmp_path, monkeypatch):
+    asked, told = [], ["table", "--results", str(tmp_path / "rows.csv")]
     monkeypatch.setattr(command, "table", lambda *_, later, **__: asked.append(later))
     monkeypatch.setattr(command, "Inception", lambda weights: f"read from {weights}")
-    command.main(["table"])
-    command.main(["table", "--inception", "inception.safetensors"])
+    command.main(told)
+    command.main([*told, "--inception", "inception.safetensors"])
     without, given = asked
     assert not without and [*given] == ["fid_l"]
     assert given["fid_l"].func is fid and given["fid_l"].args == ("read from inception.safetensors",)
