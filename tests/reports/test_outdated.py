@@ -71,9 +71,12 @@ def test_people_are_looked_up_by_form_and_those_without_a_commit_are_outdated(ea
     ]
     save_frame(tmp_path / "people_asking_faces_10.csv", pd.DataFrame([{**line, "form": f, "git": g} for f, g in forms]))
     save_frame(tmp_path / "people_pairs_faces_10.csv", pd.DataFrame([line]))  # of gradient ascent, without a commit
+    trained = [line | {"form": form, "git": ""} for form in ("ssd:one-shui", "retrained_again")]
+    save_frame(tmp_path / "klom.csv", pd.DataFrame(trained))
     code.main(["--results", str(tmp_path), "--remove"])
     said = capsys.readouterr().out
-    assert said.count("\n") == 3 and "people_pairs_faces_10.csv: gradient_ascent, faces, 10 people, cpu" in said
+    assert "klom.csv: ssd one-shui, faces, 10 people, cpu: seeds 0: 1 rows\n" in said
+    assert said.count("\n") == 4 and "people_pairs_faces_10.csv: gradient_ascent, faces, 10 people, cpu" in said
     kept = pd.read_csv(tmp_path / "people_asking_faces_10.csv", keep_default_na=False)
     assert list(zip(kept["form"], kept["git"], strict=True)) == [forms[1], forms[2], forms[4]]
     assert kept["gap"].eq(0.1).all() and not len(pd.read_csv(tmp_path / "people_pairs_faces_10.csv"))
