@@ -29,8 +29,9 @@ from shui_lib.methods import Given
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.forms import forms_named
 from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.searches import trials_known
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.selection import acting, trials_known
+from shui_workbook.studies.selection import acting
 
 COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
 

@@ -26,7 +26,7 @@ from shui_lib.benchmark.models import build_model
 from shui_lib.benchmark.presets import ModelConfig, preset_named
 from shui_workbook.reports.sections import save_section
 from shui_workbook.runs.chain import FOLDS, POPULATION, QUERIES
-from shui_workbook.studies.selection import REQUESTS
+from shui_workbook.studies.pool import REQUESTS
 from shui_workbook.studies.trials import AXES, FIRST, FURTHER
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "gpu.md"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.core.names import parse
+from shui_workbook.records.searches import NOTHING, choose, read_trials
 from shui_workbook.reports.tables import as_markdown, ordered, setting_in_words
-from shui_workbook.studies.selection import NOTHING, choose, read_trials
 from shui_workbook.studies.trials import FIRST, FURTHER
 
 

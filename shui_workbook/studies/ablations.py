@@ -28,7 +28,7 @@ from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import check_committed, put, record
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import simulated_request_size
-from shui_workbook.studies.selection import PoolRequest, judge, pool_requests
+from shui_workbook.studies.pool import PoolRequest, judge, pool_requests
 
 FORM = "meta_unlearn"
 ETAS = (3e-4, 1e-3, 3e-3)

@@ -31,7 +31,7 @@ from shui_lib.methods.parts.meta_gradient import Theta, inner_product, parameter
 from shui_workbook.arguments import command_line
 from shui_workbook.records.files import check_committed, lines_of, put
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.selection import SEEDS, pool_experiment
+from shui_workbook.studies.pool import SEEDS, pool_experiment
 
 KEY = ["dataset", "preset", "seed"]
 COLUMNS = [*KEY, "identity", "climb", "gradient", "step", "git"]

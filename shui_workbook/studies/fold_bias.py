@@ -1,6 +1,6 @@
 """How far fold models are from what they stand for, and whether that changes what is chosen.
 
-A fold model stands for a model retrained without the pool people who ask (`selection.py`). It misses more than them: a
+A fold model stands for a model retrained without the pool people who ask (`pool.py`). It misses more than them: a
 fifth of all people, and with them a fifth of the steps. So its score of the images to forget has a bias.
 
 python -m shui_workbook.studies.fold_bias --dataset faces --sizes 5 10 20
@@ -23,18 +23,10 @@ from shui_lib.benchmark.metrics import Scores
 from shui_lib.core.progress import progress
 from shui_workbook.arguments import command_line
 from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.searches import KEY, choose, read_trials
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.selection import (
-    KEY,
-    SEEDS,
-    PoolRequest,
-    PoolSetting,
-    Trying,
-    choose,
-    fold_scores,
-    pool_experiment,
-    read_trials,
-)
+from shui_workbook.studies.pool import SEEDS, PoolRequest, PoolSetting, fold_scores, pool_experiment
+from shui_workbook.studies.selection import Trying
 
 SIZES = (5, 10, 20)  # people in a request
 BEST = 6  # trials of each form that are judged again without the bias

@@ -24,8 +24,8 @@ from shui_lib.core.progress import progress
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records import paired_difference, read_rows, record
 from shui_workbook.records.files import check_committed
+from shui_workbook.records.searches import read_trials
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.selection import read_trials
 
 ROWS = "rows_gain.csv"
 

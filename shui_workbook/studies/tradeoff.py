@@ -28,8 +28,10 @@ from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.searches import trials_known
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.selection import acting, some_of, trials_known
+from shui_workbook.studies.pool import some_of
+from shui_workbook.studies.selection import acting
 
 STRENGTH = {  # by form: the setting that grows, and its power that does (SSD dampens more where α is smaller)
     # MU-Mis is left out: each strength would take it ten steps of second derivatives.

@@ -33,7 +33,7 @@ from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import check_committed, lines_of, put
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.selection import some_of
+from shui_workbook.studies.pool import some_of
 from shui_workbook.studies.steps import DividedInBasis, KroneckerBasis, corrected_eigenvalues
 from shui_workbook.studies.tradeoff import along
 

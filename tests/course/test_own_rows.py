@@ -10,7 +10,7 @@ from IPython.display import display
 
 from shui_lib.core.rows import make_rows
 from shui_workbook import figures
-from shui_workbook.studies.selection import append, read_trials
+from shui_workbook.records.searches import append, read_trials
 
 OWN = {"dataset": "2024", "n_ids": 3, "preset": "cpu"}  # a folder may be called so
 

@@ -20,7 +20,7 @@ from shui_workbook.studies.ablations import (
     main,
     steps_and_objectives,
 )
-from shui_workbook.studies.selection import PoolRequest
+from shui_workbook.studies.pool import PoolRequest
 
 REPORTED = Path(__file__).parents[2] / "results" / "reported.csv"
 
@@ -62,9 +62,9 @@ def test_only_the_rows_that_are_asked_for_are_computed(tmp_path, monkeypatch):
     assert computed == ["step=kfac+held_out"] * 2 + ["step=kfac+held_out+sizes"] * 2
 
 
-def test_rows_that_are_not_there_are_named():
+def test_rows_that_are_not_there_are_named(tmp_path):
     with pytest.raises(SystemExit, match="no row's name begins with 'stride='"):
-        main(["--only", "stride="])
+        main(["--only", "stride=", "--results", str(tmp_path)])
 
 
 @pytest.mark.parametrize("name", ["step=pgu+rank", "step=kfac+eq6", "steps=4"])

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from shui_workbook.records.searches import append
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.fold_bias import choices_without_bias, corrected, fold_bias, main
-from shui_workbook.studies.selection import SEEDS, append, pool_experiment, pool_requests, search
+from shui_workbook.studies.pool import SEEDS, pool_experiment, pool_requests
+from shui_workbook.studies.selection import search
 from shui_workbook.studies.trials import AXES, Axis
 
 

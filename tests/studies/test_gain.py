@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
+from shui_workbook.records.searches import append
 from shui_workbook.studies.gain import ARMS, PARTS, settings_of_arms, split
-from shui_workbook.studies.selection import append
 
 KEY = {"preset": "cpu", "dataset": "tiny", "n_ids": 2}
 
