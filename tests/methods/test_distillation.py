@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from teaching import request, two_layers
 from tiny import small_resnet, small_vit, tiny_faces
 from torch import nn
 
 from shui_lib.benchmark.train import cosine
+from shui_lib.methods import Artefacts, make_method
 from shui_lib.methods.parts.distillation import (
     answers,
     bernoulli_divergence,
@@ -135,3 +137,13 @@ def test_cosine_by_hand():
     assert [cosine(2.0, epoch, 4) for epoch in range(4)] == pytest.approx(
         [2.0, 1 + math.sqrt(0.5), 1.0, 1 - math.sqrt(0.5)]
     )
+
+
+@pytest.mark.parametrize("name", ["scrub", "bad_teacher"])
+def test_at_a_rate_of_zero_nobody_is_taught(name, monkeypatch):
+    monkeypatch.setattr(f"shui_lib.methods.{name}.answers", lambda *_, **__: 1 / 0)
+    model, given, chance = two_layers(3), request(True), torch.Generator().manual_seed(0)
+    after = make_method(name, {"lr": 0.0, "epochs": 30}).unlearn(model, given, Artefacts(), generator=chance)
+    assert all(torch.equal(w, after.state_dict()[k]) for k, w in model.state_dict().items()) and not after.training
+    with pytest.raises(ZeroDivisionError):
+        make_method(name, {"lr": 0.1, "epochs": 30}).unlearn(model, given, Artefacts(), generator=chance)
