@@ -244,7 +244,8 @@ def claims(rows: pd.DataFrame, reported: pd.DataFrame) -> list[Claim]:
     """The paper's claims, by setting: average gap of the other minus LTU's, paired over seeds."""
     baselines = [m for m in NAMES if m not in ("original", "retrained", "retrained_again", "ltu")]
     lines = [
-        (f"LTU, with 30 % of D_r, is nearer to retrained than {NAMES[m]} with all of it", (m, "")) for m in baselines
+        (f"LTU, with 30 % of D_r, is nearer to retrained than {NAMES[m]} with all of it at hand", (m, ""))
+        for m in baselines
     ]
     lines += [(f"… than {NAMES[m]} with the same D_r′", (m, SMALL)) for m in ("ft", "randl", "salun", "bad_teacher")]
     lines += [(f"… than LTU {variant}", ("ltu", variant)) for variant in PAPER]

@@ -248,7 +248,7 @@ def test_verdicts_follow_from_paired_intervals():
         ("salun", ""): [1.1, 1.9, 3.0],
     })  # fmt: skip
     told = reports.verdicts(rows, REPORTED).set_index("claim")["verdict"]
-    words = "LTU, with 30 % of D_r, is nearer to retrained than {} with all of it"
+    words = "LTU, with 30 % of D_r, is nearer to retrained than {} with all of it at hand"
     found = [told[words.format(name)] for name in ("FT", "RandL", "SalUn", "Amnesiac")]
     assert found == ["supported", "reversed", "equivalent", "not tested"]
     said = reports.in_short(reports.verdicts(rows, REPORTED))
@@ -260,7 +260,7 @@ def test_settings_count_as_one_claim_together():
     opposite = made_up({("ltu", ""): [1.0, 2.0, 3.0], ("ft", ""): [0.0, 1.1, 2.0]}).assign(share=0.5)
     few = made_up({("ltu", ""): [1.0, 2.0, 3.0], ("ft", "D_r′"): [3.0, 4.1, 5.0]}).assign(kept=0.1)
     found = {c.claim: c.effects for c in reports.claims(pd.concat([rows, opposite, few]), REPORTED)}
-    whole = found["LTU, with 30 % of D_r, is nearer to retrained than FT with all of it"]
+    whole = found["LTU, with 30 % of D_r, is nearer to retrained than FT with all of it at hand"]
     assert [(e.setting, round(e.paper, 2)) for e in whole] == [("faces, 10 %", 3.42), ("faces, 50 %", 5.85)]
     same = found["… than FT with the same D_r′"]
     assert [e.setting for e in same] == ["faces, 10 %, D_r′ 10 %", "faces, 10 %, D_r′ 30 %"]
