@@ -1,9 +1,9 @@
 """Rows of settings that are no longer the selected ones: a new search leaves its form's old rows behind.
 
-Result rows (`rows_*.csv`), what chapters 07 and 08 record of single people (`people_*.csv`), KLoM and costs. A
-row names the commit that made it, and that commit holds what was selected then. A line of a table that takes some seeds
-from before a search and some from after it is of two methods. Not looked at: settings by hand, as in ablations,
-published constants, and what presets state.
+Result rows (`rows_*.csv`), what chapters 07 and 08 record of single people (`people_*.csv`), price curves, KLoM and
+costs. A row names the commit that made it, and that commit holds what was selected then. A line of a table that takes
+some seeds from before a search and some from after it is of two methods. Not looked at: settings by hand, as in
+ablations, published constants, and what presets state.
 
     python -m shui_workbook.reports.outdated             # names the rows
     python -m shui_workbook.reports.outdated --remove    # and takes them out of results/ (`make results` adds new ones)
@@ -30,7 +30,12 @@ from shui_workbook.runs.settings import Selected, settings_for, spec_named
 
 ROW = ["dataset", "preset", "n_ids", "method", "variant", "git"]
 LINE = ["dataset", "preset", "n_ids", "form", "git"]
-OF_FORMS = ("people_*.csv", "klom.csv", "costs.csv")  # a form in one column, where result rows have method and variant
+OF_FORMS = (
+    "people_*.csv",
+    "tradeoff.csv",
+    "klom.csv",
+    "costs.csv",
+)  # a form in one column, where result rows have method and variant
 # Where the file of selected settings has lain, the latest place first.
 PLACES = ("shui_workbook/runs/selected.json", "shui_lib/runs/selected.json", "shui_lib/selected.json")
 

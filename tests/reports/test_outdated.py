@@ -82,6 +82,17 @@ def test_people_are_looked_up_by_form_and_those_without_a_commit_are_outdated(ea
     assert kept["gap"].eq(0.1).all() and not len(pd.read_csv(tmp_path / "people_pairs_faces_10.csv"))
 
 
+def test_a_price_curve_goes_whole(earlier, tmp_path, capsys):
+    setting = {"dataset": "faces", "preset": "cpu", "n_ids": 10}
+    curves = [(0, "curvature", "then"), (1, "curvature", "now"), (0, "ssd:one-shui", "then")]
+    points = [setting | {"seed": s, "form": f, "git": g, "strength": x} for s, f, g in curves for x in (0.0, 0.1)]
+    save_frame(tmp_path / "tradeoff.csv", pd.DataFrame(points))
+    code.main(["--results", str(tmp_path), "--remove"])
+    assert "tradeoff.csv: curvature, faces, 10 people, cpu: seeds 0: 2 rows" in capsys.readouterr().out
+    kept = pd.read_csv(tmp_path / "tradeoff.csv")
+    assert list(zip(kept["seed"], kept["form"], strict=True)) == [(s, f) for s, f, _ in curves[1:] for _ in range(2)]
+
+
 def test_a_commit_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="no selected settings at commit '0000000': fetch the whole history"):
         code.outdated(rows_of("curvature", git="0000000"))
