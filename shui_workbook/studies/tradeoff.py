@@ -43,7 +43,7 @@ STRENGTH = {  # by form: the setting that grows, and its power that does (SSD da
     "pgu:one-shui": ("lr", 1),
 }
 ONE_STEP = ("gradient_ascent", "meta_unlearn", "curvature")  # a longer step lies farther along the same line
-FIRST, GROWTH, MOST = 1 / 8, 2.0, 11  # of the selected strength; from one step to the next; steps at most
+FIRST, GROWTH, MOST = 1 / 8, 2.0, 20  # of the selected strength; from one step to the next; steps at most
 SOME = 500  # images of retain, and of test, that a strength is judged on where nothing is recorded
 FINEST = 0.1  # of what the retrained model forgot: two strengths of a curve lie no farther apart
 BETWEEN = 12  # strengths that are tried in between for that, at most
@@ -295,6 +295,7 @@ def _stops(one: pd.DataFrame) -> pd.Series:
 class Command(Setting):
     """Options of this command."""
 
+    forms: tuple[str, ...] = tuple(STRENGTH)
     results: Path = RESULTS / "tradeoff.csv"
 
 
@@ -306,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in CURVE_KEY[:-1]}
-        for form in STRENGTH:
+        for form in asked.forms:
             acts = acting(experiment, form, *trials)
             found = curve(acts, form, losses=True, most=None).assign(**key, form=form)
             if acts is not experiment:
