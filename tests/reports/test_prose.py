@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from shui_workbook.records import interval, over_seeds, paired_difference, read_rows
+from shui_workbook.reports.sequences import sequences
 from shui_workbook.studies import upper_ends
 from shui_workbook.studies.gain import split
 from shui_workbook.studies.matched import ETAS, compared
+from shui_workbook.studies.tradeoff import prices, stops
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -72,6 +74,7 @@ def test_chapter_12_says_what_each_part_of_the_gain_adds(setting, part):
         (FACES, "curvature arm=curvature+copies", "gradient_ascent arm=ascent"),
         (TWENTY, "curvature arm=curvature+copies", "gradient_ascent arm=ascent"),
         (FIFTY, "curvature arm=curvature+copies", "gradient_ascent arm=ascent"),
+        (AGES, "curvature arm=curvature", "gradient_ascent arm=ascent"),
         (AGES, "curvature", "gradient_ascent"),
         (AGES, "gradient_ascent", "original"),
         (PRETRAINED, "curvature", "original"),
@@ -164,3 +167,57 @@ def test_chapter_04_says_what_scrub_gains():
     ):
         found = paired_difference(faces, form, other)
         assert is_said(found, cell("04", "04-23")), written(found)
+
+
+@cache
+def curves(setting: tuple[str, int, str]) -> pd.DataFrame:
+    return of(setting, pd.read_csv(RESULTS / "tradeoff.csv"))
+
+
+@pytest.mark.parametrize("setting", [FACES, AGES, TWENTY])
+def test_chapter_12_says_how_much_dearer_gradient_ascent_is(setting):
+    price = prices(curves(setting))
+    found = over_seeds(price["gradient_ascent"] - price["curvature"])
+    said = interval(found, "+.2f"), interval(found, ".2f")
+    text = cell("12", "12-21").replace(" more [", " [").replace(" more than Curvature [", " [")
+    assert any(words.replace("-", "−") in text for words in said), said
+
+
+@pytest.mark.parametrize(("setting", "form"), [(FACES, "curvature"), (AGES, "pgu:one-shui")])
+def test_chapter_12_says_what_stopping_by_photo_leaves_behind(setting, form):
+    where = stops(curves(setting)).xs(form, level="form")
+    found = over_seeds(where["photo"] - where["search"])
+    assert is_said(found, cell("12", "12-44")), written(found)
+
+
+@pytest.mark.parametrize("rule", ["photo", "copies"])
+def test_no_rule_that_stops_is_shown_to_end_better_than_the_search(rule):
+    where = pd.concat([stops(curves(setting)) for setting in (FACES, AGES, TWENTY)])
+    lows = (where[rule] - where["search"]).groupby(["dataset", "form"]).agg(lambda gain: over_seeds(gain)["low"])
+    assert not (lows > 0).any()
+
+
+def test_chapter_10_says_what_union_gains_on_photos():
+    ends = sequences(RESULTS).set_index(["dataset", "way", "method"]).loc["celebahq"]
+    for method in ("curvature", "gradient_ascent"):
+        assert ends.loc[("union", method), "− doing nothing [95 %]"].replace("-", "−") in cell("10", "q18")
+    shown = {("latest", "curvature"), ("latest", "gradient_ascent"), ("queue 5", "curvature")}
+    behind = ends["− union [95 %]"].str.extract(r", ([+-][\d.]+)\]")[0].astype(float).lt(0)
+    assert set(behind[behind].index) == shown | {("share 5", "gradient_ascent")}, "union is ahead of these"
+
+
+def test_chapter_04_says_where_pgu_original_is_ahead_of_one_shui():
+    found = {}
+    for setting, group in rows()[rows()["step"] == 0].groupby(KEY):
+        if {"original", "one-shui"} <= set(group.loc[group["method"] == "pgu", "variant"]):
+            found[setting] = paired_difference(group, "pgu original", "pgu one-shui")
+    assert len(found) == 7 and all(difference["mean"] > 0 for difference in found.values())
+    shown = {setting for setting, difference in found.items() if difference["low"] > 0}
+    assert shown == {FACES, ("faces", 5, "cpu"), FIFTY}
+
+
+@pytest.mark.parametrize(("n_ids", "points"), [(1, 45), (5, 22), (10, 10)])
+def test_chapter_06_says_what_ssd_takes_from_those_who_stay(n_ids, points):
+    ages = of(("ages", n_ids, "cpu"), rows())
+    found = paired_difference(ages, "ssd one-shui", "original", metric="accuracy", split="retain")
+    assert round(-found["mean"]) == points and str(points) in cell("06", "06-07").partition("On `ages`")[2]
