@@ -71,8 +71,7 @@ class BadTeacher(PreparesNothing):
         Raises:
             ValueError: a Bernoulli divergence is asked of classes.
         """
-        epochs = self.epochs if self.lr else 0  # at a rate of 0 nothing moves
-        return taught(_Teaching(self, model, given, generator), epochs=epochs, generator=generator)
+        return taught(_Teaching(self, model, given, generator), epochs=self.epochs, generator=generator)
 
     def learning_rate(self, epoch: int) -> float:
         """The rate of an epoch, counted from 0."""
