@@ -30,12 +30,8 @@ from shui_workbook.runs.settings import Selected, settings_for, spec_named
 
 ROW = ["dataset", "preset", "n_ids", "method", "variant", "git"]
 LINE = ["dataset", "preset", "n_ids", "form", "git"]
-OF_FORMS = (
-    "people_*.csv",
-    "tradeoff.csv",
-    "klom.csv",
-    "costs.csv",
-)  # a form in one column, where result rows have method and variant
+# Files with a form in one column, where result rows have method and variant.
+OF_FORMS = ("people_*.csv", "tradeoff.csv", "klom.csv", "costs.csv")
 # Where the file of selected settings has lain, the latest place first.
 PLACES = ("shui_workbook/runs/selected.json", "shui_lib/runs/selected.json", "shui_lib/selected.json")
 

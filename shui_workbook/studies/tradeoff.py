@@ -295,7 +295,7 @@ def _stops(one: pd.DataFrame) -> pd.Series:
 class Command(Setting):
     """Options of this command."""
 
-    forms: tuple[str, ...] = tuple(STRENGTH)
+    forms: tuple[str, ...] = tuple(STRENGTH)  # whose curves; all by default
     results: Path = RESULTS / "tradeoff.csv"
 
 
@@ -303,6 +303,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
     asked = command_line(Command, argv, __doc__)
     check_committed(asked.results)
+    if unknown := set(asked.forms) - set(STRENGTH):
+        raise SystemExit(f"no curve is known of {', '.join(sorted(unknown))}: choose from {', '.join(STRENGTH)}")
     trials = trials_known(asked.runs_root)
     for seed in progress(asked.seeds, desc="trade-off", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))

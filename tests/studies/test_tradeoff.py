@@ -190,3 +190,8 @@ def test_a_direction_is_followed_as_the_method_that_takes_it(tmp_path):
     again = one.with_settings({"gradient_ascent": {"eta": last["strength"] / length, "copies": 0}})
     assert again.tug_of_war("gradient_ascent") == pytest.approx(last["tow"], abs=0.05)
     assert found["strength"].iloc[0] == 0 and found["retain"].iloc[0] == 0
+
+
+def test_a_form_without_a_curve_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="no curve is known of curvture: choose from gradient_ascent, .*curvature"):
+        main(["--forms", "curvature", "curvture", "--results", str(tmp_path / "tradeoff.csv")])
