@@ -139,8 +139,14 @@ def _grown(
         return stepped(strength) if strength else original
 
     @cache
+    def judged(strength: float) -> dict[str, float]:
+        return _judged(experiment, model_at(strength), parts, goal, losses=losses)
+
+    @cache
     def lost(strength: float) -> float:
-        """Of the forget score alone: which strengths are worth a look is told by few images."""
+        """Of the forget score; of its few images alone, where they tell which strengths are worth a look."""
+        if losses:  # all are recorded
+            return start - judged(strength)["forget"]
         logits = predict(model_at(strength), forget, bf16=experiment.config.train.bf16).logits
         return start - score(logits, forget.targets)
 
@@ -149,9 +155,7 @@ def _grown(
         strengths.append(GROWTH * strengths[-1])
     strengths = _resolved(strengths, lost, finest * gap, until * gap)
     strengths = strengths if losses else _thinned(strengths, lost, finest * gap)
-    found = pd.DataFrame([
-        {"strength": one, **_judged(experiment, model_at(one), parts, goal, losses=losses)} for one in strengths
-    ])  # fmt: skip
+    found = pd.DataFrame([{"strength": one, **judged(one)} for one in strengths])
     found[[*Scores._fields]] = 100 * (found.loc[0, [*Scores._fields]] - found[[*Scores._fields]]).astype(float)
     return found.assign(gap=100 * gap)
 
