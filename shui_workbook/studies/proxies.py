@@ -28,7 +28,7 @@ from shui_lib.methods.curvature import Curvature
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, inner_product, parameters
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import check_committed, lines_of, put
+from shui_workbook.records.files import check_results, lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.sharpen import FEATURES, FIRST_MAPS, Sharpened, sharpened_by
 
@@ -89,6 +89,8 @@ def cosines(
         A line a person and proxy: identity, proxy; gradient, of the gradients themselves; step, of what Curvature moves
         the weights by; metric, of the same where lengths are measured by P: g·P·h / √(g·P·g h·P·h).
     """
+    if len(support) < 2:
+        raise ValueError("one person's photo is held against someone else's: give those of two or more")
     lines = []
     for k, person in enumerate(progress(support.identity.tolist(), desc="proxies", unit="person", leave=False)):
         photos = {"support": support[[k]], "other": support[[(k + 1) % len(support)]]}
@@ -156,8 +158,10 @@ class Command(Setting):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the cosines of the given seeds in results/proxies.csv."""
-    asked = command_line(Command, argv, __doc__)
-    check_committed(asked.results)
+    asked = command_line(Command, argv, __doc__).without_settings("those that were searched")
+    if asked.n_ids < 2:
+        raise SystemExit(f"--n-ids {asked.n_ids}: give 2 or more, since one person's photo is held against another's")
+    check_results(asked.results, COLUMNS)
     for seed in progress(asked.seeds, desc="proxies", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         found = measured(experiment).assign(**{name: getattr(experiment, name) for name in KEY}, git=git_commit())

@@ -1,4 +1,4 @@
-"""Two ways to make the gradient of one photo more of the person's, learned while the data exists.
+"""Two ways to make the gradient of one photo more of the person's, learned from photos of people who stay.
 
 A *Wiener filter* keeps of each direction the share of its variance that lies between people and not between photos of
 one person. *Copies in feature space* vary a photo as people vary: two photos of somebody else differ there by some
@@ -114,7 +114,11 @@ def sharpened_by(
     generator: torch.Generator,
     places: Sequence[str] = PLACES,
 ) -> Sharpened:
-    """Filter and displacements, from the people who stay."""
+    """Filter and displacements, from the people who stay.
+
+    Raises:
+        ValueError: fewer than two of them have two photos.
+    """
     alone, others, pairs = [], [], []
     people, photos = np.unique(retain.identity, return_counts=True)
     for person in people[photos > 1][:PEOPLE]:
@@ -123,6 +127,8 @@ def sharpened_by(
         pairs.append(own[:2])
         alone.append(method.gradient(model, retain[own[:1]], generator=generator))
         others.append(replace(method, copies=0).gradient(model, retain[own[1:]], generator=generator))
+    if len(pairs) < 2:
+        raise ValueError(f"{len(pairs)} of those who stay have two photos or more: two people are needed at least")
     one, another = (retain[rows] for rows in np.array(pairs).T)
     there = {FEATURES, *dict(model.named_modules())}.intersection(places)
     moves = {place: Displacements(model, one, another, place=place) for place in sorted(there)}

@@ -6,7 +6,8 @@ Where a model takes many minutes, a search on the tuning pool costs more than th
 none: strength and damping are the best on the request itself, so they are no results of a method. Of the dampings those
 of `--dampings` are tried, and no others. The best of many places is never worse than doing nothing, so an arm that can
 know nothing of those who ask, strangers' photos, tells how much of an upper end is luck. Three arms see what the method
-must not see: they tell a bad step from a bad proxy of the person.
+must not see: they tell a bad step from a bad proxy of the person. (Two others learn how photos vary from the images of
+those who stay, as if one knew beforehand who will.)
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import check_committed, lines_of, put
+from shui_workbook.records.files import check_results, lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.climbs import answers, climbed
 from shui_workbook.studies.pool import some_of
@@ -43,7 +44,7 @@ from shui_workbook.studies.tradeoff import along
 KEY = ["dataset", "preset", "n_ids", "seed", "arm"]
 CURVE = [*KEY, "damping"]  # 0: none has a part in the arm's step
 COLUMNS = [*CURVE, "strength", *Scores._fields, "tow", "gap", "git"]
-DAMPINGS = (1.0, 0.05)  # far above those that searches choose, and among them
+DAMPINGS = (1.0, 0.05)  # above those that searches choose, and among them
 
 
 class Arm(NamedTuple):
@@ -85,7 +86,7 @@ SOME = 500  # training images that corrected eigenvalues are measured on
 def ways(experiment: Experiment, arm: Arm, dampings: Sequence[float] = DAMPINGS) -> pd.DataFrame:
     """The curves of an arm (`tradeoff.along`), one for each damping: of one step each, whose direction is found once.
 
-    Where images have classes all arms take PGU's loss.
+    Where images have classes Curvature's arms and gradient ascent take PGU's loss, but the one with its own answers.
     """
     loss = {} if arm.form == "meta_unlearn" else {"loss": "task" if experiment.faces.multilabel else "unlikelihood"}
     found = []
@@ -212,9 +213,10 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/upper_ends.csv, and print the ends."""
     asked = command_line(Command, argv, __doc__).without_settings("those of ARMS")
-    check_committed(asked.results)
-    if not asked.dampings or min(asked.dampings) <= 0:
-        raise SystemExit(f"--dampings {' '.join(map(str, asked.dampings))}: give one or more numbers above 0")
+    check_results(asked.results, COLUMNS)
+    once = len(set(asked.dampings)) == len(asked.dampings) > 0
+    if not once or not all(0 < damping < np.inf for damping in asked.dampings):
+        raise SystemExit(f"--dampings {' '.join(map(str, asked.dampings))}: give numbers above 0, each once")
     if not asked.arms or set(asked.arms) - set(ARMS):
         raise SystemExit(f"--arms {', '.join(asked.arms)}: choose one or more of {', '.join(ARMS)}")
     for seed in progress(asked.seeds, desc="upper ends", unit="seed"):

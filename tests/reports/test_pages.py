@@ -28,7 +28,7 @@ from shui_workbook.reports.pages import (
     trainings,
     write,
 )
-from shui_workbook.reports.photo import climbs_table, handle_table, proxy_table
+from shui_workbook.reports.photo import climbs_table, ends_table, handle_table, proxy_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -209,7 +209,7 @@ def test_a_changed_row_changes_the_digest(house):
 
 def test_committed_pages_and_picture_are_of_the_committed_rows():
     page = (ROOT / "docs" / "results.md").read_text()
-    of_photos = (handle_table, proxy_table, climbs_table)
+    of_photos = (handle_table, proxy_table, climbs_table, ends_table)
     for section in (tables, rivalries, costs, learning_to_unlearn, trainings, gan_page.section, *of_photos):
         assert section(RESULTS) in page, "run `make tables`"
     assert Image.open(ROOT / "docs" / "gains.png").text["Rows"] == digest(shown(gains(RESULTS))), "run `make tables`"

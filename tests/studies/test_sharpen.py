@@ -93,6 +93,8 @@ def test_proxies_are_sharpened_by_people_who_stay(factors):
     wide = found.pivot(index="identity", columns="proxy", values="gradient")
     for sharper in [name for name, proxy in PROXIES.items() if proxy.filtered or proxy.moved]:
         assert not np.allclose(wide[sharper], wide["copies of the photo"], atol=1e-3)
+    with pytest.raises(ValueError, match="1 of those who stay have two photos or more"):
+        sharpened_by(method, model, factors, faces.of(np.array([3])), generator=generator)
     elsewhere = sharpened_by(method, model, factors, faces, generator=generator, places=("nowhere",))
     assert not elsewhere.displacements
     found = cosines(method, model, dict, **kind | {"sharpened": elsewhere})

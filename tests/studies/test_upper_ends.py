@@ -184,7 +184,10 @@ def test_ways_are_recorded_and_a_second_time_takes_their_place(where, tmp_path, 
     assert "gradient ascent" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="--arms nonsense: choose one or more of gradient ascent"):
         main([*words[:-2], "nonsense"])
-    with pytest.raises(SystemExit, match="--dampings 0.0: give one or more numbers above 0"):
+    with pytest.raises(SystemExit, match="--dampings 0.0: give numbers above 0, each once"):
         main([*words, "--dampings", "0"])
+    for values in (["1", "1"], ["nan"], ["1", "inf"]):
+        with pytest.raises(SystemExit, match="give numbers above 0, each once"):
+            main([*words, "--dampings", *values])
     with pytest.raises(SystemExit, match="settings are those of ARMS"):
         main([*words, "--settings", "{}"])
