@@ -162,7 +162,7 @@ def check_results(results: Path, columns: Sequence[str] = ()) -> None:
             folder is wanted, or the other way round; or the file has other columns.
     """
     path, commit = Path(results).resolve(), git_commit()
-    if path.exists() and path.is_dir() == (path.suffix == ".csv"):
+    if path.exists() and path.is_dir() == (bool(columns) or path.suffix == ".csv"):
         raise SystemExit(f"--results {results} is a {'folder' if path.is_dir() else 'file'}: give another name")
     if columns and path.is_file() and (odd := sorted(set(pd.read_csv(path, nrows=0)) ^ set(columns))):
         raise SystemExit(f"--results {results} has lines of another kind ({', '.join(odd)}): give a file of their own")

@@ -177,6 +177,8 @@ def test_lines_of_one_kind_never_take_the_place_of_another_kinds(tmp_path):
         check_results(path, ["dataset", "seed", "cosine"])
     check_results(path, [*rows])
     (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(SystemExit, match="is a folder: give another name"):
+        check_results(tmp_path, [*rows])
     for name, kind in {"folder.csv": "folder", "file": "file"}.items():
         (tmp_path / "file").touch()
         with pytest.raises(SystemExit, match=f"{name} is a {kind}: give another name"):
