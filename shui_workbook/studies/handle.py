@@ -212,13 +212,8 @@ def handles(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _handle(one: pd.DataFrame) -> dict[str, object]:
-    seeds, people = (np.unique(one[column], return_inverse=True) for column in ("seed", "identity"))
-    chance = np.random.default_rng(0)
-    drawn = [chance.multinomial(len(names), [1 / len(names)] * len(names), RESAMPLES) for names, _ in (seeds, people)]
-    weight = drawn[0][:, seeds[1]] * drawn[1][:, people[1]]  # (RESAMPLES, lines)
-    weight = weight[weight.sum(1) > 0]
-    means = weight @ one[GAPS].to_numpy() / weight.sum(1, keepdims=True)  # (RESAMPLES, 2)
-    told = {"seeds": len(seeds[0]), "people": len(people[0]), "unmet": one["unmet"].mean()}
+    means = _means(one, GAPS)
+    told = {"seeds": one["seed"].nunique(), "people": one["identity"].nunique(), "unmet": one["unmet"].mean()}
     for name, values in zip(GAPS, means.T, strict=True):
         told[name] = one[name].mean()
         told[f"{name}_low"], told[f"{name}_high"] = np.quantile(values, [0.025, 0.975])
@@ -227,6 +222,45 @@ def _handle(one: pd.DataFrame) -> dict[str, object]:
         return told | {"handle": np.nan, "handle_low": np.nan, "handle_high": np.nan, "note": note}
     low, high = np.quantile(means[:, 1] / means[:, 0], [0.025, 0.975])
     return told | {"handle": told["held"] / told["trained"], "handle_low": low, "handle_high": high, "note": ""}
+
+
+def _means(found: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """(about RESAMPLES, columns) means over lines whose persons and seeds are drawn anew."""
+    seeds, people = (np.unique(found[column], return_inverse=True) for column in ("seed", "identity"))
+    chance = np.random.default_rng(0)
+    drawn = [chance.multinomial(len(names), [1 / len(names)] * len(names), RESAMPLES) for names, _ in (seeds, people)]
+    weight = drawn[0][:, seeds[1]] * drawn[1][:, people[1]]
+    weight = weight[weight.sum(1) > 0]
+    return weight @ found[[*columns]].to_numpy() / weight.sum(1, keepdims=True)
+
+
+def against(found: pd.DataFrame, reference: str = "cpu") -> pd.DataFrame:
+    """What the other presets know of persons beyond the reference, on the persons and seeds that both have.
+
+    Args:
+        found: columns `COLUMNS`.
+    Returns:
+        A line a data set and preset: the differences of the gap on held photos (nats) and of the handle (a fraction),
+        preset − reference, each with _low and _high: 95 % over persons and seeds, drawn anew as for `handles`.
+    """
+    lines, same = [], ["dataset", "seed", "identity"]
+    theirs = found[found["preset"] == reference]
+    for (dataset, preset), mine in found[found["preset"] != reference].groupby(["dataset", "preset"]):
+        both = mine.merge(theirs, on=same, suffixes=("", "_reference"))
+        line, columns = {"dataset": dataset, "preset": preset}, [*GAPS, *(f"{gap}_reference" for gap in GAPS)]
+        if both.empty:
+            continue
+        for name, measure in {"held": lambda m: m[..., 1] - m[..., 3], "handle": _ratios}.items():
+            low, high = np.quantile(measure(_means(both, columns)), [0.025, 0.975])
+            line |= {name: measure(both[columns].to_numpy().mean(0)), f"{name}_low": low, f"{name}_high": high}
+        lines.append(line)
+    ends = [f"{name}{end}" for name in ("held", "handle") for end in ("", "_low", "_high")]
+    return pd.DataFrame(lines, columns=["dataset", "preset", *ends])
+
+
+def _ratios(means: np.ndarray) -> np.ndarray:
+    """Handle − handle of the reference, of means (..., trained held trained held)."""
+    return means[..., 1] / means[..., 0] - means[..., 3] / means[..., 2]
 
 
 @dataclass(frozen=True, kw_only=True)

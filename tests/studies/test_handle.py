@@ -13,7 +13,7 @@ from shui_lib.benchmark.predict import predict, task_loss
 from shui_lib.core import places
 from shui_workbook.figures import plot_handles
 from shui_workbook.studies import handle
-from shui_workbook.studies.handle import COLUMNS, Design, draw, gaps, handles, main
+from shui_workbook.studies.handle import COLUMNS, Design, against, draw, gaps, handles, main
 
 SMALL = Design(shared=8, own=5, photos=3, held=2)
 
@@ -170,6 +170,20 @@ def test_a_person_measured_in_several_seeds_counts_once():
     assert width(several) > 1.3 * width(others)
     one = measured(40, 1, 0.2, 0.08)
     assert width(one) == pytest.approx(2 * 1.96 * one["held"].std() / 40**0.5, rel=0.15)
+
+
+def test_presets_are_compared_on_the_people_that_both_have():
+    cpu = measured(60, 3, 0.2, 0.08)
+    better = cpu.assign(preset="face-resnet", trained=1.5 * cpu["trained"], held=2 * cpu["held"])
+    alone = better.assign(dataset="elsewhere")
+    (line,) = against(pd.concat([cpu, better[better["identity"] < 50], alone])).to_dict("records")
+    (same,) = handles(cpu[cpu["identity"] < 50]).to_dict("records")
+    assert (line["dataset"], line["preset"]) == ("faces", "face-resnet")
+    assert line["held"] == pytest.approx(same["held"]) and line["handle"] == pytest.approx(same["handle"] / 3)
+    # the interval is of differences: a third of the handle, and so of its interval
+    width = line["handle_high"] - line["handle_low"]
+    assert width == pytest.approx((same["handle_high"] - same["handle_low"]) / 3, rel=1e-6)
+    assert against(cpu).empty and "handle_high" in against(cpu)
 
 
 def test_without_a_memory_there_is_no_handle():
