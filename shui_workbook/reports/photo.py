@@ -12,7 +12,7 @@ from shui_workbook.studies import climbs, handle, proxies, upper_ends
 
 
 def handle_table(results: Path) -> str:
-    """results/handle.csv: a line a data set and preset, then pretrained ones against `cpu`; or that nothing is there."""
+    """results/handle.csv: a line a data set and preset, then pretrained ones against `cpu`; or what measures it."""
     if (found := handle.read(results)).empty:
         return "Not measured: `python -m shui_workbook.studies.handle` does it."
     lines = handle.handles(found)
