@@ -28,12 +28,13 @@ from shui_lib.core.progress import progress
 from shui_lib.methods import Given
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.forms import forms_named
-from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.files import check_results, put
 from shui_workbook.records.searches import trials_known
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.selection import acting
 
 COST_KEY = ["dataset", "preset", "n_ids", "seed", "form", "machine"]
+MEASURED = ["prepare_seconds", "prepare_mib", "artefacts_mib", "unlearn_seconds", "unlearn_mib"]
 
 
 def cost_of(form: str, setting: Mapping[str, object]) -> dict[str, object]:
@@ -74,7 +75,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure every tuned form and record what was found."""
     asked = command_line(Command, argv, __doc__)
-    check_committed(asked.results)
+    check_results(asked.results, [*COST_KEY, *MEASURED, "git"])
     forms = forms_named(asked.forms)
     for seed in asked.seeds:
         Experiment(**asked.of_seed(seed)).stage("original")  # trained here, if it is not there

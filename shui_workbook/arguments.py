@@ -13,7 +13,9 @@ from typing import Self, TypeVar
 
 import tyro
 
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.places import DATA, RUNS
+from shui_lib.core.randomness import checked_seed
 
 Arguments = TypeVar("Arguments")
 
@@ -31,6 +33,11 @@ class Setting:
     data_root: Path = DATA
     runs_root: Path = RUNS
 
+    def __post_init__(self) -> None:
+        """ValueError: no such preset, or `checked_seeds`."""
+        preset_named(self.preset)
+        checked_seeds(self.seeds)
+
     def of_seed(self, seed: int) -> dict[str, object]:
         """The arguments of the `Experiment` of one seed."""
         names = ("dataset", "n_ids", "preset", "reserved", "settings", "data_root", "runs_root")
@@ -43,6 +50,14 @@ class Setting:
         return self
 
 
+def checked_seeds(seeds: Sequence[int]) -> None:
+    """ValueError: no seed at all, one that is none, or one twice; before a command spends hours on the others."""
+    for seed in seeds:
+        checked_seed(seed)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds {' '.join(map(str, seeds))}: give one or more, each once")
+
+
 def command_line(kind: type[Arguments], argv: Sequence[str] | None, about: str) -> Arguments:
     """The command line as a dataclass; its fields are the options, their comments what `--help` says.
 
@@ -50,7 +65,8 @@ def command_line(kind: type[Arguments], argv: Sequence[str] | None, about: str) 
         argv: words in place of those of the command line.
         about: what the command does, its module's docstring as a rule.
     Raises:
-        SystemExit: a word is unknown or not of its option's type; a message names it.
+        SystemExit: a word is unknown or not of its option's type, or the dataclass refuses its value; a message names
+            it.
     """
     started = getattr(sys.modules["__main__"], "__spec__", None)  # of `python -m`
     name = f"python -m {started.name.removesuffix('.__main__')}" if started else None

@@ -5,6 +5,8 @@ import importlib
 import pytest
 
 from shui_workbook.arguments import Setting, command_line, of_type, typed, words_by_name
+from shui_workbook.studies import climbs
+from shui_workbook.studies.pool import PoolSetting
 
 
 def test_words_are_kept_as_they_were_written():
@@ -69,7 +71,23 @@ def test_a_command_line_with_another_word_ends(words, capsys):
     assert ended.value.code == 2 and words[-1 if words[0] == "more" else 0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("study", ["ablations", "gain", "matched", "upper_ends"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds"], "give one or more, each once"),
+        (["--seeds", "1", "2", "1"], "--seeds 1 2 1: give one or more, each once"),
+        (["--seeds", "0", "-1"], "seed must be a whole number from 0"),
+        (["--preset", "big"], "preset 'big' is unknown: choose one of smoke"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Setting, PoolSetting, climbs.Command])
+def test_seeds_and_presets_are_checked_where_they_enter(kind, words, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command_line(kind, words, "About.")
+    assert ended.value.code != 0 and message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("study", ["ablations", "gain", "matched", "proxies", "upper_ends"])
 def test_a_study_that_gives_methods_settings_itself_refuses_others(study):
     command = importlib.import_module(f"shui_workbook.studies.{study}")
     with pytest.raises(SystemExit, match="--settings has no part here"):

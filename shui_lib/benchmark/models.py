@@ -16,7 +16,7 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from shui_lib.benchmark.face_resnet import FaceResNet
-from shui_lib.benchmark.presets import ModelConfig
+from shui_lib.benchmark.presets import PRESETS, ModelConfig
 from shui_lib.core import places
 from shui_lib.core.randomness import seeded
 from shui_lib.core.store import checksum
@@ -44,6 +44,7 @@ class FaceModel(nn.Module):
 
 
 _OTHER = "give the weights of this architecture; `python -m data_prep.weights NAME` brings those of the presets"
+FLOATS = ("F16", "BF16", "F32", "F64")  # types of safetensors
 # They answer with several heads, and a FaceModel has one.
 SEVERAL_HEADS = ("distilled", "levit", "crossvit", "efficientformer", "efficientvim", "swiftformer")
 
@@ -111,21 +112,28 @@ def _of_timm(config: ModelConfig, path: Path | None, n_outputs: int, size: int) 
 def _face_resnet(config: ModelConfig, path: Path | None, n_outputs: int, size: int) -> FaceResNet:
     network = FaceResNet(n_outputs, **config.options)
     if path:
-        state = load_file(path)
+        state = {name: value for name, value in load_file(path).items() if not name.startswith("head.")}
         state.pop("embedding", None)  # dlib's own last layer
         network.load_state_dict({**network.state_dict(), **state})
     return network
 
 
 def _check_filled(network: nn.Module, path: Path, architecture: str) -> None:
-    """Nothing, if a file has every weight but the head's. (timm leaves those that are missing as they were drawn.)"""
+    """Nothing, if a file has every weight but the head's, all real and finite. (timm leaves what is missing as it was.)
+
+    Weights here are also what a batch norm has counted, but not of how many batches.
+    """
     with safe_open(path, framework="pt") as file:
-        known = set(file.keys())
+        known = {name: file.get_slice(name).get_dtype() for name in sorted(file.keys())}
+    state = network.state_dict(keep_vars=True)
     head = {id(weight) for weight in network.get_classifier().parameters()}
-    lacking = [name for name, weight in network.named_parameters() if id(weight) not in head and name not in known]
-    if lacking:
-        said = f"{path} lacks {len(lacking)} weights of {architecture}, {lacking[0]} for one: they would stay random"
+    wanted = [name for name in state if id(state[name]) not in head and not name.endswith("num_batches_tracked")]
+    if lacking := [name for name in wanted if name not in known]:
+        said = f"{path} lacks {len(lacking)} weights of {architecture}, {lacking[0]} for one: they would stay as drawn"
         raise ValueError(f"{said}. {_OTHER}")
+    for name in wanted:
+        if known[name] not in FLOATS or not state[name].isfinite().all():
+            raise ValueError(f"{path}: {name} ({known[name]}) has numbers that are not real and finite. {_OTHER}")
 
 
 def _one_head(architecture: str) -> None:
@@ -156,9 +164,10 @@ def weights_file(name: str) -> Path:
 
 def _local(file: str) -> Path:
     """The path of weights, which are given as a path or by name."""
-    named = not file.endswith(".safetensors")
+    named = Path(file).name == file and not Path(file).suffix
     path = weights_file(file) if named else Path(file)
     if not path.is_file():
-        mend = f"`python -m data_prep.weights {file}` brings them, or give" if named else "give"
+        brought = file in {preset.model.weights for preset in PRESETS.values()}
+        mend = f"`python -m data_prep.weights {file}` brings them, or give" if brought else "give"
         raise FileNotFoundError(f"no weights at {path}: {mend} the path of a .safetensors file of the architecture")
     return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -42,20 +42,28 @@ def put(
         All lines of the file, sorted by key and order.
     Raises:
         ValueError: the repository's own results would hold lines of code that differs from every commit: of the commit
-            in their column `git`, or of the present one. A user's folder may hold anything.
+            in their column `git`, or of the present one. A user's folder may hold anything. Or the file has lines of
+            another kind, with other columns.
     """
     path, by = Path(path), [*key, *([order] if order else [])]
     if not uncommitted and path.resolve().parent == RESULTS.resolve():
         check_provenance(lines if "git" in lines else lines.assign(git=git_commit()), str(path))
     with locked(path):
         if path.is_file():
-            earlier = read(path) if read else as_before(path, lines)
+            earlier = read(path) if read else _same_kind(path, as_before(path, lines), lines.columns)
             kept = earlier[~_keys(earlier, key).isin(set(_keys(lines, key)))]
             lines = pd.concat([kept, lines]) if len(kept) else lines
         lines = lines.sort_values(by, kind="stable", ignore_index=True)
         lines = lines if decimals is None else lines.round(decimals)
         save_frame(path, lines)
     return lines
+
+
+def _same_kind(path: Path, earlier: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """A file's lines, if they have these columns."""
+    if odd := sorted(set(earlier) ^ set(columns)):
+        raise ValueError(f"{path} has lines of another kind ({', '.join(odd)}): give the new ones a file of their own")
+    return earlier
 
 
 def _keys(lines: pd.DataFrame, key: Sequence[str]) -> pd.Series:
@@ -143,15 +151,21 @@ def check_provenance(rows: pd.DataFrame, where: str = "these rows") -> None:
         )
 
 
-def check_committed(results: Path) -> None:
+def check_results(results: Path, columns: Sequence[str] = ()) -> None:
     """Nothing, if `put` will take lines there: asked at the start of a study, and not after its hours.
 
     Args:
-        results: a file or a folder.
+        results: a CSV file, or a folder.
+        columns: of the lines, where it is a file.
     Raises:
-        SystemExit: it is the repository's own, and the code that is loaded now is in no commit.
+        SystemExit: it is the repository's own, and the code that is loaded now is in no commit; there is a file where a
+            folder is wanted, or the other way round; or the file has other columns.
     """
     path, commit = Path(results).resolve(), git_commit()
+    if path.exists() and path.is_dir() == (bool(columns) or path.suffix == ".csv"):
+        raise SystemExit(f"--results {results} is a {'folder' if path.is_dir() else 'file'}: give another name")
+    if columns and path.is_file() and (odd := sorted(set(pd.read_csv(path, nrows=0)) ^ set(columns))):
+        raise SystemExit(f"--results {results} has lines of another kind ({', '.join(odd)}): give a file of their own")
     if RESULTS.resolve() in (path, path.parent) and not in_history(commit):
         told = "commit the code first, or give --results a folder of your own"
         raise SystemExit(f"{results}: what is computed now would be of no commit ({commit or 'no repository'}): {told}")

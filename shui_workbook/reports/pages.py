@@ -229,6 +229,7 @@ def _settings(results: Path | str) -> dict[str, pd.DataFrame]:
 # In the README, with the names that it uses: attributes, classes, photos.
 SHOWN = {
     "faces, 10 people": "faces, 10 people",
+    "faces, 10 people, face-resnet": "faces, 10 people, pretrained",
     "ages, 10 people": "ages, 10 people",
     "celebahq, 50 people": "photos, 50 people",
     "celebahq, 20 people, face-resnet": "photos, 20 people, pretrained",
@@ -251,26 +252,13 @@ def overview(found: Mapping[str, pd.DataFrame]) -> str:
     table = pd.DataFrame(cells, index=forms)
     table.columns = [f"{setting} ({_span(frame['seeds'])} seeds)" for setting, frame in found.items()]
     table.index = [figures.look(form)[0] for form in forms]
-    return f"{as_markdown(table)}\n\n{in_short(found)}"
+    return as_markdown(table)
 
 
 def _span(seeds: pd.Series) -> str:
     """How many seeds lines have: "5", or "5 to 8" where they differ."""
     few, many = int(seeds.min()), int(seeds.max())
     return f"{few}" if few == many else f"{few} to {many}"
-
-
-def in_short(found: Mapping[str, pd.DataFrame]) -> str:
-    """The table in sentences: whose interval lies above zero, and, of means over the same seeds, whose is largest."""
-    lines = []
-    for setting, frame in found.items():
-        rivals = frame[[access_of(form) == "support" for form in frame.index]]
-        clear = [figures.look(form)[0] for form in ordered(rivals.index[rivals["low"] > 0])]
-        said = f"above zero for {_listed(clear) if clear else 'none of them'}"
-        best = f"largest mean: {figures.look(rivals['mean'].idxmax())[0]}"
-        best = best if rivals["seeds"].nunique() == 1 else "seeds differ"
-        lines.append(f"- **{setting.capitalize()}**: {said}; {best}.")
-    return "\n".join(lines)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from shui_workbook.studies import climbs, handle, proxies, upper_ends
 
 
 def handle_table(results: Path) -> str:
-    """results/handle.csv: a line a data set and preset; a sentence where it is not measured."""
+    """results/handle.csv: a line a data set and preset, then pretrained ones against `cpu`; or what measures it."""
     if (found := handle.read(results)).empty:
         return "Not measured: `python -m shui_workbook.studies.handle` does it."
     lines = handle.handles(found)
@@ -26,6 +26,19 @@ def handle_table(results: Path) -> str:
         numbers = scale * lines[[name, f"{name}_low", f"{name}_high"]].set_axis(["mean", "low", "high"], axis=1)
         told[heading] = [interval(one, form) for one in numbers.to_dict("records")]
     told.index = lines["dataset"] + ", `" + lines["preset"] + "`"
+    beyond = handle.against(found)
+    between = ["", "The same people, of the same seeds, under one network and the other:", ""] if len(beyond) else []
+    return "\n".join([as_markdown(told), *between, *([_against(beyond)] if len(beyond) else [])])
+
+
+def _against(lines: pd.DataFrame) -> str:
+    told = pd.DataFrame(index=lines["dataset"] + ", `" + lines["preset"] + "` − `cpu`")
+    for name, heading, scale, form in (
+        ("held", "gap, other photos", 1, "+.3f"),
+        ("handle", "handle, points", 100, "+.0f"),
+    ):
+        numbers = scale * lines[[name, f"{name}_low", f"{name}_high"]].set_axis(["mean", "low", "high"], axis=1)
+        told[heading] = [interval(one, form) for one in numbers.to_dict("records")]
     return as_markdown(told)
 
 

@@ -25,7 +25,7 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Method, make_method
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import check_committed, put, record
+from shui_workbook.records.files import check_results, put, record
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import simulated_request_size
 from shui_workbook.studies.pool import PoolRequest, judge, pool_requests
@@ -98,7 +98,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Choose η for every row, record trials in results/selection_ablations.csv, rows in results/rows_ablations.csv."""
     asked = command_line(Command, argv, __doc__).without_settings("what each row changes, and η its own search's")
-    check_committed(asked.results)
+    check_results(asked.results)
     changes = {**ablations(asked.n_ids), **steps_and_objectives()}
     changes = {name: change for name, change in changes.items() if name.startswith(asked.only)}
     if not changes:

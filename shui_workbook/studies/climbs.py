@@ -22,14 +22,15 @@ from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
+from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import DATA, RESULTS, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, inner_product, parameters, streamed_gradient
-from shui_workbook.arguments import command_line
-from shui_workbook.records.files import check_committed, lines_of, put
+from shui_workbook.arguments import checked_seeds, command_line
+from shui_workbook.records.files import check_results, lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.pool import SEEDS, pool_experiment
 
@@ -152,11 +153,16 @@ class Command:
     runs_root: Path = RUNS
     results: Path = RESULTS / "climbs.csv"
 
+    def __post_init__(self) -> None:
+        """ValueError: no such preset, or `checked_seeds`."""
+        preset_named(self.preset)
+        checked_seeds(self.seeds)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the cosines of the given pools in results/climbs.csv, and print their means."""
     asked = command_line(Command, argv, __doc__)
-    check_committed(asked.results)
+    check_results(asked.results, COLUMNS)
     where = {"dataset": asked.dataset, "preset": asked.preset}
     where |= {"data_root": asked.data_root, "runs_root": asked.runs_root}
     for seed in progress(asked.seeds, desc="climbs", unit="pool"):

@@ -22,7 +22,7 @@ import pandas as pd
 from shui_lib.benchmark.metrics import Scores
 from shui_lib.core.progress import progress
 from shui_workbook.arguments import command_line
-from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.files import check_results, put
 from shui_workbook.records.searches import KEY, choose, read_trials
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.pool import SEEDS, PoolRequest, PoolSetting, fold_scores, pool_experiment
@@ -101,7 +101,7 @@ class Command(PoolSetting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the bias in fold_bias.csv, or with --choices what it changes in fold_bias_choices.csv."""
     asked = command_line(Command, argv, __doc__)
-    check_committed(asked.folder)
+    check_results(asked.folder)
     if asked.choices:
         key = pd.Series(asked.key)
         points = recorded_bias(asked.folder / "fold_bias.csv", key)

@@ -23,7 +23,7 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records import paired_difference, read_rows, record
-from shui_workbook.records.files import check_committed
+from shui_workbook.records.files import check_results
 from shui_workbook.records.searches import read_trials
 from shui_workbook.runs.experiment import Experiment
 
@@ -107,7 +107,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Rows of every arm and seed into results/rows_gain.csv, and the split as a table."""
     asked = command_line(Command, argv, __doc__).without_settings("those of each arm's best trial")
-    check_committed(asked.results)
+    check_results(asked.results)
     key = {name: getattr(asked, name) for name in ("preset", "dataset", "n_ids")}
     arms = settings_of_arms(asked.results, key)
     if not arms:

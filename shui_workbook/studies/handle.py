@@ -37,12 +37,12 @@ from shui_lib.core.randomness import checked_seed
 from shui_lib.core.source import source_of
 from shui_lib.core.stages import load_or_compute
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
-from shui_workbook.arguments import command_line
-from shui_workbook.records.files import check_committed, lines_of, put
+from shui_workbook.arguments import checked_seeds, command_line
+from shui_workbook.records.files import check_results, lines_of, put
 
 KEY = ["dataset", "preset", "seed"]
 GAPS = ["trained", "held"]
-COLUMNS = [*KEY, "identity", *GAPS, "unmet", "git"]
+COLUMNS = [*KEY, "design", "identity", *GAPS, "unmet", "git"]
 RESAMPLES = 2000
 
 
@@ -54,6 +54,9 @@ class Design:
     own: int = 40  # persons that one of them is trained on, and whose gaps are measured
     photos: int = 9  # of each person, trained on at most
     held: int = 4  # of each person, that no model is trained on
+
+    def __str__(self) -> str:
+        return f"{self.shared} shared, 2 x {self.own}; {self.photos} + {self.held} photos"
 
     def __post_init__(self) -> None:
         """ValueError: a number that is not whole, or not above zero."""
@@ -182,7 +185,7 @@ def _by_person(faces: Faces, losses: Sequence[np.ndarray], drawn: Draw, group: i
 
 def read(results: Path = RESULTS) -> pd.DataFrame:
     """What was recorded, columns `COLUMNS`; no lines where nothing was."""
-    return lines_of(Path(results) / "handle.csv", COLUMNS, ["dataset", "preset", "git"])
+    return lines_of(Path(results) / "handle.csv", COLUMNS, ["dataset", "preset", "design", "git"])
 
 
 # What follows from the gaps -------------------------------------------------------------------------------------------
@@ -209,21 +212,55 @@ def handles(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _handle(one: pd.DataFrame) -> dict[str, object]:
-    seeds, people = (np.unique(one[column], return_inverse=True) for column in ("seed", "identity"))
-    chance = np.random.default_rng(0)
-    drawn = [chance.multinomial(len(names), [1 / len(names)] * len(names), RESAMPLES) for names, _ in (seeds, people)]
-    weight = drawn[0][:, seeds[1]] * drawn[1][:, people[1]]  # (RESAMPLES, lines)
-    weight = weight[weight.sum(1) > 0]
-    means = weight @ one[GAPS].to_numpy() / weight.sum(1, keepdims=True)  # (RESAMPLES, 2)
-    told = {"seeds": len(seeds[0]), "people": len(people[0]), "unmet": one["unmet"].mean()}
+    means = _means(one, GAPS)
+    told = {"seeds": one["seed"].nunique(), "people": one["identity"].nunique(), "unmet": one["unmet"].mean()}
     for name, values in zip(GAPS, means.T, strict=True):
         told[name] = one[name].mean()
         told[f"{name}_low"], told[f"{name}_high"] = np.quantile(values, [0.025, 0.975])
-    if told["trained_low"] <= 0:
+    if not told["trained_low"] > 0:
         note = "the gap on trained photos is not above zero"
         return told | {"handle": np.nan, "handle_low": np.nan, "handle_high": np.nan, "note": note}
     low, high = np.quantile(means[:, 1] / means[:, 0], [0.025, 0.975])
     return told | {"handle": told["held"] / told["trained"], "handle_low": low, "handle_high": high, "note": ""}
+
+
+def _means(found: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """(about RESAMPLES, columns) means over lines whose persons and seeds are drawn anew."""
+    seeds, people = (np.unique(found[column], return_inverse=True) for column in ("seed", "identity"))
+    chance = np.random.default_rng(0)
+    drawn = [chance.multinomial(len(names), [1 / len(names)] * len(names), RESAMPLES) for names, _ in (seeds, people)]
+    weight = drawn[0][:, seeds[1]] * drawn[1][:, people[1]]
+    weight = weight[weight.sum(1) > 0]
+    return weight @ found[[*columns]].to_numpy() / weight.sum(1, keepdims=True)
+
+
+def against(found: pd.DataFrame, reference: str = "cpu") -> pd.DataFrame:
+    """What the other presets know of persons beyond the reference, on the persons and seeds that both have.
+
+    Args:
+        found: columns `COLUMNS`.
+    Returns:
+        A line a data set and preset: the differences of the gap on held photos (nats) and of the handle (a fraction),
+        preset − reference, each with _low and _high: 95 % over persons and seeds, drawn anew as for `handles`.
+    """
+    lines, same = [], ["dataset", "seed", "identity"]
+    theirs = found[found["preset"] == reference]
+    for (dataset, preset), mine in found[found["preset"] != reference].groupby(["dataset", "preset"]):
+        both = mine.merge(theirs, on=same, suffixes=("", "_reference"))
+        line, columns = {"dataset": dataset, "preset": preset}, [*GAPS, *(f"{gap}_reference" for gap in GAPS)]
+        if both.empty:
+            continue
+        for name, measure in {"held": lambda m: m[..., 1] - m[..., 3], "handle": _ratios}.items():
+            low, high = np.quantile(measure(_means(both, columns)), [0.025, 0.975])
+            line |= {name: measure(both[columns].to_numpy().mean(0)), f"{name}_low": low, f"{name}_high": high}
+        lines.append(line)
+    ends = [f"{name}{end}" for name in ("held", "handle") for end in ("", "_low", "_high")]
+    return pd.DataFrame(lines, columns=["dataset", "preset", *ends])
+
+
+def _ratios(means: np.ndarray) -> np.ndarray:
+    """Handle − handle of the reference, of means (..., trained held trained held)."""
+    return means[..., 1] / means[..., 0] - means[..., 3] / means[..., 2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,16 +274,33 @@ class Command(Design):
     runs_root: Path = RUNS
     results: Path = RESULTS
 
+    def __post_init__(self) -> None:
+        """ValueError: as `Design`, no presets, one that is unknown or whose weights are not there, `checked_seeds`."""
+        super().__post_init__()
+        checked_seeds(self.seeds)
+        if not self.presets:
+            raise ValueError("--presets: name one or more")
+        for preset in self.presets:
+            if (model := preset_named(preset).model).pretrained:
+                try:
+                    weights_checksum(model)
+                except FileNotFoundError as error:
+                    raise ValueError(str(error)) from error
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the gaps of the given presets and seeds in results/handle.csv."""
     asked = command_line(Command, argv, __doc__)
     design = Design(**{field.name: getattr(asked, field.name) for field in fields(Design)})
-    check_committed(asked.results)
+    check_results(asked.results)
+    if others := set(read(asked.results)["design"]) - {str(design)}:
+        raise SystemExit(
+            f"{asked.results} has handles of another design ({others.pop()}): give --results another folder"
+        )
     pairs = [(preset, seed) for seed in asked.seeds for preset in asked.presets]
     for preset, seed in progress(pairs, desc="handle", unit="model pair"):
         found = gaps(asked.dataset, preset, seed, design, data_root=asked.data_root, runs_root=asked.runs_root)
-        found = found.assign(dataset=asked.dataset, preset=preset, seed=seed, git=git_commit())
+        found = found.assign(dataset=asked.dataset, preset=preset, seed=seed, design=str(design), git=git_commit())
         put(asked.results / "handle.csv", found[COLUMNS], KEY, "identity")
 
 

@@ -37,7 +37,7 @@ from shui_lib.core.stages import Stage, load_or_compute
 from shui_lib.core.store import load_tensors, save_tensors
 from shui_lib.methods import Given, settings_of
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.files import check_results, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.serve import load_model
 from shui_workbook.studies.peers import klom
@@ -170,7 +170,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """KLoM of a request of every seed into results/klom.csv."""
     asked = command_line(Command, argv, __doc__)
-    check_committed(asked.results)
+    check_results(asked.results)
     for seed in asked.seeds:
         experiment = Experiment(**asked.of_seed(seed))
         about = {name: getattr(experiment, name) for name in ("dataset", "preset", "n_ids", "seed")}

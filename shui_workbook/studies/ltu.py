@@ -40,9 +40,9 @@ from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import EVALUATION, Guide, Member, NoGuide, auc_of, fit
 from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
-from shui_workbook.arguments import command_line
+from shui_workbook.arguments import checked_seeds, command_line
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.files import check_results, put
 from shui_workbook.studies.ltu_judge import METRICS
 from shui_workbook.studies.ltu_measures import guidance, measures
 from shui_workbook.studies.ltu_world import World
@@ -321,6 +321,10 @@ class Command:
     data_root: Path = DATA
     runs_root: Path = RUNS
 
+    def __post_init__(self) -> None:
+        """ValueError: as `checked_seeds`."""
+        checked_seeds(self.seeds)
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Add rows to results/ltu_rows.csv."""
@@ -328,7 +332,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     what, seeds = args.pop("what"), args.pop("seeds")
     if not what:
         sys.exit(f"say what: tune, {', '.join(COMMANDS)}")
-    check_committed(ROWS)
+    check_results(ROWS)
     for word in what:
         if word == "tune":
             tune(World(**args))

@@ -36,7 +36,7 @@ from shui_lib.methods.parts.objectives import (
 )
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.files import check_results, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import simulated_request_size
 from shui_workbook.studies.ablations import BASE, FORM, ablations
@@ -144,7 +144,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record every row of the given seeds in results/matched.csv."""
     asked = command_line(Command, argv, __doc__).without_settings("those of the rows of Table 5")
-    check_committed(asked.results)
+    check_results(asked.results, [*ROW_KEY, *COLUMNS])
     for seed in progress(asked.seeds, desc="matched strength", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         key = {name: getattr(experiment, name) for name in ROW_KEY[:-2]}

@@ -9,7 +9,7 @@ told by the cosine between both, person by person; what a step is worth that los
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +25,12 @@ from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods.curvature import Curvature
-from shui_lib.methods.parts.kfac import Factors, Preconditioner, unpacked
+from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, inner_product, parameters
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import check_committed, lines_of, put
+from shui_workbook.records.files import check_results, lines_of, put
 from shui_workbook.runs.experiment import Experiment
-from shui_workbook.studies.sharpen import Displacements, WienerFilter
+from shui_workbook.studies.sharpen import FEATURES, FIRST_MAPS, Sharpened, sharpened_by
 
 KEY = ["dataset", "preset", "n_ids", "seed"]
 COSINES = ["gradient", "step", "metric"]
@@ -47,6 +47,7 @@ class Proxy(NamedTuple):
     apart: bool = False  # is it compared with the images to forget without those that were taken?
     filtered: bool = False  # does it pass a Wiener filter (`sharpen`)?
     moved: float = 0.0  # by which share of other people's displacements (`sharpen`)
+    place: str = FIRST_MAPS  # where it is moved
 
 
 PROXIES = {
@@ -55,6 +56,7 @@ PROXIES = {
     "… through a Wiener filter": Proxy("support", copies=COPIES, filtered=True),
     "… moved in feature space": Proxy("support", copies=COPIES, moved=1.0),
     "… moved by a third of that": Proxy("support", copies=COPIES, moved=1 / 3),
+    "… moved in the features": Proxy("support", copies=COPIES, moved=1.0, place=FEATURES),
     "one trained photo, which is one of them": Proxy("forget"),
     "one trained photo, against the others": Proxy("forget", apart=True),
     "copies of a trained photo, against the others": Proxy("forget", copies=COPIES, apart=True),
@@ -62,15 +64,6 @@ PROXIES = {
     "three trained photos, against the others": Proxy("forget", 3, apart=True),
     "someone else's photo": Proxy("other"),  # what everybody's gradients have in common
 }
-PLACE = "network.patch_embed"  # where photos are moved: the first maps that a ViT makes
-PEOPLE = 60  # who stay, from whom is learned how people vary
-
-
-class Sharpened(NamedTuple):
-    """What is known of other people."""
-
-    wiener: WienerFilter
-    displacements: Displacements | None  # of a network without the place where photos are moved
 
 
 def cosines(
@@ -96,6 +89,8 @@ def cosines(
         A line a person and proxy: identity, proxy; gradient, of the gradients themselves; step, of what Curvature moves
         the weights by; metric, of the same where lengths are measured by P: g·P·h / √(g·P·g h·P·h).
     """
+    if len(support) < 2:
+        raise ValueError("one person's photo is held against someone else's: give those of two or more")
     lines = []
     for k, person in enumerate(progress(support.identity.tolist(), desc="proxies", unit="person", leave=False)):
         photos = {"support": support[[k]], "other": support[[(k + 1) % len(support)]]}
@@ -107,10 +102,13 @@ def cosines(
                 goal = replace(method, copies=0).gradient(model, rest, generator=generator)
                 goals[left_out] = (goal, precondition(goal))
         for name, proxy in PROXIES.items():
-            if (proxy.filtered and not sharpened) or (proxy.moved and not (sharpened and sharpened.displacements)):
+            if (proxy.filtered or proxy.moved) and not sharpened:
+                continue
+            if proxy.moved and proxy.place not in sharpened.displacements:
                 continue
             taken = photos[proxy.whose][slice(0, proxy.photos)]
-            with sharpened.displacements.added(proxy.moved, generator) if proxy.moved else nullcontext():
+            moves = sharpened.displacements[proxy.place].added(proxy.moved, generator) if proxy.moved else nullcontext()
+            with moves:
                 gradient = replace(method, copies=proxy.copies).gradient(model, taken, generator=generator)
             gradient = sharpened.wiener(gradient) if proxy.filtered else gradient
             goal = goals.get(proxy.photos * proxy.apart)
@@ -127,30 +125,6 @@ def _three(proxy: Theta, step: Theta, goal: Theta, steered: Theta) -> tuple[floa
     )
     found = [[inner_product(*six[k : k + 2]) for k in (0, 2, 4)] for six in products]
     return tuple((across / (one * other).sqrt()).item() for across, one, other in found)
-
-
-def sharpened_by(
-    method: Curvature,
-    model: FaceModel,
-    factors: Mapping[str, Factors],
-    retain: Faces,
-    *,
-    generator: torch.Generator,
-    place: str = PLACE,
-) -> Sharpened:
-    """Filter and displacements, from the people who stay; no displacements where the network has no such layer."""
-    alone, others, pairs = [], [], []
-    people, photos = np.unique(retain.identity, return_counts=True)
-    for person in people[photos > 1][:PEOPLE]:
-        own = np.flatnonzero(retain.identity == person)
-        own = own[torch.randperm(len(own), generator=generator).numpy()]
-        pairs.append(own[:2])
-        alone.append(method.gradient(model, retain[own[:1]], generator=generator))
-        others.append(replace(method, copies=0).gradient(model, retain[own[1:]], generator=generator))
-    one, another = (retain[places] for places in np.array(pairs).T)
-    there = place in dict(model.named_modules())
-    moves = Displacements(model, one, another, place=place) if there else None
-    return Sharpened(WienerFilter(factors, alone, others), moves)
 
 
 def measured(experiment: Experiment) -> pd.DataFrame:
@@ -184,8 +158,10 @@ class Command(Setting):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the cosines of the given seeds in results/proxies.csv."""
-    asked = command_line(Command, argv, __doc__)
-    check_committed(asked.results)
+    asked = command_line(Command, argv, __doc__).without_settings("those that were searched")
+    if asked.n_ids < 2:
+        raise SystemExit(f"--n-ids {asked.n_ids}: give 2 or more, since one person's photo is held against another's")
+    check_results(asked.results, COLUMNS)
     for seed in progress(asked.seeds, desc="proxies", unit="seed"):
         experiment = Experiment(**asked.of_seed(seed))
         found = measured(experiment).assign(**{name: getattr(experiment, name) for name in KEY}, git=git_commit())

@@ -33,7 +33,7 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.core.store import SOON
 from shui_workbook.arguments import command_line, typed
-from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.files import check_results, put
 from shui_workbook.records.searches import JUDGED, KEY, NOTHING, append, choose, read_trials, select
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import OWN, SELECTED, selection, simulated_request_size
@@ -208,7 +208,7 @@ class Command(PoolSetting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record trials in selection.csv and choices in selected.json, or what-ifs in selection_also.csv."""
     asked = command_line(Command, argv, __doc__)
-    check_committed(asked.folder)
+    check_results(asked.folder)
     also, path = typed(asked.also), asked.folder / "selection.csv"
     shipped = path.parent.resolve() == RESULTS.resolve()
     selected = SELECTED if shipped else asked.runs_root / OWN

@@ -27,7 +27,7 @@ from shui_lib.core.progress import progress
 from shui_lib.methods import Artefacts, Given, with_parameters
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
-from shui_workbook.records.files import check_committed, put
+from shui_workbook.records.files import check_results, put
 from shui_workbook.records.searches import trials_known
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.pool import some_of
@@ -306,7 +306,7 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/tradeoff.csv."""
     asked = command_line(Command, argv, __doc__)
-    check_committed(asked.results)
+    check_results(asked.results, [*CURVE_KEY, *COLUMNS, "git"])
     if unknown := set(asked.forms) - set(STRENGTH):
         raise SystemExit(f"no curve is known of {', '.join(sorted(unknown))}: choose from {', '.join(STRENGTH)}")
     trials = trials_known(asked.runs_root)

@@ -6,7 +6,8 @@ Where a model takes many minutes, a search on the tuning pool costs more than th
 none: strength and damping are the best on the request itself, so they are no results of a method. Of the dampings those
 of `--dampings` are tried, and no others. The best of many places is never worse than doing nothing, so an arm that can
 know nothing of those who ask, strangers' photos, tells how much of an upper end is luck. Three arms see what the method
-must not see: they tell a bad step from a bad proxy of the person.
+must not see: they tell a bad step from a bad proxy of the person. (Two others learn how photos vary from the images of
+those who stay, as if one knew beforehand who will.)
 """
 
 from __future__ import annotations
@@ -27,20 +28,23 @@ from shui_lib.core.machine import git_commit
 from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Given
+from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
-from shui_workbook.records.files import check_committed, lines_of, put
+from shui_workbook.records.files import check_results, lines_of, put
 from shui_workbook.runs.experiment import Experiment
+from shui_workbook.studies.climbs import answers, climbed
 from shui_workbook.studies.pool import some_of
+from shui_workbook.studies.sharpen import FEATURES, sharpened_by
 from shui_workbook.studies.steps import DividedInBasis, KroneckerBasis, corrected_eigenvalues
 from shui_workbook.studies.tradeoff import along
 
 KEY = ["dataset", "preset", "n_ids", "seed", "arm"]
 CURVE = [*KEY, "damping"]  # 0: none has a part in the arm's step
 COLUMNS = [*CURVE, "strength", *Scores._fields, "tow", "gap", "git"]
-DAMPINGS = (1.0, 0.05)  # far above those that searches choose, and among them
+DAMPINGS = (1.0, 0.05)  # above those that searches choose, and among them
 
 
 class Arm(NamedTuple):
@@ -66,6 +70,9 @@ ARMS = {
     COPIES: Arm("curvature", {**_STEP, "copies": 16}),
     "Curvature, copies, exact damping": Arm("curvature", {**_STEP, "copies": 16}, "exact"),
     "Curvature, copies, corrected eigenvalues": Arm("curvature", {**_STEP, "copies": 16}, "corrected"),
+    "Curvature, copies, a Wiener filter": Arm("curvature", {**_STEP, "copies": 16}, "filtered"),
+    "Curvature, copies moved in the features": Arm("curvature", {**_STEP, "copies": 16}, "moved"),
+    "Curvature, copies, its own answers for targets": Arm("curvature", {**_STEP, "copies": 16}, "answers"),
     "Curvature, copies, a loss taught by matching": Arm("meta_unlearn", {**_STEP, **_MATCHED, **_LEARNED}),
     "Curvature, copies of strangers' photos": Arm("curvature", {**_STEP, "copies": 16}, "strangers"),
     "Curvature, copies of one trained photo": Arm("curvature:one-trained", {**_STEP, "copies": 16}),
@@ -79,7 +86,7 @@ SOME = 500  # training images that corrected eigenvalues are measured on
 def ways(experiment: Experiment, arm: Arm, dampings: Sequence[float] = DAMPINGS) -> pd.DataFrame:
     """The curves of an arm (`tradeoff.along`), one for each damping: of one step each, whose direction is found once.
 
-    Where images have classes all arms take PGU's loss.
+    Where images have classes Curvature's arms and gradient ascent take PGU's loss, but the one with its own answers.
     """
     loss = {} if arm.form == "meta_unlearn" else {"loss": "task" if experiment.faces.multilabel else "unlikelihood"}
     found = []
@@ -104,24 +111,35 @@ def other_step(experiment: Experiment, kind: str) -> Theta:
     """What moves the weights in place of Curvature's own step, by parameter.
 
     Args:
-        kind: exact (damping) or corrected (eigenvalues) on the same copies of the Support Set; three: on copies of
-            three images to forget of each person; strangers: of an image of as many validation people.
+        kind: exact (damping) or corrected (eigenvalues), filtered (by Wiener), moved (in the features) or answers (the
+            model's own, for targets) on the same copies of the Support Set; three: on copies of three images to forget
+            of each person; strangers: of an image of as many validation people.
     Raises:
         ValueError: there are fewer validation people than those who ask.
     """
-    method, model, train = experiment.method("curvature"), experiment.model("original"), experiment.part("train")
+    method, model = experiment.method("curvature"), experiment.model("original")
     factors = unpacked(experiment.artefacts("curvature").tensors, like=parameters(model))
     draws = partial(torch.Generator().manual_seed, experiment.seed)  # the same copies whatever they are divided by
-    photos = experiment.part("support")
-    if kind in ("three", "strangers"):
-        divide = Preconditioner(factors, damping=method.damping)
-        photos = some_each(experiment.part("forget"), 3) if kind == "three" else strangers(experiment)
-    else:
-        basis = KroneckerBasis(factors)
+    if kind in ("exact", "corrected"):
+        basis, train = KroneckerBasis(factors), experiment.part("train")
         some = train[some_of(np.arange(len(train)), SOME)]
         known = basis.products if kind == "exact" else corrected_eigenvalues(model, some, basis, generator=draws())
         divide = DividedInBasis(basis, known, damping=method.damping)
-    return divide(method.gradient(model, photos, generator=draws()))
+    else:
+        divide = Preconditioner(factors, damping=method.damping)
+    photos = experiment.part("support")
+    if kind in ("three", "strangers"):
+        photos = some_each(experiment.part("forget"), 3) if kind == "three" else strangers(experiment)
+    if kind == "answers":
+        size = {"copies": method.copies, "crop": method.crop, "together": method.batch}
+        return divide(climbed(model, copies_of(photos, model, **size, generator=draws()), answers))
+    if kind not in ("filtered", "moved"):
+        return divide(method.gradient(model, photos, generator=draws()))
+    others = sharpened_by(method, model, factors, experiment.part("retain"), generator=draws(), places=(FEATURES,))
+    if kind == "filtered":
+        return divide(others.wiener(method.gradient(model, photos, generator=draws())))
+    with others.displacements[FEATURES].added(1.0, draws()):
+        return divide(method.gradient(model, photos, generator=draws()))
 
 
 def some_each(faces: Faces, most: int) -> Faces:
@@ -195,9 +213,10 @@ class Command(Setting):
 def main(argv: Sequence[str] | None = None) -> None:
     """Record the curves of the given seeds in results/upper_ends.csv, and print the ends."""
     asked = command_line(Command, argv, __doc__).without_settings("those of ARMS")
-    check_committed(asked.results)
-    if not asked.dampings or min(asked.dampings) <= 0:
-        raise SystemExit(f"--dampings {' '.join(map(str, asked.dampings))}: give one or more numbers above 0")
+    check_results(asked.results, COLUMNS)
+    once = len(set(asked.dampings)) == len(asked.dampings) > 0
+    if not once or not all(0 < damping < np.inf for damping in asked.dampings):
+        raise SystemExit(f"--dampings {' '.join(map(str, asked.dampings))}: give numbers above 0, each once")
     if not asked.arms or set(asked.arms) - set(ARMS):
         raise SystemExit(f"--arms {', '.join(asked.arms)}: choose one or more of {', '.join(ARMS)}")
     for seed in progress(asked.seeds, desc="upper ends", unit="seed"):

@@ -49,6 +49,40 @@ def test_a_file_that_lacks_a_weight_is_refused(kept):
         built(name, seed=0, weights=str(path))
 
 
+def test_what_a_batch_norm_has_counted_is_a_weight_too(tmp_path):
+    state, path = built("resnet18", seed=7).network.state_dict(), tmp_path / "kept.safetensors"
+    save_file({name: value for name, value in state.items() if name not in ("fc.weight", "bn1.running_var")}, path)
+    with pytest.raises(ValueError, match="lacks 1 weights of resnet18, bn1.running_var for one"):
+        built("resnet18", seed=0, weights=str(path))
+
+
+@pytest.mark.parametrize(
+    "odd", [torch.nan, torch.inf, torch.tensor(1e300, dtype=torch.float64), torch.tensor(1), torch.tensor(1j)]
+)
+def test_weights_that_are_not_real_and_finite_are_refused(kept, odd):
+    name, path = kept
+    state, first = load_file(path), LOST[name]
+    of_kind = state[first].to(odd.dtype) if isinstance(odd, torch.Tensor) else state[first].clone()
+    of_kind.flatten()[0] = odd
+    save_file(state | {first: of_kind}, path)
+    with pytest.raises(ValueError, match=rf"kept.safetensors(: {first} .* not real and finite| is damaged(.|\n)*real)"):
+        built(name, seed=0, weights=str(path))
+
+
+def test_the_head_is_new_whatever_the_file_has(tmp_path):
+    for name in KINDS:
+        path, network = tmp_path / f"{name}.safetensors", built(name, seed=7).network
+        save_file(network.state_dict(), path)
+        head = built(name, seed=0, weights=str(path)).network.get_classifier().weight
+        assert not torch.equal(head, network.get_classifier().weight), name
+
+
+@pytest.mark.parametrize("file", ["/some/where/vit.pth", "vit.pth", "here/vit", "mine"])
+def test_only_weights_that_we_know_are_promised(file):
+    with pytest.raises(FileNotFoundError, match="no weights at .*: give the path of a .safetensors file"):
+        built("resnet18", seed=0, weights=file)
+
+
 def test_the_weights_of_another_network_are_refused(kept, tmp_path):
     name, _ = kept
     other = tmp_path / "other.safetensors"

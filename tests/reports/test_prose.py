@@ -10,7 +10,7 @@ import pytest
 
 from shui_workbook.records import interval, over_seeds, paired_difference, read_rows
 from shui_workbook.reports.sequences import sequences
-from shui_workbook.studies import upper_ends
+from shui_workbook.studies import handle, upper_ends
 from shui_workbook.studies.gain import split
 from shui_workbook.studies.matched import ETAS, compared
 from shui_workbook.studies.tradeoff import prices, stops
@@ -97,6 +97,19 @@ def test_chapter_12_says_who_is_ahead_of_whom(setting, form, other):
 def test_chapter_12_says_who_hides_people_better(form, other):
     found = paired_difference(of(FACES, rows()), form, other, metric="rmia_auc", away_from=50.0)
     assert is_said(found, cell("12", "12-42")), written(found)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "preset"), [("celebahq", "vit-s14"), ("celebahq", "face-resnet"), ("faces", "face-resnet")]
+)
+def test_chapter_02_says_what_a_pretrained_network_knows_beyond_the_small_one(dataset, preset):
+    beyond = handle.against(handle.read(RESULTS)).set_index(["dataset", "preset"]).loc[(dataset, preset)]
+    held = beyond[["held", "held_low", "held_high"]].set_axis(["mean", "low", "high"])
+    said = interval(held.to_dict(), "+.3f").replace("-", "−")
+    assert said in cell("02", "02-h2").replace(" nats [", " ["), said
+    if dataset == "faces":
+        points = "by {handle:.0f} points [{handle_low:.0f}, {handle_high:.0f}]".format_map(100 * beyond)
+        assert points in cell("02", "02-h2"), points
 
 
 @cache

@@ -15,10 +15,10 @@ WORDS = {"ltu": ["main"], "__main__": ["table"]}  # what to do, where a command 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda module: module.__name__.removeprefix("shui_workbook."))
 def test_a_command_asks_whether_its_rows_will_be_taken_before_it_computes(command, tmp_path, monkeypatch):
-    def refuse(results):
+    def refuse(*asked):
         raise SystemExit("refused")
 
-    monkeypatch.setattr(command, "check_committed", refuse)
+    monkeypatch.setattr(command, "check_results", refuse)
     words = WORDS.get(command.__name__.rpartition(".")[2], [])
     with pytest.raises(SystemExit, match="refused"):  # there are no data: whatever began to compute would say so
         command.main([*words, "--data-root", str(tmp_path), "--runs-root", str(tmp_path / "runs")])

@@ -10,9 +10,10 @@ from tiny import prepare_tiny, small_vit, tiny_faces
 
 from shui_lib.benchmark.data import load_faces
 from shui_lib.benchmark.predict import predict, task_loss
+from shui_lib.core import places
 from shui_workbook.figures import plot_handles
 from shui_workbook.studies import handle
-from shui_workbook.studies.handle import COLUMNS, Design, draw, gaps, handles, main
+from shui_workbook.studies.handle import COLUMNS, Design, against, draw, gaps, handles, main
 
 SMALL = Design(shared=8, own=5, photos=3, held=2)
 
@@ -110,8 +111,31 @@ def test_a_second_run_replaces_the_first(tmp_path):
     assert list(once) == COLUMNS and len(once) == 2 * 2 * 4
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "handle.csv"), once)
     main([*told, "--seeds", "0"])
-    with pytest.raises(ValueError, match="'big' is unknown"):
-        main([*told, "--presets", "big"])
+    with pytest.raises(SystemExit, match="handles of another design .8 shared, 2 x 4; 9 . 2 photos.: give --results"):
+        main([*told, "--seeds", "2", "--own", "3"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--presets", "cpu", "big"], "'big' is unknown"),
+        (["--presets"], "--presets: name one or more"),
+        (["--presets", "cpu", "vit-s14"], "no weights at"),
+        (["--seeds", "0", "-1"], "seed must be a whole number"),
+        (["--seeds", "0", "0"], "--seeds 0 0: give one or more, each once"),
+        (["--shared", "0"], "shared=0: give a whole number above 0"),
+    ],
+)
+def test_a_command_is_refused_before_it_trains(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(places, "WEIGHTS", tmp_path)
+    with pytest.raises(SystemExit):
+        main(["--dataset", "nowhere", "--results", str(tmp_path), *words])
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_models_that_are_nowhere_finite_have_no_handle():
+    (line,) = handles(measured(10, 2, 0.2, 0.08).assign(trained=np.nan)).to_dict("records")
+    assert np.isnan(line["handle"]) and "not above zero" in line["note"]
 
 
 # What follows
@@ -146,6 +170,20 @@ def test_a_person_measured_in_several_seeds_counts_once():
     assert width(several) > 1.3 * width(others)
     one = measured(40, 1, 0.2, 0.08)
     assert width(one) == pytest.approx(2 * 1.96 * one["held"].std() / 40**0.5, rel=0.15)
+
+
+def test_presets_are_compared_on_the_people_that_both_have():
+    cpu = measured(60, 3, 0.2, 0.08)
+    better = cpu.assign(preset="face-resnet", trained=1.5 * cpu["trained"], held=2 * cpu["held"])
+    alone = better.assign(dataset="elsewhere")
+    (line,) = against(pd.concat([cpu, better[better["identity"] < 50], alone])).to_dict("records")
+    (same,) = handles(cpu[cpu["identity"] < 50]).to_dict("records")
+    assert (line["dataset"], line["preset"]) == ("faces", "face-resnet")
+    assert line["held"] == pytest.approx(same["held"]) and line["handle"] == pytest.approx(same["handle"] / 3)
+    # the interval is of differences: a third of the handle, and so of its interval
+    width = line["handle_high"] - line["handle_low"]
+    assert width == pytest.approx((same["handle_high"] - same["handle_low"]) / 3, rel=1e-6)
+    assert against(cpu).empty and "handle_high" in against(cpu)
 
 
 def test_without_a_memory_there_is_no_handle():

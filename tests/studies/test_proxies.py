@@ -77,6 +77,14 @@ def test_a_trained_photo_is_compared_with_the_others_too():
     assert found.loc["one trained photo, which is one of them", "gradient"].tolist() == pytest.approx([1.0] * 4)
 
 
+def test_one_person_has_nobody_to_be_held_against():
+    support, forget = some_people()
+    with pytest.raises(ValueError, match="give those of two or more"):
+        cosines(make_method("curvature"), small_vit(), dict, support=support[[0]], forget=forget, generator=generator())
+    with pytest.raises(SystemExit, match="--n-ids 1: give 2 or more"):
+        main(["--dataset", "nowhere", "--n-ids", "1"])
+
+
 def test_a_second_run_replaces_the_first(tmp_path):
     prepare_tiny(tmp_path / "data" / "tiny")
     told = ["--dataset", "tiny", "--n-ids", "2", "--reserved", "3", "--preset", "smoke", "--data-root"]

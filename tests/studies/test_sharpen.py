@@ -9,8 +9,8 @@ from shui_lib.benchmark.predict import pixels_for
 from shui_lib.methods import make_method
 from shui_lib.methods.parts.kfac import kfac
 from shui_lib.methods.parts.meta_gradient import parameters
-from shui_workbook.studies.proxies import PLACE, PROXIES, cosines, sharpened_by
-from shui_workbook.studies.sharpen import Displacements, WienerFilter
+from shui_workbook.studies.proxies import PROXIES, cosines
+from shui_workbook.studies.sharpen import FEATURES, FIRST_MAPS, PLACES, Displacements, WienerFilter, sharpened_by
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_half_is_left_where_people_differ_as_much_as_photos_of_one(factors):
 
 def test_photos_are_moved_as_somebody_else_varies():
     model, faces = small_vit(), tiny_faces(3, (4, 4))
-    layer, seen = model.get_submodule(PLACE), []
-    moves = Displacements(model, faces[[0]], faces[[1]], place=PLACE)
+    layer, seen = model.get_submodule(FIRST_MAPS), []
+    moves = Displacements(model, faces[[0]], faces[[1]], place=FIRST_MAPS)
 
     def maps(part):
         seen.clear()
@@ -69,20 +69,33 @@ def test_photos_are_moved_as_somebody_else_varies():
     torch.testing.assert_close(maps(faces[[5]]), expected - 0.3 * moves.maps)
 
 
+def test_photos_are_moved_in_their_features():
+    model, faces = small_vit(), tiny_faces(3, (4, 4))
+    moves = Displacements(model, faces[[0]], faces[[1]], place=FEATURES)
+    one, other, photo = (model(pixels_for(model, faces[[k]])).features.detach() for k in (0, 1, 5))
+    with moves.added(0.3, torch.Generator().manual_seed(0)):
+        found = model(pixels_for(model, faces[[5]])).logits
+    head = model.network.get_classifier()
+    torch.testing.assert_close(found, head(photo + 0.3 * (other - one)))
+    torch.testing.assert_close(model(pixels_for(model, faces[[5]])).logits, head(photo))
+
+
 def test_proxies_are_sharpened_by_people_who_stay(factors):
     faces, model, method = tiny_faces(6, (5, 5)), small_vit(), make_method("curvature")
     asked = faces.of(np.array([0, 1, 2]))
     first = np.unique(asked.identity, return_index=True)[1]
     generator = torch.Generator().manual_seed(0)
     sharpened = sharpened_by(method, model, factors, faces.of(np.array([3, 4, 5])), generator=generator)
-    assert len(sharpened.displacements.maps) == 3
+    assert {place: len(moves.maps) for place, moves in sharpened.displacements.items()} == dict.fromkeys(PLACES, 3)
     kind = {"support": asked[first], "forget": asked, "generator": generator, "sharpened": sharpened}
     found = cosines(method, model, dict, **kind)
     assert list(found["proxy"].unique()) == list(PROXIES)
     wide = found.pivot(index="identity", columns="proxy", values="gradient")
     for sharper in [name for name, proxy in PROXIES.items() if proxy.filtered or proxy.moved]:
         assert not np.allclose(wide[sharper], wide["copies of the photo"], atol=1e-3)
-    elsewhere = sharpened_by(method, model, factors, faces, generator=generator, place="nowhere")
-    assert elsewhere.displacements is None
+    with pytest.raises(ValueError, match="1 of those who stay have two photos or more"):
+        sharpened_by(method, model, factors, faces.of(np.array([3])), generator=generator)
+    elsewhere = sharpened_by(method, model, factors, faces, generator=generator, places=("nowhere",))
+    assert not elsewhere.displacements
     found = cosines(method, model, dict, **kind | {"sharpened": elsewhere})
     assert set(found["proxy"]) == {name for name, proxy in PROXIES.items() if not proxy.moved}, "filtered, not moved"

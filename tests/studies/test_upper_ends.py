@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
+from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import inner_product, parameters
 from shui_workbook.figures import plot_gain_by_handle
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies import handle
 from shui_workbook.studies import upper_ends as module
+from shui_workbook.studies.climbs import answers, climbed
+from shui_workbook.studies.sharpen import FEATURES, sharpened_by
 from shui_workbook.studies.steps import DividedInBasis, KroneckerBasis, corrected_eigenvalues
 from shui_workbook.studies.upper_ends import (
     ARMS,
@@ -113,6 +116,26 @@ def test_other_steps_are_of_the_same_copies_or_of_strangers(where):
         assert cosine < 0.999, "another step"
 
 
+def test_other_steps_are_of_other_gradients_of_the_same_copies(where):
+    one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where)
+    one = one.with_settings({"curvature": ARMS["Curvature, copies"].settings})
+    method, model, photos = one.method("curvature"), one.model("original"), one.part("support")
+    factors = unpacked(one.artefacts("curvature").tensors, like=parameters(model))
+    divide, draws = Preconditioner(factors, damping=1.0), partial(torch.Generator().manual_seed, 0)
+    others = sharpened_by(method, model, factors, one.part("retain"), generator=draws(), places=(FEATURES,))
+    usual = method.gradient(model, photos, generator=draws())
+    with others.displacements[FEATURES].added(1.0, draws()):
+        moved = method.gradient(model, photos, generator=draws())
+    copies = copies_of(photos, model, copies=16, crop=method.crop, generator=draws())
+    steps = {"filtered": others.wiener(usual), "moved": moved, "answers": climbed(model, copies, answers)}
+    for kind, gradient in steps.items():
+        expected, as_ever = divide(gradient), divide(usual)
+        found = other_step(one, kind)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value)
+        assert any(not torch.equal(found[name], value) for name, value in as_ever.items()), "another step"
+
+
 def test_strangers_are_as_many_people_as_ask(where):
     one = Experiment(dataset="tiny", n_ids=2, preset="smoke", reserved=3, device="cpu", **where)
     assert len(set(strangers(one).identity)) == len(strangers(one)) == 2
@@ -161,7 +184,10 @@ def test_ways_are_recorded_and_a_second_time_takes_their_place(where, tmp_path, 
     assert "gradient ascent" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="--arms nonsense: choose one or more of gradient ascent"):
         main([*words[:-2], "nonsense"])
-    with pytest.raises(SystemExit, match="--dampings 0.0: give one or more numbers above 0"):
+    with pytest.raises(SystemExit, match="--dampings 0.0: give numbers above 0, each once"):
         main([*words, "--dampings", "0"])
+    for values in (["1", "1"], ["nan"], ["1", "inf"]):
+        with pytest.raises(SystemExit, match="give numbers above 0, each once"):
+            main([*words, "--dampings", *values])
     with pytest.raises(SystemExit, match="settings are those of ARMS"):
         main([*words, "--settings", "{}"])

@@ -21,7 +21,7 @@ from shui_lib.core.places import ROOT
 from shui_lib.core.store import load_note
 from shui_lib.gan.stylegan2 import GANConfig, load_gan, save_gan
 from shui_lib.gan.train import GANTraining
-from shui_workbook.records.files import check_committed
+from shui_workbook.records.files import check_results
 from shui_workbook.studies.gan.inception import Inception
 from shui_workbook.studies.gan.measures import fid, undone
 from shui_workbook.studies.gan.study import COMMITTED, PRESETS, Study
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs-root", type=Path, default=ROOT / "runs")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "gan_rows.csv")
     args = parser.parse_args(argv)
-    check_committed(args.results)
+    check_results(args.results)
     training = GANTraining() if args.what == "train" else PRESETS["cpu"]
     training = replace(training, kimg=args.kimg or training.kimg)
     later: dict[str, Measure] = {"relearn_steps": undone} if args.relearn else {}
