@@ -13,9 +13,7 @@ from typing import Self, TypeVar
 
 import tyro
 
-from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.places import DATA, RUNS
-from shui_lib.core.randomness import checked_seed
 
 Arguments = TypeVar("Arguments")
 
@@ -35,6 +33,8 @@ class Setting:
 
     def __post_init__(self) -> None:
         """ValueError: no such preset, or `checked_seeds`."""
+        from shui_lib.benchmark.presets import preset_named  # loads torch, which a sweep's plan does without
+
         preset_named(self.preset)
         checked_seeds(self.seeds)
 
@@ -52,6 +52,8 @@ class Setting:
 
 def checked_seeds(seeds: Sequence[int]) -> None:
     """ValueError: no seed at all, one that is none, or one twice; before a command spends hours on the others."""
+    from shui_lib.core.randomness import checked_seed
+
     for seed in seeds:
         checked_seed(seed)
     if not seeds or len(set(seeds)) < len(seeds):

@@ -72,8 +72,7 @@ def build_model(config: ModelConfig, *, n_outputs: int, image_size: int, seed: i
         image_size: pixels of the data set, used unless the configuration fixes another size.
     Raises:
         FileNotFoundError: pretrained weights that are neither on the hub's reach nor in a local file.
-        ValueError: a network with several heads, or one that timm does not have; or weights that are damaged, or would
-            leave a part of the network as it was drawn.
+        ValueError: a network with several heads, or that timm does not have; or weights that are damaged or not whole.
     """
     _one_head(config.architecture)
     size = config.image_size or image_size
@@ -119,10 +118,7 @@ def _face_resnet(config: ModelConfig, path: Path | None, n_outputs: int, size: i
 
 
 def _check_filled(network: nn.Module, path: Path, architecture: str) -> None:
-    """Nothing, if a file has every weight but the head's, all real and finite. (timm leaves what is missing as it was.)
-
-    Weights here are also what a batch norm has counted, but not of how many batches.
-    """
+    """Nothing, if a file has every weight but the head's, real and finite, and what batch norms have counted."""
     with safe_open(path, framework="pt") as file:
         known = {name: file.get_slice(name).get_dtype() for name in sorted(file.keys())}
     state = network.state_dict(keep_vars=True)

@@ -20,9 +20,6 @@ function any more.
 The form `scale` has the curvature's size without its directions: every layer moves along its plain gradient, divided by
 the layer's mean curvature. It is what much damping tends to, and tells what of the gain comes from the scale of the
 layers' steps alone.
-
-Two forms see more than the request brings, and tell what a better proxy could buy: one climbs the loss of the images to
-forget themselves, the other that of one of them for each person, a photo that was trained on.
 """
 
 from __future__ import annotations
@@ -53,7 +50,7 @@ from shui_lib.methods.parts.meta_gradient import Theta, parameters, with_paramet
 class Curvature:
     """A preconditioned step on the Support Set.
 
-    The form `forget-images` steps on D_f in its place, `one-trained` on one image of D_f of each person.
+    To tell what a better proxy could buy, `forget-images` steps on D_f, `one-trained` on one image of D_f a person.
     Norms' weights and biases, class token and position embeddings have no factors here and stay as they are.
     """
 
