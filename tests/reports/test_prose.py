@@ -80,6 +80,7 @@ def test_chapter_12_says_what_each_part_of_the_gain_adds(setting, part):
         (AGES, "gradient_ascent", "original"),
         (PRETRAINED, "curvature", "original"),
         (PRETRAINED, "pgu one-shui", "original"),
+        (RENDERED, "curvature", "original"),
     ],
 )
 def test_chapter_12_says_who_is_ahead_of_whom(setting, form, other):
