@@ -50,7 +50,9 @@ def put(
         check_provenance(lines if "git" in lines else lines.assign(git=git_commit()), str(path))
     with locked(path):
         if path.is_file():
-            earlier = read(path) if read else _same_kind(path, as_before(path, lines), lines.columns)
+            earlier = read(path) if read else as_before(path, lines)
+            if odd := of_another_kind(earlier, lines):
+                raise ValueError(f"{path} has lines of another kind ({odd}): give the new ones a file of their own")
             kept = earlier[~_keys(earlier, key).isin(set(_keys(lines, key)))]
             lines = pd.concat([kept, lines]) if len(kept) else lines
         lines = lines.sort_values(by, kind="stable", ignore_index=True)
@@ -59,11 +61,10 @@ def put(
     return lines
 
 
-def _same_kind(path: Path, earlier: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """A file's lines, if they have these columns."""
-    if odd := sorted(set(earlier) ^ set(columns)):
-        raise ValueError(f"{path} has lines of another kind ({', '.join(odd)}): give the new ones a file of their own")
-    return earlier
+def of_another_kind(earlier: Iterable[str], lines: Iterable[str]) -> str:
+    """The columns that only one of both has, where each has some; lines of one kind may lack a measurement."""
+    earlier, lines = set(earlier), set(lines)
+    return "" if earlier <= lines or lines <= earlier else ", ".join(sorted(earlier ^ lines))
 
 
 def _keys(lines: pd.DataFrame, key: Sequence[str]) -> pd.Series:
@@ -164,8 +165,8 @@ def check_results(results: Path, columns: Sequence[str] = ()) -> None:
     path, commit = Path(results).resolve(), git_commit()
     if path.exists() and path.is_dir() == (bool(columns) or path.suffix == ".csv"):
         raise SystemExit(f"--results {results} is a {'folder' if path.is_dir() else 'file'}: give another name")
-    if columns and path.is_file() and (odd := sorted(set(pd.read_csv(path, nrows=0)) ^ set(columns))):
-        raise SystemExit(f"--results {results} has lines of another kind ({', '.join(odd)}): give a file of their own")
+    if columns and path.is_file() and (odd := of_another_kind(pd.read_csv(path, nrows=0), columns)):
+        raise SystemExit(f"--results {results} has lines of another kind ({odd}): give a file of their own")
     if RESULTS.resolve() in (path, path.parent) and not in_history(commit):
         told = "commit the code first, or give --results a folder of your own"
         raise SystemExit(f"{results}: what is computed now would be of no commit ({commit or 'no repository'}): {told}")

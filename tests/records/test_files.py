@@ -176,6 +176,7 @@ def test_lines_of_one_kind_never_take_the_place_of_another_kinds(tmp_path):
     with pytest.raises(SystemExit, match=r"rows.csv has lines of another kind \(cosine, value\)"):
         check_results(path, ["dataset", "seed", "cosine"])
     check_results(path, [*rows])
+    assert len(put(path, rows.assign(seed=1).drop(columns="value"), ["dataset", "seed"])) == 2, "one may lack a number"
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(SystemExit, match="is a folder: give another name"):
         check_results(tmp_path, [*rows])
