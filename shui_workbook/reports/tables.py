@@ -61,7 +61,10 @@ def result_table(rows: pd.DataFrame, reported: pd.DataFrame | None = None) -> Ta
     rows = _with_headings(rows)
     grouped = rows.groupby(["form", "heading"], sort=False)
     mean, std = (_laid_out(values) for values in (grouped["value"].mean(), grouped["value"].std()))
-    reason = _laid_out(grouped[["value", "note"]].apply(_why_missing)).fillna("")
+    why, had = grouped[["value", "note"]].apply(_why_missing), grouped["seed"].nunique()
+    seeds = rows.groupby("form")["seed"].nunique().reindex(had.index, level="form")
+    few = (had.astype(str) + " of " + seeds.astype(str) + " seeds").where(had < seeds, "")  # the others: not attacked
+    reason = _laid_out(why.where(why != "", few)).fillna("")
     costs = rows.drop_duplicates(["form", "seed"]).groupby("form")[list(COSTS)].mean().rename(columns=COSTS)
     mean = mean.join(costs.dropna(axis=1, how="all"))
     std = std.reindex(columns=mean.columns)

@@ -111,6 +111,14 @@ def test_a_value_that_some_seeds_lack_says_so():
     assert everything.borrowed["original"] == "cpu/tiny/9" and everything.reason.loc["original", "ToW"] == ""
 
 
+def test_a_cell_of_fewer_seeds_than_its_line_says_so():
+    rows = pd.concat([some_rows(60, method="original", seed=seed) for seed in (0, 1, 2)])
+    attack = make_rows({("all", "rmia_auc"): 70.0}, ABOUT | {"method": "original", "seed": 1})
+    cells = texts(result_table(pd.concat([rows, attack])))
+    assert cells.loc["original", "RMIA AUC"] == "70.0 (1 of 3 seeds)"
+    assert cells.loc["original", "forget"] == "60.0 ± 0.0"
+
+
 def test_a_cell_that_lacks_seeds_is_not_ranked():
     rows = []
     for method, value in {"retrained": 60, "gradient_ascent": 61, "meta_unlearn": 65, "curvature": 70}.items():
