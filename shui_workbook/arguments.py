@@ -32,11 +32,8 @@ class Setting:
     runs_root: Path = RUNS
 
     def __post_init__(self) -> None:
-        """ValueError: no such preset, or `checked_seeds`."""
-        from shui_lib.benchmark.presets import preset_named  # loads torch, which a sweep's plan does without
-
-        preset_named(self.preset)
-        checked_seeds(self.seeds)
+        """ValueError: as `check_setting`."""
+        check_setting(self.preset, self.seeds)
 
     def of_seed(self, seed: int) -> dict[str, object]:
         """The arguments of the `Experiment` of one seed."""
@@ -50,7 +47,15 @@ class Setting:
         return self
 
 
-def checked_seeds(seeds: Sequence[int]) -> None:
+def check_setting(preset: str, seeds: Sequence[int]) -> None:
+    """ValueError: no such preset, or `check_seeds`."""
+    from shui_lib.benchmark.presets import preset_named  # loads torch, which a sweep's plan does without
+
+    preset_named(preset)
+    check_seeds(seeds)
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
     """ValueError: no seed at all, one that is none, or one twice; before a command spends hours on the others."""
     from shui_lib.core.randomness import checked_seed
 

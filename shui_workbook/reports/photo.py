@@ -18,28 +18,24 @@ def handle_table(results: Path) -> str:
     lines = handle.handles(found)
     told = lines[["seeds", "people"]].astype(str)
     told["the one that never met them, nats"] = lines["unmet"].map("{:.3f}".format)
-    for name, heading, scale, form in (
-        ("trained", "gap, trained photos", 1, ".3f"),
-        ("held", "gap, other photos", 1, ".3f"),
-        ("handle", "handle, %", 100, ".0f"),
-    ):
-        numbers = scale * lines[[name, f"{name}_low", f"{name}_high"]].set_axis(["mean", "low", "high"], axis=1)
-        told[heading] = [interval(one, form) for one in numbers.to_dict("records")]
+    told["gap, trained photos"] = _intervals(lines, "trained", ".3f")
+    told["gap, other photos"] = _intervals(lines, "held", ".3f")
+    told["handle, %"] = _intervals(lines, "handle", ".0f", scale=100)
     told.index = lines["dataset"] + ", `" + lines["preset"] + "`"
     beyond = handle.against(found)
-    between = ["", "The same people, of the same seeds, under one network and the other:", ""] if len(beyond) else []
-    return "\n".join([as_markdown(told), *between, *([_against(beyond)] if len(beyond) else [])])
+    if beyond.empty:
+        return as_markdown(told)
+    more = pd.DataFrame(index=beyond["dataset"] + ", `" + beyond["preset"] + "` − `cpu`")
+    more["gap, other photos"] = _intervals(beyond, "held", "+.3f")
+    more["handle, points"] = _intervals(beyond, "handle", "+.0f", scale=100)
+    between = "The same people, of the same seeds, under one network and the other:"
+    return f"{as_markdown(told)}\n\n{between}\n\n{as_markdown(more)}"
 
 
-def _against(lines: pd.DataFrame) -> str:
-    told = pd.DataFrame(index=lines["dataset"] + ", `" + lines["preset"] + "` − `cpu`")
-    for name, heading, scale, form in (
-        ("held", "gap, other photos", 1, "+.3f"),
-        ("handle", "handle, points", 100, "+.0f"),
-    ):
-        numbers = scale * lines[[name, f"{name}_low", f"{name}_high"]].set_axis(["mean", "low", "high"], axis=1)
-        told[heading] = [interval(one, form) for one in numbers.to_dict("records")]
-    return as_markdown(told)
+def _intervals(lines: pd.DataFrame, name: str, form: str, *, scale: float = 1) -> list[str]:
+    """A column of `handle` with its _low and _high, in words."""
+    numbers = scale * lines[[name, f"{name}_low", f"{name}_high"]].set_axis(["mean", "low", "high"], axis=1)
+    return [interval(one, form) for one in numbers.to_dict("records")]
 
 
 def proxy_table(results: Path) -> str:

@@ -22,14 +22,13 @@ from torch import Tensor
 
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
-from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.machine import git_commit
 from shui_lib.core.places import DATA, RESULTS, RUNS
 from shui_lib.core.progress import progress
 from shui_lib.methods.parts.copies import copies_of
 from shui_lib.methods.parts.kfac import Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, inner_product, parameters, streamed_gradient
-from shui_workbook.arguments import checked_seeds, command_line
+from shui_workbook.arguments import check_setting, command_line
 from shui_workbook.records.files import check_results, lines_of, put
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.studies.pool import SEEDS, pool_experiment
@@ -154,9 +153,8 @@ class Command:
     results: Path = RESULTS / "climbs.csv"
 
     def __post_init__(self) -> None:
-        """ValueError: no such preset, or `checked_seeds`."""
-        preset_named(self.preset)
-        checked_seeds(self.seeds)
+        """ValueError: as `check_setting`."""
+        check_setting(self.preset, self.seeds)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -37,7 +37,7 @@ from shui_lib.core.randomness import checked_seed
 from shui_lib.core.source import source_of
 from shui_lib.core.stages import load_or_compute
 from shui_lib.core.store import load_tensors, save_frame, save_tensors
-from shui_workbook.arguments import checked_seeds, command_line
+from shui_workbook.arguments import check_seeds, command_line
 from shui_workbook.records.files import check_results, lines_of, put
 
 KEY = ["dataset", "preset", "seed"]
@@ -275,9 +275,9 @@ class Command(Design):
     results: Path = RESULTS
 
     def __post_init__(self) -> None:
-        """ValueError: as `Design`, no presets, one that is unknown or whose weights are not there, `checked_seeds`."""
+        """ValueError: as `Design`, no presets, one that is unknown or whose weights are not there, `check_seeds`."""
         super().__post_init__()
-        checked_seeds(self.seeds)
+        check_seeds(self.seeds)
         if not self.presets:
             raise ValueError("--presets: name one or more")
         for preset in self.presets:

@@ -40,7 +40,7 @@ from shui_lib.ltu.ltu import LTU
 from shui_lib.ltu.membership import EVALUATION, Guide, Member, NoGuide, auc_of, fit
 from shui_lib.ltu.samplers import SAMPLERS
 from shui_lib.methods import Given, Method, make_method, with_parameters
-from shui_workbook.arguments import checked_seeds, command_line
+from shui_workbook.arguments import check_seeds, command_line
 from shui_workbook.records.compare import over_seeds
 from shui_workbook.records.files import check_results, put
 from shui_workbook.studies.ltu_judge import METRICS
@@ -322,8 +322,8 @@ class Command:
     runs_root: Path = RUNS
 
     def __post_init__(self) -> None:
-        """ValueError: as `checked_seeds`."""
-        checked_seeds(self.seeds)
+        """ValueError: as `check_seeds`."""
+        check_seeds(self.seeds)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -20,12 +20,11 @@ from torch import Tensor
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.metrics import Scores, score, tug_of_war
 from shui_lib.benchmark.predict import predict, task_loss
-from shui_lib.benchmark.presets import preset_named
 from shui_lib.benchmark.splits import FEWEST_IMAGES, FEWEST_IMAGES_ALONE
 from shui_lib.core.places import DATA, RUNS
 from shui_lib.methods import Given
 from shui_lib.methods.parts.objectives import Alignment, alignment_objective
-from shui_workbook.arguments import checked_seeds
+from shui_workbook.arguments import check_setting
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.serve import unlearn_from
 
@@ -144,9 +143,8 @@ class PoolSetting:
     results: Path | None = None  # folder of what is found; the runs folder by default
 
     def __post_init__(self) -> None:
-        """ValueError: no such preset, or `checked_seeds`."""
-        preset_named(self.preset)
-        checked_seeds(self.seeds)
+        """ValueError: as `check_setting`."""
+        check_setting(self.preset, self.seeds)
 
     @property
     def key(self) -> dict[str, object]:

@@ -12,7 +12,7 @@ those who stay, as if one knew beforehand who will.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from shui_lib.core.places import RESULTS
 from shui_lib.core.progress import progress
 from shui_lib.methods import Given
 from shui_lib.methods.parts.copies import copies_of
-from shui_lib.methods.parts.kfac import Preconditioner, unpacked
+from shui_lib.methods.parts.kfac import Factors, Preconditioner, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, parameters
 from shui_workbook.arguments import Setting, command_line
 from shui_workbook.records.compare import over_seeds
@@ -119,27 +119,34 @@ def other_step(experiment: Experiment, kind: str) -> Theta:
     """
     method, model = experiment.method("curvature"), experiment.model("original")
     factors = unpacked(experiment.artefacts("curvature").tensors, like=parameters(model))
-    draws = partial(torch.Generator().manual_seed, experiment.seed)  # the same copies whatever they are divided by
-    if kind in ("exact", "corrected"):
-        basis, train = KroneckerBasis(factors), experiment.part("train")
-        some = train[some_of(np.arange(len(train)), SOME)]
-        known = basis.products if kind == "exact" else corrected_eigenvalues(model, some, basis, generator=draws())
-        divide = DividedInBasis(basis, known, damping=method.damping)
-    else:
-        divide = Preconditioner(factors, damping=method.damping)
+    draws = partial(torch.Generator().manual_seed, experiment.seed)  # the same copies whatever is done with them
+    gradient = other_gradient(experiment, kind, factors, draws)
+    if kind not in ("exact", "corrected"):
+        return Preconditioner(factors, damping=method.damping)(gradient)
+    basis, train = KroneckerBasis(factors), experiment.part("train")
+    some = train[some_of(np.arange(len(train)), SOME)]
+    known = basis.products if kind == "exact" else corrected_eigenvalues(model, some, basis, generator=draws())
+    return DividedInBasis(basis, known, damping=method.damping)(gradient)
+
+
+def other_gradient(
+    experiment: Experiment, kind: str, factors: Mapping[str, Factors], draws: Callable[[], torch.Generator]
+) -> Theta:
+    """What a step of this kind divides, by parameter: the gradient of copies of the Support Set, or another's."""
+    method, model = experiment.method("curvature"), experiment.model("original")
     photos = experiment.part("support")
-    if kind in ("three", "strangers"):
-        photos = some_each(experiment.part("forget"), 3) if kind == "three" else strangers(experiment)
     if kind == "answers":
         size = {"copies": method.copies, "crop": method.crop, "together": method.batch}
-        return divide(climbed(model, copies_of(photos, model, **size, generator=draws()), answers))
+        return climbed(model, copies_of(photos, model, **size, generator=draws()), answers)
+    if kind in ("three", "strangers"):
+        photos = some_each(experiment.part("forget"), 3) if kind == "three" else strangers(experiment)
     if kind not in ("filtered", "moved"):
-        return divide(method.gradient(model, photos, generator=draws()))
+        return method.gradient(model, photos, generator=draws())
     others = sharpened_by(method, model, factors, experiment.part("retain"), generator=draws(), places=(FEATURES,))
     if kind == "filtered":
-        return divide(others.wiener(method.gradient(model, photos, generator=draws())))
+        return others.wiener(method.gradient(model, photos, generator=draws()))
     with others.displacements[FEATURES].added(1.0, draws()):
-        return divide(method.gradient(model, photos, generator=draws()))
+        return method.gradient(model, photos, generator=draws())
 
 
 def some_each(faces: Faces, most: int) -> Faces:
