@@ -6,7 +6,8 @@ from shui_lib.core.names import MethodSpec, parse
 from shui_lib.methods import REGISTRY, Needs, make_method
 from shui_workbook.runs import settings
 
-BY_NAME_ONLY = ("curvature:scale",)  # a part of another form, tuned to be compared with it; in no table
+# Parts of other forms, or their steps by another measure, tuned to be compared with them: no chapter runs them unasked.
+BY_NAME_ONLY = ("curvature:scale", "curvature:rise", "gradient_ascent:rise", "pgu:rise")
 
 
 def every_form(*, published: bool = True) -> list[str]:

@@ -17,9 +17,9 @@ matters where each image has one class: there a step down PGU's unlikelihood −
 is wrong and steep where it is right, takes less from those who stay, once much is to be forgotten. It is no influence
 function any more.
 
-The form `scale` has the curvature's size without its directions: every layer moves along its plain gradient, divided by
-the layer's mean curvature. It is what much damping tends to, and tells what of the gain comes from the scale of the
-layers' steps alone.
+The form `rise` is given how much L(S) shall rise, ∇L(S) · P ∇L(S) a unit of η, and finds its η from that. `scale` has
+the curvature's size without its directions: every layer moves along its plain gradient, divided by the layer's mean
+curvature. That is what much damping tends to.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ import torch
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.methods import Artefacts, Given, register
-from shui_lib.methods.parts.copies import checked_loss, climbing_gradient, copies_of
+from shui_lib.methods.parts.copies import checked_loss, climbing_gradient, copies_of, to_rise
 from shui_lib.methods.parts.kfac import Preconditioner, Scale, kfac, packed, unpacked
 from shui_lib.methods.parts.meta_gradient import Theta, parameters, with_parameters
 
 
 @register(
     "curvature",
-    needs={"": ("support",), "scale": ("support",), "forget-images": ("forget",), "one-trained": ("forget",)},
+    needs=dict.fromkeys(("", "rise", "scale"), ("support",))
+    | dict.fromkeys(("forget-images", "one-trained"), ("forget",)),
     prepares_on=("train",),
     at_request=("variant", "eta", "damping", "loss", "copies", "crop", "batch"),
 )
@@ -54,8 +55,8 @@ class Curvature:
     Norms' weights and biases, class token and position embeddings have no factors here and stay as they are.
     """
 
-    variant: str = ""  # "" | scale | forget-images | one-trained
-    eta: float = 4.2e-3  # η
+    variant: str = ""  # "" | rise | scale | forget-images | one-trained
+    eta: float = 4.2e-3  # η; of `rise`, by how many nats L(S) is predicted to rise
     damping: float = 1.0  # δ, in units of a layer's mean curvature
     loss: str = "task"  # that the step climbs; or "unlikelihood", which it descends
     copies: int = 16  # augmented copies of every photo that is climbed; 0: the photos as they are
@@ -86,11 +87,12 @@ class Curvature:
         factors = unpacked(artefacts.tensors, like=ascent)
         divide = Scale(factors) if self.variant == "scale" else Preconditioner(factors, damping=self.damping)
         step = divide(ascent)
-        return with_parameters(model, {name: value + self.eta * step[name] for name, value in theta.items()})
+        eta = to_rise(self.eta, ascent, step) if self.variant == "rise" else self.eta
+        return with_parameters(model, {name: value + eta * step[name] for name, value in theta.items()})
 
     def climbed(self, given: Given, *, generator: torch.Generator) -> Faces:
         """The images whose loss the step climbs."""
-        if self.variant in ("", "scale"):
+        if self.needs == ("support",):
             return given.support
         return one_each(given.forget, generator=generator) if self.variant == "one-trained" else given.forget
 

@@ -30,7 +30,7 @@ from shui_lib.benchmark.predict import SLACK, pixels_for, predict, unlikelihood
 from shui_lib.benchmark.train import cosine
 from shui_lib.core.randomness import draw_seed, seeded
 from shui_lib.methods import Artefacts, Given, register
-from shui_lib.methods.parts.copies import copies_of
+from shui_lib.methods.parts.copies import copies_of, to_rise
 from shui_lib.methods.parts.meta_gradient import gradient_of
 from shui_lib.methods.parts.subspaces import input_grams, layers_of, protected, stochastic, without
 
@@ -39,7 +39,7 @@ UNCERTAINTY = 0.2  # weight of the negative entropy
 
 @register(
     "pgu",
-    needs={"original": ("forget", "val"), "one-shui": ("support",)},
+    needs={"original": ("forget", "val"), "one-shui": ("support",), "rise": ("support",)},
     prepares_on=("train",),
     at_request=("gamma", "lr", "epochs", "batch", "decay", "copies", "crop"),
 )
@@ -66,9 +66,9 @@ class PGU:
     = 0).
     """
 
-    variant: str = "one-shui"  # original | one-shui
+    variant: str = "one-shui"  # original | one-shui | rise: as one-shui, lr in nats
     gamma: float = 0.9  # γ, share of the summed singular values that is protected
-    lr: float = 0.1  # of the first epoch; plain steps, no momentum
+    lr: float = 0.1  # of the first epoch; plain steps, no momentum; of `rise`, by how much ℓ is predicted to fall
     epochs: int = 5  # passes over the images to forget, at most
     batch: int = 128  # images per step
     decay: float = 0.984  # original: factor on lr after every epoch (a fifth is left after 100)
@@ -105,7 +105,7 @@ class PGU:
         self, model: FaceModel, asked: Faces, artefacts: Artefacts, *, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """U_k (d, k) by layer name: the directions of the inputs that are protected while `asked` is forgotten."""
-        theirs, bases = self.variant == "one-shui", {}
+        theirs, bases = self.variant != "original", {}
         for name, forget in input_grams(model, asked, dtype=self._dtype, generator=generator).items():
             left = artefacts.tensors[f"gram/{name}"].to(forget) - forget
             bases[name] = protected(left, self.gamma, magnitudes=theirs, further=int(theirs))
@@ -120,7 +120,7 @@ class PGU:
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """ℓ, mean over the images; logits (B, K), targets (B, K) of attributes (D47) or (B,) of classes."""
         several = targets.ndim == 2
-        if several and self.variant == "one-shui":
+        if several and self.variant != "original":
             return unlikelihood_by_index(logits, targets) + UNCERTAINTY * negative_entropy(logits)
         return unlikelihood(logits, targets) + UNCERTAINTY * negative_entropy(logits, each=several)
 
@@ -139,13 +139,16 @@ class PGU:
             for part in asked.batches(self.batch):
                 logits = model(pixels_for(model, part)).logits
                 loss = self.loss(logits, part.targets.to(logits.device))
-                for name, gradient in gradient_of(loss, weights).items():
-                    step = without(gradient.flatten(1), bases[name].to(gradient))
-                    weights[name].data.sub_(rate * step.view_as(gradient))
+                found, step = gradient_of(loss, weights), {}
+                for name, gradient in found.items():
+                    step[name] = without(gradient.flatten(1), bases[name].to(gradient)).view_as(gradient)
+                far = to_rise(rate, found, step) if self.variant == "rise" else rate
+                for name, weight in weights.items():
+                    weight.data.sub_(far * step[name])
 
     def _gap(self, model: FaceModel, given: Given) -> float:
         """How far val scores above the images to forget; one-shui never asks."""
-        if self.variant == "one-shui":
+        if self.variant != "original":
             return -math.inf
         val, forget = predict(model, given.val).logits, predict(model, given.forget).logits
         return score(val, given.val.targets) - score(forget, given.forget.targets)

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from shui_lib.benchmark.data import Faces, folder_of, load_faces, load_strangers
+from shui_lib.benchmark.data import Faces, folder_of, load_faces
 from shui_lib.benchmark.models import FaceModel, build_model, weights_checksum
 from shui_lib.benchmark.predict import Predictions, predict, query_losses
 from shui_lib.benchmark.presets import preset_named
@@ -44,6 +44,7 @@ from shui_workbook.runs.settings import (
     simulated_request_size,
     spec_named,
 )
+from shui_workbook.runs.strangers import load_strangers
 
 FOLDS = 5  # fold models for choosing settings, each trained without a fifth of the training identities
 QUERIES = 8  # augmented views of each image that the attack looks at

@@ -84,6 +84,7 @@ def spread(first: float, last: float, count: int) -> tuple[float, ...]:
 ROOT10 = 10**0.5
 COPIES = Axis((0, 16))  # augmented copies of the photo: offered to all that can use them
 _CURVATURE = {"eta": Axis((1.2e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4), 2), "damping": Axis((0.1, 1.0), 10)}
+RISES = Axis((0.05, 0.1, 0.2, 0.4, 0.8, 1.6), 2)  # of a loss, nats
 _SSD = {"alpha": Axis((10.0, 30.0, 50.0, 100.0, 200.0, 500.0), 2), "shrink": Axis((0.1, 1.0), 10)}
 _JIT = {"sigma": Axis((0.1, 0.5, 2.0), 4), "eta": Axis((1e-4, 3e-4, 1e-3, 3e-3), ROOT10)}
 _PGU = {"gamma": Axis((0.5, 0.75, 0.9), 3, share=True), "lr": Axis((0.1, 0.3, 1.0, 3.0), ROOT10)}
@@ -102,6 +103,10 @@ AXES: dict[str, dict[str, Axis]] = {  # by form, as in `shui_lib.core.names`
     # Times K (`trials_of`): the grid was laid before the curvature was that of a mean over K attributes.
     **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE),
     "curvature:scale": {"eta": Axis(spread(3e-6, 6.144e-3, 12), 2)},
+    # Nats, whatever the network and the number of attributes.
+    "gradient_ascent:rise": {"eta": RISES, "copies": COPIES},
+    "curvature:rise": {"eta": RISES, "damping": _CURVATURE["damping"]},
+    "pgu:rise": {"gamma": Axis((0.5, 0.75), 3, share=True), "lr": Axis((0.03, 0.1, 0.3), ROOT10), "copies": COPIES},
     "ssd:original": _SSD,
     "ssd:one-shui": {"alpha": Axis((30.0, 100.0, 300.0), ROOT10), "shrink": Axis((0.1, 1.0), 10), "copies": COPIES},
     "jit:original": _JIT,
@@ -123,6 +128,8 @@ AXES_OF_CLASSES: dict[str, dict[str, Axis]] = {
     "gradient_ascent": {"eta": Axis((2.5e-3, 5e-3, 1e-2), 2), "loss": LOSS, "copies": COPIES},
     **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE_OF_CLASSES),
     "curvature:scale": {"eta": Axis(spread(1e-4, 3.2e-3, 6), 2), "loss": LOSS},
+    "gradient_ascent:rise": {"eta": Axis(RISES.values[::2], 4), "loss": LOSS, "copies": COPIES},
+    "curvature:rise": {"eta": RISES, "loss": LOSS},
     "jit:original": _JIT_OF_CLASSES,
     "jit:one-shui": _JIT_OF_CLASSES,
     "pgu:one-shui": {"gamma": Axis((0.5, 0.75), 3, share=True), "lr": Axis((0.1, 0.3, 1.0), ROOT10), "copies": COPIES},
@@ -132,14 +139,14 @@ FIXED: dict[str, Settings] = {  # besides, in every trial
     "pgu:original": {"epochs": 10},
 }
 FIXED_OF_CLASSES: dict[str, Settings] = {
-    form: {"damping": 0.1} for form in ("curvature", "curvature:forget-images", "curvature:one-trained")
+    f"curvature{variant}": {"damping": 0.1} for variant in ("", ":rise", ":forget-images", ":one-trained")
 }
 
 
 def axes_of(form: str, *, multilabel: bool, outputs: int = 1) -> dict[str, Axis]:
     """A form's axes; `outputs` is the number of attributes."""
     axes = AXES[form] if multilabel else AXES_OF_CLASSES.get(form, AXES[form])
-    if parse(form).method != "curvature" or not multilabel:
+    if parse(form).method != "curvature" or form == "curvature:rise" or not multilabel:
         return axes
     etas = tuple(float(f"{eta * outputs:.6g}") for eta in axes["eta"].values)
     return {**axes, "eta": Axis(etas, axes["eta"].factor)}

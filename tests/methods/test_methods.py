@@ -31,6 +31,7 @@ from shui_lib.methods import (
     with_parameters,
 )
 from shui_lib.methods.meta_unlearn import _MetaTraining, embedding_rows
+from shui_lib.methods.parts.copies import to_rise
 from shui_lib.methods.parts.learned_loss import INPUTS
 from shui_lib.methods.parts.meta_gradient import loss_gradient, parameters
 from shui_lib.methods.parts.objectives import (
@@ -378,6 +379,35 @@ def test_two_steps_of_gradient_ascent_are_one_after_another():
     for _ in range(2):
         model = single.unlearn(model, given, Artefacts(), generator=generator())
     assert_close(found, dict(model.named_parameters()))
+
+
+# A step that is given its rise
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+@pytest.mark.parametrize(("name", "size"), [("gradient_ascent", "eta"), ("curvature", "eta"), ("pgu", "lr")])
+def test_a_short_step_raises_what_it_climbs_by_as_much_as_it_is_told(name, size, multilabel):
+    """Whatever the length of the gradient; PGU's is a fall. In double precision, for steps this short."""
+    model, faces = small_vit(4 - multilabel).double(), tiny_faces(multilabel=multilabel)
+    torch.nn.init.normal_(model.network.get_classifier().weight, generator=generator())  # zero would stop gradients
+    support, nats = faces[slice(0, 5)], 1e-4
+    more = {"epochs": 1} if name == "pgu" else {"copies": 0}
+    method = make_method(name, {"variant": "rise", size: nats, **more})
+    artefacts = method.prepare(model, {"train": faces}, generator=generator())
+
+    def climbed(changed: FaceModel) -> float:
+        logits = predict(changed, support).logits.double()
+        return -method.loss(logits, support.targets) if name == "pgu" else task_loss(logits, support.targets)
+
+    found = method.unlearn(model, Given({"support": support}), artefacts, generator=generator())
+    assert float(climbed(found) - climbed(model)) == pytest.approx(nats, rel=0.05)
+
+
+def test_a_step_that_does_not_climb_is_not_taken():
+    ahead, nothing = {"w": torch.tensor([3.0, 4.0])}, {"w": torch.zeros(2)}
+    back = {"w": -ahead["w"]}
+    assert to_rise(0.5, ahead, ahead) == 0.5 / 25
+    assert [to_rise(0.5, ahead, step) for step in (back, nothing)] == [0, 0]
 
 
 # MetaUnlearn

@@ -19,7 +19,7 @@ import shui_workbook.runs.chain
 import shui_workbook.runs.experiment
 from data_prep import faces
 from shui_lib.attack.estimates import attack
-from shui_lib.benchmark.data import load_faces, load_strangers
+from shui_lib.benchmark.data import load_faces
 from shui_lib.benchmark.metrics import UndefinedScore, score
 from shui_lib.benchmark.predict import query_losses
 from shui_lib.core.machine import with_peak
@@ -33,6 +33,7 @@ from shui_workbook.runs.chain import QUERIES
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.serve import unlearn_from
 from shui_workbook.runs.settings import DEMONSTRATION, published_for, spec_named
+from shui_workbook.runs.strangers import load_strangers
 
 
 def variant_of(name: str) -> dict[str, str]:

@@ -1,7 +1,9 @@
-"""Augmented copies of the photo, and a loss climbed on them: offered to every method that looks at the Support Set.
+"""What any step from the Support Set may use: augmented copies of the photo, a loss to climb on them, a given rise.
 
 A person is more than the one photo that is handed in. Copies of it, cropped and mirrored as in training, are a better
-stand-in for the images to forget. That is no method's own idea, so all that can use them take them from here (D42).
+stand-in for the images to forget. How far a step of one size goes differs from model to model, as gradients differ in
+length. By its predicted rise it goes as far in the loss everywhere. Neither is a method's own idea, so all that can use
+them take them from here (D42).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch import Tensor
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import FaceModel
 from shui_lib.benchmark.predict import pixels_for, task_loss, unlikelihood
-from shui_lib.methods.parts.meta_gradient import Theta, streamed_gradient
+from shui_lib.methods.parts.meta_gradient import Theta, inner_product, streamed_gradient
 
 LOSSES = {"task": task_loss, "unlikelihood": lambda logits, targets: -unlikelihood(logits, targets)}
 TOGETHER = 64  # photos that are cropped at a time
@@ -53,3 +55,12 @@ def climbing_gradient(model: FaceModel, theta: Theta, images: Faces, *, loss: st
         return LOSSES[loss](logits, images.targets[rows].to(logits.device)) * len(logits)
 
     return streamed_gradient(model, theta, images, summed, micro_batch=batch)[2]
+
+
+def to_rise(nats: float, gradient: Theta, step: Theta) -> float:
+    """How far to go along a step so that the loss rises by `nats`, to first order: nats / ∇Lᵀ step.
+
+    Zero where the step does not climb: there is nothing to go by.
+    """
+    slope = inner_product(gradient, step).item()
+    return nats / slope if slope > 0 else 0.0

@@ -204,10 +204,7 @@ class Scale:
 
 def packed(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
     """Factors as artefacts: "LAYER/inputs" and "LAYER/outputs", on the CPU."""
-    tensors = {}
-    for layer, (inputs, outputs) in factors.items():
-        tensors |= {f"{layer}/inputs": inputs.cpu(), f"{layer}/outputs": outputs.cpu()}
-    return tensors
+    return {f"{layer}/{side}": t.cpu() for layer, known in factors.items() for side, t in known._asdict().items()}
 
 
 def unpacked(tensors: Mapping[str, Tensor], *, like: Mapping[str, Tensor]) -> dict[str, Factors]:

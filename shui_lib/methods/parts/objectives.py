@@ -31,8 +31,6 @@ DISTANCES = {"squared": mse_loss, "smooth_l1": smooth_l1_loss}
 TERMS = ("both", "first", "second")  # of the alignment: with validation under θ_u, with validation under θ (Table 5)
 STEP = 0.1  # width of a smooth step between two ranks, in standard deviations of a class's logits
 SCRUB_ALPHA, SCRUB_GAMMA, SCRUB_TEMPERATURE = 0.001, 0.99, 4.0  # as published (Kurmanji et al., 2023)
-
-
 Size = Mapping[str, object]  # how images pass: micro_batch and bf16 of `loss_gradient`
 
 
