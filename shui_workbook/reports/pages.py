@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from shui_lib.core.names import TRAINED
 from shui_lib.core.store import save_text
 from shui_workbook import figures
-from shui_workbook.records import benchmark_rows, form_of, interval, read_rows
+from shui_workbook.records import benchmark_rows, form_of, interval, over_seeds, read_rows
 from shui_workbook.reports import claims, gan_page
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
 from shui_workbook.reports.photo import climbs_table, ends_table, handle_table, proxy_table
@@ -125,6 +125,28 @@ def rivalries(results: Path) -> str:
     return "\n".join(parts).strip()
 
 
+def rises(results: Path) -> str:
+    """Forms that are told by how much their loss shall rise, beside those that are told η, as Markdown.
+
+    A line a setting and method: gains over doing nothing, their worst seed, the difference; over the seeds of both.
+    """
+    lines = {}
+    for setting, group in _settings(results).items():
+        tow = group[group["metric"] == "tow"]
+        by_seed = tow.assign(form=form_of(tow)).pivot(index="seed", columns="form", values="value")
+        for form in ordered(form for form in by_seed if form.endswith(" rise")):
+            plain = next(
+                name for name in (form.removesuffix(" rise"), form.replace("rise", "one-shui")) if name in by_seed
+            )
+            both = by_seed[["original", plain, form]].dropna()
+            gained = both[[plain, form]].sub(both["original"], axis=0)
+            told = {"seeds": len(both)}
+            for by, one in (("by η", plain), ("by its rise", form)):
+                told |= {by: _clear(over_seeds(gained[one])), f"{by}, the worst": f"{gained[one].min():+.1f}"}
+            lines[f"{setting}: {plain}"] = told | {"difference": _clear(over_seeds(both[form] - both[plain]))}
+    return as_markdown(pd.DataFrame(lines).T) if lines else "Not measured: no form `rise` has rows."
+
+
 def costs(results: Path) -> str:
     """results/costs.csv (`benchmarks/costs.py`) as Markdown, a table a setting and machine; the mean over seeds."""
     parts = []
@@ -191,12 +213,12 @@ def _trials_of_arms(results: Path, key: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def _difference(found: pd.Series, *, seeds: int = 0) -> str:
+def _difference(found: Mapping[str, float], *, seeds: int = 0) -> str:
     left = f" ({found['seeds']:.0f} of {seeds} seeds)" if found["seeds"] < seeds else ""
     return interval(found) + left
 
 
-def _clear(found: pd.Series) -> str:
+def _clear(found: Mapping[str, float]) -> str:
     return f"**{_difference(found)}**" if found["low"] > 0 or found["high"] < 0 else _difference(found)
 
 
@@ -311,6 +333,7 @@ def write(root: Path) -> None:
     save_section(docs / "results.md", "results", tables(results), by="make tables")
     save_section(docs / "results.md", "rivals", rivalries(results), by="make tables")
     save_section(docs / "results.md", "gain", gain(results), by="make tables")
+    save_section(docs / "results.md", "rises", rises(results), by="make tables")
     save_section(docs / "results.md", "ltu", learning_to_unlearn(results), by="make tables")
     save_section(docs / "results.md", "costs", costs(results), by="make tables")
     save_section(docs / "results.md", "gan", gan_page.section(results), by="make tables")

@@ -19,6 +19,7 @@ from shui_workbook.reports.pages import (
     gain,
     gains,
     overview,
+    rises,
     rivalries,
     rivalry,
     shown,
@@ -61,7 +62,9 @@ def house(tmp_path) -> Path:
         "high": 8.0,
     }
     pd.DataFrame(klom | {"normal": 0.126}).to_csv(tmp_path / "results" / "klom.csv", index=False)
-    sections = "searches results rivals gain costs ltu trainings handle proxies climbs upper-ends gan evidence verdicts"
+    sections = (
+        "searches results rivals gain rises costs ltu trainings handle proxies climbs upper-ends gan evidence verdicts"
+    )
     for page, names in (("README.md", ["claims", "overview"]), ("docs/results.md", sections.split())):
         marked = "".join(f"<!-- {name}: written by `make tables` -->\n<!-- end of {name} -->\n" for name in names)
         (tmp_path / page).parent.mkdir(exist_ok=True)
@@ -142,6 +145,17 @@ def test_rivals_are_compared_within_seeds(house):
     assert list(found) == ["tiny, 10 people"] and list(found.index) == ["original", "scrub one-shui"]
     assert found.loc["original", "tiny, 10 people"] == "**+6.0 [+3.5, +8.5]**"  # 5, 6, 7
     assert found.loc["scrub one-shui", "tiny, 10 people"] == "-3.0 [-8.0, +2.0]"  # -5, -3, -1
+
+
+def test_a_step_by_its_rise_stands_beside_that_by_eta_over_the_seeds_of_both(house):
+    assert rises(house / "results").startswith("Not measured")
+    for seed, tow in enumerate((86.0, 80.0)):  # curvature gains 5, 6 and 7 over doing nothing
+        about = {"dataset": "tiny", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": seed, "method": "curvature"}
+        record(house / "results" / "rows_tiny.csv", make_rows({("all", "tow"): tow}, {**about, "variant": "rise"}))
+    (line,) = rises(house / "results").splitlines()[2:]
+    setting, seeds, _, worst, _, worst_by_rise, difference = (cell.strip() for cell in line.strip("|").split("|"))
+    assert (setting, seeds) == ("tiny, 10 people: curvature", "2")
+    assert (worst, worst_by_rise, difference.split()[0]) == ("+5.0", "-1.0", "-3.0")
 
 
 def test_costs_stand_by_form(house):
