@@ -24,6 +24,7 @@ from shui_lib.benchmark.predict import pixels_for, task_loss
 from shui_lib.core.progress import progress
 from shui_lib.methods.parts.kfac import Factors, as_matrix, as_parameters, averaged_over, sampled_targets
 from shui_lib.methods.parts.meta_gradient import Theta, gradient_of
+from shui_lib.methods.parts.subspaces import eigh
 
 Eigenvalues = Mapping[str, Tensor]  # by layer, (out, d)
 
@@ -32,12 +33,12 @@ class KroneckerBasis:
     """The eigenvectors U_G ⊗ U_A of every layer's factors."""
 
     def __init__(self, factors: Mapping[str, Factors]):
-        spectra = {layer: tuple(torch.linalg.eigh(one) for one in known) for layer, known in factors.items()}
-        self.vectors = {layer: tuple(one.eigenvectors for one in known) for layer, known in spectra.items()}
-        self.products: Eigenvalues = {  # rounding may have made the smallest negative
-            layer: torch.outer(of_outputs.eigenvalues.clamp(min=0), of_inputs.eigenvalues.clamp(min=0))
-            for layer, (of_inputs, of_outputs) in spectra.items()
-        }
+        self.vectors: dict[str, tuple[Tensor, Tensor]] = {}
+        self.products: dict[str, Tensor] = {}
+        for layer, known in factors.items():
+            (a, of_inputs), (g, of_outputs) = eigh(known.inputs), eigh(known.outputs)
+            self.vectors[layer] = of_inputs, of_outputs
+            self.products[layer] = torch.outer(g.clamp(min=0), a.clamp(min=0))  # rounding may have made some negative
 
     def turned(self, layer: str, gradient: Theta) -> Tensor:
         """A layer's gradient (out, d) in the basis."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from shui_lib.benchmark.data import Faces
 from shui_lib.benchmark.models import Output
 from shui_lib.methods.parts.subspaces import (
+    eigh,
     input_grams,
     input_rows,
     layers_of,
@@ -245,3 +246,19 @@ def test_the_projection_is_idempotent_and_symmetric():
     torch.testing.assert_close(without(step, basis), step)
     assert (step @ basis).abs().max() < 1e-12 < step.abs().max()
     assert torch.equal(without(gradient, basis[:, :0]), gradient)
+
+
+def test_eigenvectors_that_single_precision_does_not_find_are_found_in_double(monkeypatch):
+    rows = random(20, 6).float()
+    gram, solve = rows.T @ rows, torch.linalg.eigh
+
+    def only_in_double(matrix: Tensor):
+        if matrix.dtype != torch.float64:
+            raise torch.linalg.LinAlgError("failed to converge")
+        return solve(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", only_in_double)
+    values, vectors = eigh(gram)
+    assert values.dtype == vectors.dtype == torch.float32
+    torch.testing.assert_close(vectors * values @ vectors.T, gram)
+    assert spectrum(gram).values.dtype == torch.float32

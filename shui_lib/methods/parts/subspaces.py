@@ -138,12 +138,20 @@ def spectrum(gram: Tensor, *, magnitudes: bool = False) -> Spectrum:
         n ≤ d directions: inputs that are always zero (a patch's rim where all is padding) span none.
     """
     used = gram.any(dim=0).nonzero().flatten()
-    eigenvalues, vectors = torch.linalg.eigh(gram[used][:, used])
+    eigenvalues, vectors = eigh(gram[used][:, used])
     energy = eigenvalues.abs() if magnitudes else eigenvalues.clamp(min=0)
     order = energy.argsort(descending=True, stable=True)
     directions = gram.new_zeros(len(gram), len(used))
     directions[used] = vectors[:, order]
     return Spectrum(energy[order].sqrt(), directions)
+
+
+def eigh(symmetric: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors; in double precision where the matrix's own does not converge."""
+    try:
+        return tuple(torch.linalg.eigh(symmetric))
+    except torch.linalg.LinAlgError:
+        return tuple(part.to(symmetric) for part in torch.linalg.eigh(symmetric.double()))
 
 
 def leading(values: Tensor, share: float) -> int:
