@@ -17,6 +17,7 @@ from shui_workbook.records.compare import form_of
 
 TEXT = ["dataset", "preset", "model", "method", "variant", "split", "metric", "device", "git", "config", "note"]
 MISSING = ["", "nan", "NaN"]
+SAME = 0.05  # points of a score; two trainings differ by more on one split or another
 SPLITS = ("retain", "forget", "test", "val", "support", "all")
 
 
@@ -126,14 +127,41 @@ def record(path: Path, rows: pd.DataFrame, *, uncommitted: bool = False) -> pd.D
     Args:
         uncommitted: as of `put`.
     Raises:
-        ValueError: as `check_rows` and `put`, or rows of changed settings would stand for the form's own.
+        ValueError: as `check_rows`, `check_models` and `put`, or rows of changed settings would stand for the form's
+            own.
     """
     check_rows(rows)
     changed = rows[rows["note"].str.startswith(CHANGED) & ~rows["variant"].str.contains("=")]
     if len(changed):
         form, note = form_of(changed).iloc[0], changed["note"].iloc[0].partition("; ")[0]
         raise ValueError(f"{path}: rows of {form} have {note}: say so in `variant` too, as ablations do (eta=0.1)")
+    if Path(path).is_file():
+        check_models(rows, read_rows(path), str(path))
     return put(path, rows, KEY, read=read_rows, uncommitted=uncommitted)
+
+
+def check_models(rows: pd.DataFrame, recorded: pd.DataFrame, where: str) -> None:
+    """Nothing, if forms that would stand side by side have unlearned one original model.
+
+    The same seed on another processor trains another model. A form of the one beside a form of the other would be
+    compared within a seed and yet not within a model.
+
+    Raises:
+        ValueError: the original model scores otherwise than the recorded one, and recorded forms would stay.
+    """
+    models, scored = KEY[: KEY.index("method")], {"map", "accuracy"}
+    new, old = (one[(one["method"] == "original") & one["metric"].isin(scored)] for one in (rows, recorded))
+    both = new.merge(old, on=KEY, suffixes=("", "_recorded"))
+    another = both[(both["value"] - both["value_recorded"]).abs() > SAME].drop_duplicates(models)
+    stay = recorded.assign(form=form_of(recorded)).merge(another[models])
+    stay = stay[~stay["form"].isin({*form_of(rows)}) & (stay["step"] == 0)]
+    if len(stay):
+        line = stay.iloc[0]
+        raise ValueError(
+            f"{where}: the original model of {line['dataset']}, seed {line['seed']} is another one than that of "
+            f"recorded rows, of {line['form']} for instance (trained on another machine?): record all forms of the "
+            "seed together, in a file of your own or once its rows are taken out"
+        )
 
 
 def check_provenance(rows: pd.DataFrame, where: str = "these rows") -> None:

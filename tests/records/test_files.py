@@ -64,6 +64,19 @@ def test_recording_twice_gives_the_same_file(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_forms_of_two_original_models_never_stand_side_by_side(tmp_path):
+    path = tmp_path / "rows_tiny.csv"
+    record(path, pd.concat([some_rows(50.0), some_rows(40.0, method="ssd"), some_rows(50.0, seed=1)]))
+    again = record(path, pd.concat([some_rows(50.01), some_rows(42.0, method="jit")]))
+    assert {"ssd", "jit"} <= set(again["method"]), "rounding makes no other model"
+    with pytest.raises(ValueError, match="of tiny, seed 0 is another one than that of recorded rows, of ssd for inst"):
+        record(path, pd.concat([some_rows(51.0), some_rows(43.0, method="jit")]))
+    assert len(read_rows(path)) == len(again), "nothing is lost"
+    record(path, some_rows(51.0, seed=1))  # that seed has no other forms
+    every = pd.concat([some_rows(51.0), some_rows(41.0, method="ssd"), some_rows(43.0, method="jit")])
+    assert record(path, every)["value"].max() == 52, "all forms of the seed together"
+
+
 def test_a_folder_of_files_is_read_as_one_table_of_unique_keys(tmp_path):
     record(tmp_path / "rows_a.csv", some_rows())
     record(tmp_path / "rows_b.csv", some_rows(seed=1))
