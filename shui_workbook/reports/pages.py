@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from shui_lib.core.names import TRAINED
 from shui_lib.core.store import save_text
 from shui_workbook import figures
+from shui_workbook.forms import BY_NAME_ONLY
 from shui_workbook.records import benchmark_rows, form_of, interval, over_seeds, read_rows
 from shui_workbook.reports import claims, gan_page
 from shui_workbook.reports.ltu_page import section as learning_to_unlearn
@@ -231,11 +232,13 @@ def _seeds(rows: pd.DataFrame) -> str:
 def gains(results: Path | str) -> dict[str, pd.DataFrame]:
     """By setting ("faces, 10 people"): paired gain of Tug-of-War of each form over doing nothing (`differences`).
 
-    A preset other than `cpu` is named; settings with one seed, which have no interval, are left out.
+    A preset other than `cpu` is named; settings with one seed, which have no interval, are left out. So are forms that
+    run by name only: they have seeds of their own, and stand beside what they are compared with elsewhere.
     """
+    apart = {"original", "retrained", *(name.replace(":", " ") for name in BY_NAME_ONLY)}
     found = {}
     for setting, group in _settings(results).items():
-        forms = [form for form in result_table(group).mean.index if form not in ("original", "retrained")]
+        forms = [form for form in result_table(group).mean.index if form not in apart]
         found[setting] = differences(group, forms)
     return found
 

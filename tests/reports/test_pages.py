@@ -152,6 +152,7 @@ def test_a_step_by_its_rise_stands_beside_that_by_eta_over_the_seeds_of_both(hou
     for seed, tow in enumerate((86.0, 80.0)):  # curvature gains 5, 6 and 7 over doing nothing
         about = {"dataset": "tiny", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": seed, "method": "curvature"}
         record(house / "results" / "rows_tiny.csv", make_rows({("all", "tow"): tow}, {**about, "variant": "rise"}))
+    assert "curvature rise" not in gains(house / "results")["tiny, 10 people"].index, "it has seeds of its own"
     found = rises(house / "results")
     assert found.index.tolist() == ["tiny, 10 people: curvature"]
     seeds, _, worst, _, worst_by_rise, difference = found.iloc[0]

@@ -81,11 +81,22 @@ def test_chapter_12_says_what_each_part_of_the_gain_adds(setting, part):
         (PRETRAINED, "curvature", "original"),
         (PRETRAINED, "pgu one-shui", "original"),
         (RENDERED, "curvature", "original"),
+        (RENDERED, "gradient_ascent", "original"),
+        (RENDERED, "pgu one-shui", "original"),
+        (RENDERED, "ssd one-shui", "original"),
     ],
 )
 def test_chapter_12_says_who_is_ahead_of_whom(setting, form, other):
     found = paired_difference(of(setting, rows()), form, other)
     assert is_said(found, cell("12", "12-17d")), written(found)
+
+
+def test_chapter_12_says_what_a_step_gains_by_eta_and_by_its_rise():
+    mine = of(RENDERED, rows())
+    mine = mine[mine["seed"].isin(mine.loc[mine["variant"] == "rise", "seed"])]
+    pairs = [("curvature", "original"), ("curvature rise", "original"), ("pgu rise", "pgu one-shui")]
+    for found in (paired_difference(mine, *pair) for pair in pairs):
+        assert is_said(found, cell("12", "12-44")), written(found)
 
 
 @pytest.mark.parametrize(
