@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -147,11 +147,15 @@ def spectrum(gram: Tensor, *, magnitudes: bool = False) -> Spectrum:
 
 
 def eigh(symmetric: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors; in double precision where the matrix's own does not converge."""
-    try:
-        return tuple(torch.linalg.eigh(symmetric))
-    except torch.linalg.LinAlgError:
-        return tuple(part.to(symmetric) for part in torch.linalg.eigh(symmetric.double()))
+    """Eigenvalues, ascending, and eigenvectors; in double precision where the matrix's own does not converge.
+
+    LAPACK says that it has failed, or says nothing and answers with nan.
+    """
+    with suppress(torch.linalg.LinAlgError):
+        found = torch.linalg.eigh(symmetric)
+        if all(part.isfinite().all() for part in found):
+            return tuple(found)
+    return tuple(part.to(symmetric) for part in torch.linalg.eigh(symmetric.double()))
 
 
 def leading(values: Tensor, share: float) -> int:
