@@ -42,7 +42,7 @@ class Method(Protocol):
     """What every method offers; `register` adds the five attributes."""
 
     name: str
-    variants: tuple[str, ...]  # forms of the algorithm: original (its own paper) and one-shui (the authors' code)
+    variants: tuple[str, ...]  # forms of the algorithm: original (its own paper), one-shui (the authors' code), ours
     needs: tuple[str, ...]  # what unlearn may see: support, forget, retain, val
     prepares_on: tuple[str, ...]  # what prepare may see: train, val, held_out (train, its targets the (N, K) logits
     # of models that never saw the person)

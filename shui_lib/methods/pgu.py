@@ -68,7 +68,7 @@ class PGU:
 
     variant: str = "one-shui"  # original | one-shui | rise: as one-shui, lr in nats
     gamma: float = 0.9  # γ, share of the summed singular values that is protected
-    lr: float = 0.1  # of the first epoch; plain steps, no momentum; of `rise`, by how much ℓ is predicted to fall
+    lr: float = 0.1  # of the first epoch; plain steps, no momentum; of `rise`, nats that ℓ is predicted to fall by
     epochs: int = 5  # passes over the images to forget, at most
     batch: int = 128  # images per step
     decay: float = 0.984  # original: factor on lr after every epoch (a fifth is left after 100)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from shui_lib.core.machine import git_commit
+from shui_lib.core.names import TRAINED
 from shui_lib.core.places import RESULTS, ROOT
 from shui_lib.core.rows import CHANGED, COLUMNS, KEY
 from shui_lib.core.store import locked, save_frame
@@ -135,31 +136,37 @@ def record(path: Path, rows: pd.DataFrame, *, uncommitted: bool = False) -> pd.D
     if len(changed):
         form, note = form_of(changed).iloc[0], changed["note"].iloc[0].partition("; ")[0]
         raise ValueError(f"{path}: rows of {form} have {note}: say so in `variant` too, as ablations do (eta=0.1)")
-    if Path(path).is_file():
-        check_models(rows, read_rows(path), str(path))
-    return put(path, rows, KEY, read=read_rows, uncommitted=uncommitted)
+
+    def checked(path: Path) -> pd.DataFrame:
+        """What is recorded, read while nobody else writes."""
+        recorded = read_rows(path)
+        check_models(rows, recorded, str(path))
+        return recorded
+
+    return put(path, rows, KEY, read=checked, uncommitted=uncommitted)
 
 
 def check_models(rows: pd.DataFrame, recorded: pd.DataFrame, where: str) -> None:
-    """Nothing, if forms that would stand side by side have unlearned one original model.
+    """Nothing, if rows that would stand side by side are of the same trained models, as far as new rows tell.
 
     The same seed on another processor trains another model. A form of the one beside a form of the other would be
-    compared within a seed and yet not within a model.
+    compared within a seed and yet not within a model. Rows tell by the scores of `original` and `retrained`; without
+    either nothing can be seen.
 
     Raises:
-        ValueError: the original model scores otherwise than the recorded one, and recorded forms would stay.
+        ValueError: such a model scores otherwise than the recorded one, and recorded rows of its seed would stay.
     """
-    models, scored = KEY[: KEY.index("method")], {"map", "accuracy"}
-    new, old = (one[(one["method"] == "original") & one["metric"].isin(scored)] for one in (rows, recorded))
+    models, told = KEY[: KEY.index("method")], [*TRAINED]
+    new, old = (one[one["method"].isin(told) & one["metric"].isin(["map", "accuracy"])] for one in (rows, recorded))
     both = new.merge(old, on=KEY, suffixes=("", "_recorded"))
     another = both[(both["value"] - both["value_recorded"]).abs() > SAME].drop_duplicates(models)
-    stay = recorded.assign(form=form_of(recorded)).merge(another[models])
-    stay = stay[~stay["form"].isin({*form_of(rows)}) & (stay["step"] == 0)]
+    stay = recorded.merge(another[models])
+    stay = stay[~_keys(stay, KEY).isin(set(_keys(rows, KEY)))] if len(stay) else stay
     if len(stay):
-        line = stay.iloc[0]
+        line = stay.assign(form=form_of(stay)).iloc[0]
         raise ValueError(
-            f"{where}: the original model of {line['dataset']}, seed {line['seed']} is another one than that of "
-            f"recorded rows, of {line['form']} for instance (trained on another machine?): record all forms of the "
+            f"{where}: the models of {line['dataset']}, seed {line['seed']} are others than those of recorded rows, "
+            f"{line['metric']} of {line['form']} for instance (trained on another machine?): record all rows of the "
             "seed together, in a file of your own or once its rows are taken out"
         )
 

@@ -137,10 +137,10 @@ def rises(results: Path | str) -> pd.DataFrame:
         tow = group[group["metric"] == "tow"]
         by_seed = tow.assign(form=form_of(tow)).pivot(index="seed", columns="form", values="value")
         for form in ordered(form for form in by_seed if form.endswith(" rise")):
-            plain = next(
-                name for name in (form.removesuffix(" rise"), form.replace("rise", "one-shui")) if name in by_seed
-            )
-            both = by_seed[["original", plain, form]].dropna()
+            plain = "pgu one-shui" if form == "pgu rise" else form.removesuffix(" rise")
+            both = by_seed.reindex(columns=["original", plain, form]).dropna()
+            if both.empty:
+                continue
             gained = both[[plain, form]].sub(both["original"], axis=0)
             told = {"seeds": len(both)}
             for by, one in (("by η", plain), ("by its rise", form)):

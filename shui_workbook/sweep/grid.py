@@ -71,11 +71,12 @@ GRID = [
     *tables("ages", (10, 5), 10, forms="tuned"),
     *tables("ages", (1,), 10, forms="support"),
     *tables("celebahq", (20, 50), 5, forms="tuned", **PHOTOS),
-    *tables("celebahq", (20,), 4, forms="support", preset="face-resnet", reserved=50),
+    *tables("celebahq", (20,), 5, forms="support", preset="face-resnet", reserved=50),
+    *tables("faces", (10,), 10, forms="support", preset="face-resnet"),
     *people("faces", 10, 10),
     *people("celebahq", 20, 3, **PHOTOS),
     *sequences("faces", 3, "gradient_ascent curvature meta_unlearn", reserved=20, every=5),
-    *sequences("celebahq", 1, "gradient_ascent curvature", every=10, **PHOTOS),
+    *sequences("celebahq", 3, "gradient_ascent curvature", every=10, **PHOTOS),
 ]
 
 
@@ -138,16 +139,27 @@ def _preset(run: Run) -> str:
 
 
 def gather(runs: Sequence[Run], places: Places, rows: Path) -> None:
-    """Rows of all finished runs into one file, or, if `rows` is a folder, into those that `FILES` names."""
+    """Rows of all finished runs into one file, or, if `rows` is a folder, into those that `FILES` names.
+
+    Raises:
+        ValueError: as `record`, of the files that refused theirs, once the others have them.
+    """
     found: dict[Path, list[pd.DataFrame]] = {}
+    refused: list[str] = []
     for run in runs:
         mine = places.out / run.name / "rows.csv"
         if mine.is_file() and done(run, places):
             target = rows if rows.suffix == ".csv" else rows / FILES[run.notebook].format_map(run.parameters)
             found.setdefault(target, []).append(read_rows(mine))
     for target, frames in found.items():
-        every = record(target, pd.concat(frames).drop_duplicates(KEY, keep="last"))
-        print(f"{len(every)} result rows: {target}")
+        try:
+            every = record(target, pd.concat(frames).drop_duplicates(KEY, keep="last"))
+        except ValueError as error:
+            refused.append(str(error))
+        else:
+            print(f"{len(every)} result rows: {target}")
+    if refused:
+        raise ValueError("\n".join(refused))
 
 
 def sweep(runs: Sequence[Run], places: Places, rows: Path, **where: object) -> dict[str, BaseException]:

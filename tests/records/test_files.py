@@ -69,12 +69,16 @@ def test_forms_of_two_original_models_never_stand_side_by_side(tmp_path):
     record(path, pd.concat([some_rows(50.0), some_rows(40.0, method="ssd"), some_rows(50.0, seed=1)]))
     again = record(path, pd.concat([some_rows(50.01), some_rows(42.0, method="jit")]))
     assert {"ssd", "jit"} <= set(again["method"]), "rounding makes no other model"
-    with pytest.raises(ValueError, match="of tiny, seed 0 is another one than that of recorded rows, of ssd for inst"):
+    with pytest.raises(ValueError, match="of tiny, seed 0 are others than those of recorded rows, tow of ssd for inst"):
         record(path, pd.concat([some_rows(51.0), some_rows(43.0, method="jit")]))
     assert len(read_rows(path)) == len(again), "nothing is lost"
     record(path, some_rows(51.0, seed=1))  # that seed has no other forms
     every = pd.concat([some_rows(51.0), some_rows(41.0, method="ssd"), some_rows(43.0, method="jit")])
     assert record(path, every)["value"].max() == 52, "all forms of the seed together"
+    attacked = make_rows({("all", "rmia_auc"): 80.0}, {**ABOUT, "method": "ssd", "git": "abc"})
+    record(path, pd.concat([attacked, some_rows(70.0, method="retrained")]))
+    with pytest.raises(ValueError, match="rmia_auc of ssd for instance"):
+        record(path, pd.concat([every, some_rows(71.0, method="retrained")]))
 
 
 def test_a_folder_of_files_is_read_as_one_table_of_unique_keys(tmp_path):

@@ -157,6 +157,10 @@ def test_a_step_by_its_rise_stands_beside_that_by_eta_over_the_seeds_of_both(hou
     assert found.index.tolist() == ["tiny, 10 people: curvature"]
     seeds, _, worst, _, worst_by_rise, difference = found.iloc[0]
     assert (seeds, worst, worst_by_rise, difference.split()[0]) == (2, "+5.0", "-1.0", "-3.0")
+    for variant, tow in (("one-shui", 81.0), ("rise", 84.0)):
+        about = {"dataset": "tiny", "preset": "cpu", "model": "vit", "n_ids": 10, "seed": 0, "method": "pgu"}
+        record(house / "results" / "rows_tiny.csv", make_rows({("all", "tow"): tow}, {**about, "variant": variant}))
+    assert rises(house / "results").loc["tiny, 10 people: pgu one-shui", "difference"] == "+3.0"
 
 
 def test_costs_stand_by_form(house):

@@ -8,7 +8,7 @@ from tiny import prepare_tiny
 from shui_lib.benchmark.presets import preset_named
 from shui_lib.core.names import parse
 from shui_lib.methods import REGISTRY, make_method
-from shui_workbook.forms import BY_NAME_ONLY, every_form, forms_named
+from shui_workbook.forms import every_form, forms_named
 from shui_workbook.runs.experiment import Experiment
 from shui_workbook.runs.settings import (
     OWN,
@@ -127,7 +127,8 @@ def test_one_person_has_published_constants_of_their_own():
 
 
 def test_a_form_for_which_no_settings_were_selected_runs_by_name_only(monkeypatch):
-    untuned = {"curvature:forget-images", "curvature:one-trained", *BY_NAME_ONLY}
+    untuned = {f"curvature:{variant}" for variant in ("forget-images", "one-trained", "scale", "rise")}
+    untuned |= {"gradient_ascent:rise", "pgu:rise"}
     for word in ("tuned", "all", "support"):
         assert "curvature" in forms_named(word) and not untuned & set(forms_named(word))
     assert set(forms_named(" ".join(untuned))) == untuned

@@ -13,10 +13,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from tiny import prepare_tiny
 
+from shui_lib.core.rows import make_rows
 from shui_lib.core.stages import load_or_compute
-from shui_workbook.records.files import read_rows
+from shui_workbook.records.files import read_rows, record
 from shui_workbook.sweep import cluster, cost, run
-from shui_workbook.sweep.grid import FILES, GRID, apart, grid_of, main, prepared
+from shui_workbook.sweep.grid import FILES, GRID, WITH_ROWS, apart, gather, grid_of, main, prepared
 from shui_workbook.sweep.run import Places, Run, done
 
 PARAMETERS = """\
@@ -249,6 +250,22 @@ def hold(folder: Path, how: str) -> None:
         (partial / "seen.txt").write_text(" ".join(path.name for path in partial.glob("*.checkpoint")))
 
     load_or_compute(folder, "stage", {}, compute)
+
+
+def test_a_file_that_refuses_its_rows_keeps_them_from_no_other(places, monkeypatch, tmp_path):
+    monkeypatch.setattr("shui_workbook.sweep.grid.done", lambda run, places: True)
+    runs = [Run(WITH_ROWS, {"dataset": name, "n_ids": 1, "seed": 0}) for name in ("tiny", "other")]
+    about = {"preset": "none", "model": "none", "n_ids": 1, "seed": 0}
+    for one in runs:
+        key = {**about, "dataset": one.parameters["dataset"]}
+        record(places.out / one.name / "rows.csv", make_rows({("test", "map"): 50.0}, {**key, "method": "original"}))
+    for method in ("original", "ssd"):  # of another machine
+        rows = make_rows({("test", "map"): 40.0}, {**about, "dataset": "tiny", "method": method})
+        record(tmp_path / "rows" / "rows_tiny_1.csv", rows)
+    with pytest.raises(ValueError, match="rows_tiny_1.csv: the models of tiny, seed 0 are others"):
+        gather(runs, places, tmp_path / "rows")
+    assert read_rows(tmp_path / "rows" / "rows_other_1.csv")["value"].tolist() == [50]
+    assert read_rows(tmp_path / "rows" / "rows_tiny_1.csv")["value"].tolist() == [40, 40]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")

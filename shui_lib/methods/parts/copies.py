@@ -2,8 +2,8 @@
 
 A person is more than the one photo that is handed in. Copies of it, cropped and mirrored as in training, are a better
 stand-in for the images to forget. How far a step of one size goes differs from model to model, as gradients differ in
-length. By its predicted rise it goes as far in the loss everywhere. Neither is a method's own idea, so all that can use
-them take them from here (D42).
+length; a step of given rise goes as far in the loss everywhere, to first order. Neither is a method's own idea, so all
+that can use them take them from here (D42).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def climbing_gradient(model: FaceModel, theta: Theta, images: Faces, *, loss: st
 def to_rise(nats: float, gradient: Theta, step: Theta) -> float:
     """How far to go along a step so that the loss rises by `nats`, to first order: nats / ∇Lᵀ step.
 
-    Zero where the step does not climb: there is nothing to go by.
+    Zero where the step does not climb: there is nothing to go by. Without bound where it hardly does.
     """
     slope = inner_product(gradient, step).item()
     return nats / slope if slope > 0 else 0.0
