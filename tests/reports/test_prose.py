@@ -84,6 +84,8 @@ def test_chapter_12_says_what_each_part_of_the_gain_adds(setting, part):
         (RENDERED, "gradient_ascent", "original"),
         (RENDERED, "pgu one-shui", "original"),
         (RENDERED, "ssd one-shui", "original"),
+        (RENDERED, "jit one-shui", "original"),
+        (RENDERED, "meta_unlearn", "original"),
     ],
 )
 def test_chapter_12_says_who_is_ahead_of_whom(setting, form, other):
