@@ -149,7 +149,7 @@ def record(path: Path, rows: pd.DataFrame, *, uncommitted: bool = False) -> pd.D
 def check_models(rows: pd.DataFrame, recorded: pd.DataFrame, where: str) -> None:
     """Nothing, if rows that would stand side by side are of the same trained models, as far as new rows tell.
 
-    The same seed on another processor trains another model. A form of the one beside a form of the other would be
+    The same seed on another processor may train another model. A form of the one beside a form of the other would be
     compared within a seed and yet not within a model. Rows tell by the scores of `original` and `retrained`; without
     either nothing can be seen.
 
