@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
 from shui_lib.benchmark.presets import preset_named
-from shui_lib.core.names import parse
 from shui_lib.methods.parts.learned_loss import INPUTS
 
 FIRST = 12  # trials of every form
@@ -36,6 +35,7 @@ class Axis:
     factor: float = 0.0  # between a value and the next; 0 for words and the like, which have no order
     share: bool = False  # a share between 0 and 1: its odds grow by the factor
     most: int = 0  # whole numbers grow no further; 0: they have no end
+    per_output: bool = False  # the values are for a curvature of one attribute: they count as many times as there are
 
     def next(self, value: object, *, up: bool, tried: Iterable[object] = ()) -> object:
         """The neighbour of a value: the nearest that was tried, beyond all of them a new one.
@@ -61,6 +61,10 @@ class Axis:
         half = (one * two) ** 0.5
         return share_of(half) if self.share else float(f"{half:.3g}")
 
+    def times(self, factor: int) -> Axis:
+        """The axis with values so many times as large."""
+        return replace(self, values=tuple(float(f"{value * factor:.6g}") for value in self.values))
+
     def _grown(self, value: float, up: bool) -> float:
         by = self.factor if up else 1 / self.factor
         if isinstance(value, int):
@@ -83,8 +87,12 @@ def spread(first: float, last: float, count: int) -> tuple[float, ...]:
 
 ROOT10 = 10**0.5
 COPIES = Axis((0, 16))  # augmented copies of the photo: offered to all that can use them
-_CURVATURE = {"eta": Axis((1.2e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4), 2), "damping": Axis((0.1, 1.0), 10)}
-RISES = Axis((0.05, 0.1, 0.2, 0.4, 0.8, 1.6), 2)  # of a loss, nats
+# The grid was laid before the curvature was that of a mean over attributes.
+_CURVATURE = {
+    "eta": Axis((1.2e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4), 2, per_output=True),
+    "damping": Axis((0.1, 1.0), 10),
+}
+RISES = Axis((0.05, 0.1, 0.2, 0.4, 0.8, 1.6), 2)  # of a loss, nats: whatever the network and its outputs
 _SSD = {"alpha": Axis((10.0, 30.0, 50.0, 100.0, 200.0, 500.0), 2), "shrink": Axis((0.1, 1.0), 10)}
 _JIT = {"sigma": Axis((0.1, 0.5, 2.0), 4), "eta": Axis((1e-4, 3e-4, 1e-3, 3e-3), ROOT10)}
 _PGU = {"gamma": Axis((0.5, 0.75, 0.9), 3, share=True), "lr": Axis((0.1, 0.3, 1.0, 3.0), ROOT10)}
@@ -100,10 +108,8 @@ AXES: dict[str, dict[str, Axis]] = {  # by form, as in `shui_lib.core.names`
         "eta": Axis((1e-4, 3e-4, 1e-3), ROOT10),
         "copies": COPIES,
     },
-    # Times K (`trials_of`): the grid was laid before the curvature was that of a mean over K attributes.
     **dict.fromkeys(("curvature", "curvature:forget-images", "curvature:one-trained"), _CURVATURE),
-    "curvature:scale": {"eta": Axis(spread(3e-6, 6.144e-3, 12), 2)},
-    # Nats, whatever the network and the number of attributes.
+    "curvature:scale": {"eta": Axis(spread(3e-6, 6.144e-3, 12), 2, per_output=True)},
     "gradient_ascent:rise": {"eta": RISES, "copies": COPIES},
     "curvature:rise": {"eta": RISES, "damping": _CURVATURE["damping"]},
     "pgu:rise": {"gamma": Axis((0.5, 0.75), 3, share=True), "lr": Axis((0.03, 0.1, 0.3), ROOT10), "copies": COPIES},
@@ -146,10 +152,7 @@ FIXED_OF_CLASSES: dict[str, Settings] = {
 def axes_of(form: str, *, multilabel: bool, outputs: int = 1) -> dict[str, Axis]:
     """A form's axes; `outputs` is the number of attributes."""
     axes = AXES[form] if multilabel else AXES_OF_CLASSES.get(form, AXES[form])
-    if parse(form).method != "curvature" or form == "curvature:rise" or not multilabel:
-        return axes
-    etas = tuple(float(f"{eta * outputs:.6g}") for eta in axes["eta"].values)
-    return {**axes, "eta": Axis(etas, axes["eta"].factor)}
+    return {name: axis.times(outputs) if axis.per_output else axis for name, axis in axes.items()}
 
 
 def fixed_of(form: str, *, multilabel: bool) -> Settings:
