@@ -6,8 +6,12 @@ from shui_lib.core.names import MethodSpec, parse
 from shui_lib.methods import REGISTRY, Needs, make_method
 from shui_workbook.runs import settings
 
-# Parts of other forms, or their steps by another measure, tuned to be compared with them: no chapter runs them unasked.
-BY_NAME_ONLY = ("curvature:scale", "curvature:rise", "gradient_ascent:rise", "pgu:rise")
+BY_NAME_ONLY = {  # a part of another form, or its step by another measure, and that form: no chapter runs it unasked
+    "curvature:scale": "curvature",
+    "gradient_ascent:rise": "gradient_ascent",
+    "curvature:rise": "curvature",
+    "pgu:rise": "pgu:one-shui",
+}
 
 
 def every_form(*, published: bool = True) -> list[str]:

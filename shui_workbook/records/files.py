@@ -156,8 +156,8 @@ def check_models(rows: pd.DataFrame, recorded: pd.DataFrame, where: str) -> None
     Raises:
         ValueError: such a model scores otherwise than the recorded one, and recorded rows of its seed would stay.
     """
-    models, told = KEY[: KEY.index("method")], [*TRAINED]
-    new, old = (one[one["method"].isin(told) & one["metric"].isin(["map", "accuracy"])] for one in (rows, recorded))
+    models = KEY[: KEY.index("method")]
+    new, old = (one[one["method"].isin(TRAINED) & one["metric"].isin(["map", "accuracy"])] for one in (rows, recorded))
     both = new.merge(old, on=KEY, suffixes=("", "_recorded"))
     another = both[(both["value"] - both["value_recorded"]).abs() > SAME].drop_duplicates(models)
     stay = recorded.merge(another[models])

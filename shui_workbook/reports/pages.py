@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from shui_lib.core.names import TRAINED
+from shui_lib.core.names import TRAINED, parse
 from shui_lib.core.store import save_text
 from shui_workbook import figures
 from shui_workbook.forms import BY_NAME_ONLY
@@ -132,12 +132,12 @@ def rises(results: Path | str) -> pd.DataFrame:
     A line a setting and method: gains over doing nothing, their worst seed, the difference; over the seeds of both.
     Cells are text, as in `rivalry`.
     """
+    pairs = {parse(form).line: parse(plain).line for form, plain in BY_NAME_ONLY.items() if form.endswith(":rise")}
     lines = {}
     for setting, group in _settings(results).items():
         tow = group[group["metric"] == "tow"]
         by_seed = tow.assign(form=form_of(tow)).pivot(index="seed", columns="form", values="value")
-        for form in ordered(form for form in by_seed if form.endswith(" rise")):
-            plain = "pgu one-shui" if form == "pgu rise" else form.removesuffix(" rise")
+        for form, plain in pairs.items():
             both = by_seed.reindex(columns=["original", plain, form]).dropna()
             if both.empty:
                 continue
@@ -235,7 +235,7 @@ def gains(results: Path | str) -> dict[str, pd.DataFrame]:
     A preset other than `cpu` is named; settings with one seed, which have no interval, are left out. So are forms that
     run by name only: they have seeds of their own, and stand beside what they are compared with elsewhere.
     """
-    apart = {"original", "retrained", *(name.replace(":", " ") for name in BY_NAME_ONLY)}
+    apart = {"original", "retrained", *(parse(form).line for form in BY_NAME_ONLY)}
     found = {}
     for setting, group in _settings(results).items():
         forms = [form for form in result_table(group).mean.index if form not in apart]
